@@ -1,0 +1,128 @@
+"""The settings of a peer: typed, validated, frozen.
+
+Owns names, defaults, ranges and presets. Does not know the command line, files or the network. Times are in seconds,
+sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gossiptrain.errors import UsageError
+
+PositiveSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+SettingsT = TypeVar("SettingsT", bound="Settings")
+Preset = Literal["local", "lan", "wan"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class GossipSettings(Settings):
+    """Who averages with whom, how often, and how much of the average is taken."""
+
+    gossip_group_size: Annotated[int, Field(ge=2, le=64)] = 16
+    """Most peers that average together in one round. Larger: more consensus per round, more traffic."""
+    gossip_min_group_size: Annotated[int, Field(ge=2, le=16)] = 2
+    """Fewest peers with which a round takes place. Larger: steadier rounds, less flexible."""
+    gossip_alpha: Annotated[float, Field(ge=0.1, le=1.0)] = 1.0
+    """Share of the way from the own snapshot to the average: 1.0 takes the whole average, less is softer."""
+    every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Inner steps between two rounds (H). None: rounds are timed by `every_seconds`."""
+    every_seconds: PositiveSeconds | None = None
+    """Seconds between two rounds. With both set, whichever comes first."""
+    matchmaking_time: PositiveSeconds = 5.0
+    """Longest wait for a straggler before a group starts without it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seeds the choice of groups; the same for all peers of a run."""
+
+    @model_validator(mode="after")
+    def _minimum_fits_in_group(self) -> Self:
+        if self.gossip_min_group_size > self.gossip_group_size:
+            raise ValueError(
+                f"gossip_min_group_size ({self.gossip_min_group_size}) is larger than "
+                f"gossip_group_size ({self.gossip_group_size}): no group could ever start"
+            )
+        return self
+
+
+class TimingSettings(Settings):
+    """How long a peer waits for others before it goes on without them."""
+
+    heartbeat_s: PositiveSeconds = 1.0
+    """Period in which a peer tells others that it lives."""
+    lifetime_s: PositiveSeconds = 5.0
+    """A peer whose heartbeat has not advanced for this long counts as gone."""
+    dial_timeout_s: PositiveSeconds = 5.0
+    """Longest time to open a stream to a peer and hear its first word."""
+    stall_timeout_s: PositiveSeconds = 3.0
+    """A link that does not move one chunk in this time is treated as dead. With `chunk_bytes` it sets the slowest
+    usable link: chunk_bytes / stall_timeout_s."""
+    probe_timeout_s: PositiveSeconds = 1.0
+    """Longest wait for the answer to "are you still there?" in the middle of a round."""
+    round_timeout_s: PositiveSeconds = 120.0
+    """Longest time from the first byte of a round to its end, retries included."""
+    directory_s: PositiveSeconds = 20.0
+    """Period in which a peer renews its entry in the directory and looks for peers that it does not know."""
+    chunk_bytes: Annotated[int, Field(ge=64, le=4 << 20)] = 256 << 10
+    """Unit in which tensors are streamed and reduced."""
+
+
+PRESETS: dict[Preset, TimingSettings] = {
+    "local": TimingSettings(heartbeat_s=0.5, lifetime_s=3.0, stall_timeout_s=2.0, round_timeout_s=60.0),
+    "lan": TimingSettings(),
+    "wan": TimingSettings(
+        heartbeat_s=2.0,
+        lifetime_s=12.0,
+        dial_timeout_s=15.0,
+        stall_timeout_s=10.0,
+        probe_timeout_s=4.0,
+        round_timeout_s=900.0,
+        chunk_bytes=64 << 10,
+    ),
+}
+
+
+class NetworkSettings(Settings):
+    """Where a peer listens and whom it asks first."""
+
+    host_maddrs: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    """Multiaddrs to listen on. Port 0: any free port."""
+    announce_maddrs: tuple[str, ...] = ()
+    """Addresses to tell others instead of the discovered ones, for example behind a forwarded port."""
+    initial_peers: tuple[str, ...] = ()
+    """Multiaddrs, with `/p2p/ID`, of living peers of the swarm. Empty: this peer is the first."""
+    identity_path: str | None = None
+    """File of the private key. None: a new identity for this start."""
+    relay: bool = False
+    """Whether to be reachable through other peers' relays when behind a NAT."""
+    preset: Preset = "lan"
+    """Which `TimingSettings` to use: `local` (one computer), `lan` or `wan`."""
+
+    @property
+    def timing(self) -> TimingSettings:
+        """The waits that go with the preset."""
+        return PRESETS[self.preset]
+
+
+def checked(kind: type[SettingsT], **values: Any) -> SettingsT:
+    """Builds settings of `kind`, leaving out values that are None; raises UsageError that names the setting."""
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        raise UsageError(
+            "; ".join(_plain(dict(problem)) for problem in error.errors()),
+            remedy="See --help for the settings and their ranges.",
+        ) from error
+
+
+def _plain(problem: dict[str, Any]) -> str:
+    name = "_".join(str(part) for part in problem["loc"][:1])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}, not {problem['input']!r}" if name else message

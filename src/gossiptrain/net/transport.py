@@ -1,0 +1,117 @@
+"""The interfaces through which peers reach each other.
+
+Owns the words `Transport`, `Stream` and `Directory`; does not know what travels in a stream. Two rooms implement
+them: `libp2p` for real networks and `virtual` for a network in memory under virtual time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NewType, TypeAlias
+
+from gossiptrain.net.clock import Clock
+
+PeerId = NewType("PeerId", str)
+"""A libp2p peer id in base58, for example `12D3KooW...`. It is authenticated: nobody else can speak under it."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class StreamClosedError(ConnectionError):
+    """The other side, or the network between, ended the stream before all expected bytes were read or written."""
+
+
+class UnreachableError(ConnectionError):
+    """No stream could be opened: the peer is gone, unknown, or does not speak the protocol."""
+
+
+class Stream(ABC):
+    """A reliable, ordered, encrypted, two-way flow of bytes to one authenticated peer.
+
+    One task may read while another writes. Nothing here has a deadline of its own: callers put one around it.
+    """
+
+    def __init__(self, remote: PeerId) -> None:
+        self.remote = remote
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    @abstractmethod
+    async def read_exactly(self, size_bytes: int) -> bytes:
+        """Reads `size_bytes` bytes. Raises StreamClosedError where the stream ends before."""
+
+    @abstractmethod
+    async def write(self, data: Buffer) -> None:
+        """Writes all of `data`, waiting while the other side does not keep up. Raises StreamClosedError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends the stream in order: what was written still arrives. Never raises for a broken stream."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends the stream at once; the other side sees StreamClosedError. May be called twice."""
+
+
+StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
+
+
+class Directory(ABC):
+    """A shared key-value store in which entries expire: a hint about who is there, never truth."""
+
+    @abstractmethod
+    async def put(self, key: str, subkey: str, value: bytes, *, lifetime_s: float) -> bool:
+        """Stores `value` (at most 1 KiB) for `lifetime_s` seconds; says whether at least one node took it."""
+
+    @abstractmethod
+    async def get(self, key: str) -> dict[str, bytes]:
+        """All live subkeys of `key`, bounded in number and size before they are decoded. Empty where none is known."""
+
+
+class Transport(ABC):
+    """One peer's door to the network, under one identity."""
+
+    peer_id: PeerId
+    addresses: tuple[str, ...]
+    """Multiaddrs with `/p2p/ID` under which others may reach this peer."""
+    directory: Directory
+    clock: Clock
+
+    @abstractmethod
+    async def connect(self, address: str) -> PeerId:
+        """Dials a multiaddr that ends in `/p2p/ID` and proves that this peer lives there.
+
+        Raises UnreachableError, with the reason as its text.
+        """
+
+    @abstractmethod
+    async def bootstrap(self, peers: Sequence[PeerId]) -> None:
+        """Joins the directory of the given connected peers. Peers without a directory are passed over."""
+
+    @abstractmethod
+    def remember(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Notes where `peer` may be dialled when a stream to it is opened later. Later notes replace earlier ones."""
+
+    @abstractmethod
+    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
+        """Opens a stream, dialling the peer first where needed. Raises UnreachableError."""
+
+    @abstractmethod
+    async def serve(self, protocol: str, handler: StreamHandler) -> None:
+        """From now on runs `handler` in a task of its own for each stream that a peer opens on `protocol`.
+
+        The stream is aborted when the handler raises, and closed when it returns.
+        """
+
+    @abstractmethod
+    def sign(self, data: bytes) -> bytes:
+        """A signature of `data` under this peer's identity."""
+
+    @abstractmethod
+    def verify(self, peer: PeerId, data: bytes, signature: bytes) -> bool:
+        """Whether `signature` over `data` was made under the identity of `peer`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends all streams and handlers, and every process started for this transport."""

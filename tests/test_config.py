@@ -1,0 +1,48 @@
+"""Settings: defaults, ranges and messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossiptrain.config import GossipSettings, checked
+from gossiptrain.errors import UsageError
+
+
+def test_defaults_are_those_of_the_classic_form() -> None:
+    settings = GossipSettings()
+    assert (settings.gossip_group_size, settings.gossip_min_group_size, settings.gossip_alpha) == (16, 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gossip_group_size", 1),
+        ("gossip_group_size", 65),
+        ("gossip_min_group_size", 1),
+        ("gossip_min_group_size", 17),
+        ("gossip_alpha", 0.09),
+        ("gossip_alpha", 1.01),
+        ("gossip_alpha", float("nan")),
+        ("matchmaking_time", 0.0),
+        ("matchmaking_time", float("inf")),
+        ("every_steps", 0),
+        ("seed", -1),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=name):
+        checked(GossipSettings, **{name: value})
+
+
+def test_a_minimum_above_the_group_size_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"gossip_min_group_size \(8\) is larger than gossip_group_size \(4\)"):
+        checked(GossipSettings, gossip_group_size=4, gossip_min_group_size=8)
+
+
+def test_a_misspelt_setting_is_refused() -> None:
+    with pytest.raises(UsageError, match="gossip_groupsize"):
+        checked(GossipSettings, gossip_groupsize=4)
+
+
+def test_none_means_the_default() -> None:
+    assert checked(GossipSettings, gossip_alpha=None).gossip_alpha == 1.0
