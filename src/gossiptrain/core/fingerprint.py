@@ -1,0 +1,78 @@
+"""What two peers must have in common to average with each other.
+
+Owns the description of a run and the comparison of two of them. Knows a model only as names, shapes and types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PROTOCOL_VERSION = 1
+"""Raised with every change of what travels between peers."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor that is averaged."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+@dataclass(frozen=True)
+class RunFingerprint:
+    """Identifies a run: two peers may average only where all fields are equal."""
+
+    protocol: int
+    run: str
+    task: str
+    model: str
+    """Digest of the averaged tensors' names, shapes and types, and of the frozen tensors' values."""
+    elements: int
+    """Length of the flat vector."""
+
+    @property
+    def key(self) -> str:
+        """A short name of the run for the directory; peers of different runs never share it."""
+        text = "\0".join(str(part) for part in (self.protocol, self.run, self.task, self.model, self.elements))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def difference(self, other: RunFingerprint) -> str | None:
+        """The first field in which `other` differs, in words, or None where both are equal."""
+        if self.protocol != other.protocol:
+            return f"the protocol version differs: {self.protocol} here, {other.protocol} there"
+        if self.run != other.run:
+            return f"the run differs: {self.run!r} here, {other.run!r} there"
+        if self.task != other.task:
+            return f"the task differs: {self.task!r} here, {other.task!r} there"
+        if self.elements != other.elements:
+            return f"the model differs: {self.elements:,} averaged values here, {other.elements:,} there"
+        if self.model != other.model:
+            return "the model differs: as many values, but other tensor names, shapes, types or frozen weights"
+        return None
+
+
+def model_digest(averaged: Iterable[TensorSpec], frozen: Iterable[tuple[TensorSpec, bytes]] = ()) -> str:
+    """SHA-256 over the tensors, in their order: their description and, for the frozen ones, a digest of their bytes."""
+    digest = hashlib.sha256()
+    for spec in averaged:
+        digest.update(_line("averaged", spec))
+    for spec, content_digest in frozen:
+        digest.update(_line("frozen", spec))
+        digest.update(content_digest)
+    return digest.hexdigest()
+
+
+def _line(kind: str, spec: TensorSpec) -> bytes:
+    return f"{kind}\0{spec.name}\0{spec.shape}\0{spec.dtype}\n".encode()
