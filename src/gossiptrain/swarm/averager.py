@@ -1,0 +1,108 @@
+"""The desk at which the rounds of a peer are served.
+
+Owns the rounds that are under way and the memory of the last ones, so that streams, reports and questions find the
+round they belong to, also when they come a little before it or after it. One round at a time is this peer's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Buffers
+from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
+from gossiptrain.swarm.round import HALT, REPORT, Round, RoundResult
+
+REMEMBERED_ROUNDS = 16
+
+
+class Averager:
+    """Runs this peer's rounds and answers for them."""
+
+    def __init__(self, door: Door, *, minimum_members: int) -> None:
+        self._door = door
+        self._clock = door.transport.clock
+        self._timing = door.timing
+        self._minimum_members = minimum_members
+        self._rounds: OrderedDict[str, Round] = OrderedDict()
+        self._arrived = asyncio.Event()
+
+    async def open(self) -> None:
+        """From now on answers other members."""
+        await self._door.serve(EXCHANGE, self._serve_exchange)
+        await self._door.serve(REPORT, self._serve_report)
+        await self._door.serve(HALT, self._serve_halt)
+
+    async def average(self, assignment: Assignment, buffers: Buffers) -> RoundResult:
+        """Takes part in a round with the snapshot in `buffers`; where it commits, the average is in `buffers`."""
+        attempt = Attempt(
+            round_id=assignment.round_id,
+            number=0,
+            members=tuple(PeerId(member) for member in assignment.members),
+            samples=assignment.samples,
+        )
+        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members)
+        self._rounds[attempt.round_id] = current
+        while len(self._rounds) > REMEMBERED_ROUNDS:
+            self._rounds.popitem(last=False)
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+        return await current.run()
+
+    async def _round(self, round_id: str, peer: PeerId) -> Round | None:
+        """The round of that id in which `peer` may speak; waits for it a little, since others may be ahead."""
+        try:
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                while round_id not in self._rounds:
+                    await self._arrived.wait()
+        except TimeoutError:
+            return None
+        found = self._rounds[round_id]
+        return found if peer in found.members else None
+
+    async def _serve_exchange(self, stream: Stream) -> None:
+        async with self._clock.timeout(self._timing.dial_timeout_s):
+            header = await receive_message(stream, ExchangeHeader)
+        current = await self._round(header.round_id, stream.remote)
+        if current is None:
+            stream.abort()
+            return
+        async with self._clock.timeout(self._timing.round_timeout_s):
+            while not current.over and (current.attempt.number < header.attempt or current.exchange is None):
+                await current.changed()
+        exchange = current.exchange
+        if exchange is None or exchange.attempt.number != header.attempt or not exchange.accept(stream):
+            stream.abort()
+            return
+        await exchange.over.wait()
+
+    async def _serve_report(self, stream: Stream) -> None:
+        async with self._clock.timeout(self._timing.dial_timeout_s):
+            report = await receive_message(stream, Report)
+        current = await self._round(report.round_id, stream.remote)
+        if current is None:
+            await send_message(stream, Abandon(reason="the round is not known here"))
+            return
+        current.take_report(stream.remote, report)
+        while (verdict := current.verdict_for(stream.remote, report.attempt)) is None:
+            try:
+                async with self._clock.timeout(self._timing.probe_timeout_s / 2):
+                    await current.changed()
+            except TimeoutError:
+                await send_message(stream, Waiting())
+        await send_message(stream, verdict)
+
+    async def _serve_halt(self, stream: Stream) -> None:
+        async with self._clock.timeout(self._timing.dial_timeout_s):
+            halt = await receive_message(stream, Halt)
+        current = self._rounds.get(halt.round_id)
+        if current is None or stream.remote not in current.members:
+            await send_message(stream, Halted(committed=False))
+            return
+        committed = isinstance(current.verdicts.get(halt.attempt), Commit)
+        if halt.stop and current.attempt.number == halt.attempt and current.exchange is not None:
+            current.exchange.halt()
+        await send_message(stream, Halted(committed=committed))

@@ -1,0 +1,132 @@
+"""The one place where peers are let in.
+
+Owns the greeting that precedes everything else: both sides say which run they take part in, and whoever trains
+something else is refused by name of the field that differs, before any other byte. Does not know what is said later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gossiptrain.config import TimingSettings
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.errors import RunMismatchError
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
+from gossiptrain.swarm.messages import Hello, SignedHeartbeat, Welcome
+
+HELLO = "/gossiptrain/hello"
+HELPER_FINGERPRINT = RunFingerprint(PROTOCOL_VERSION, run="", task="", model="", elements=0)
+
+
+class Door:
+    """Greets others, lets in those of the same run, and hands out streams to and from them only."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        fingerprint: RunFingerprint | None,
+        *,
+        timing: TimingSettings,
+        members: Callable[[], tuple[SignedHeartbeat, ...]],
+    ) -> None:
+        """fingerprint None: this peer only helps others find each other and lets nobody further in.
+
+        members: the heartbeats that a newcomer is given with its welcome.
+        """
+        self.transport = transport
+        self.timing = timing
+        self.fingerprint = fingerprint or HELPER_FINGERPRINT
+        self._is_helper = fingerprint is None
+        self._members = members
+        self._known: set[PeerId] = set()
+
+    async def open(self) -> None:
+        """From now on answers greetings."""
+        await self.transport.serve(HELLO, self._answer)
+
+    def forget(self, peer: PeerId) -> None:
+        """Has the peer greeted again before the next stream to it, because it may have started anew."""
+        self._known.discard(peer)
+
+    async def greet(self, peer: PeerId) -> Welcome:
+        """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
+
+        A helper answers too; its welcome has `hello.helper` set and it is not a member. Raises UnreachableError,
+        StreamClosedError or TimeoutError where there is no answer.
+        """
+        async with self.transport.clock.timeout(self.timing.dial_timeout_s):
+            stream = await self.transport.open_stream(peer, HELLO)
+            try:
+                await send_message(stream, self._hello())
+                welcome = await receive_message(stream, Welcome)
+            finally:
+                await stream.close()
+        if welcome.hello.helper:
+            return welcome
+        difference = self.fingerprint.difference(welcome.hello.fingerprint)
+        if difference is not None or not welcome.accepted:
+            raise RunMismatchError(
+                f"The peer {peer} takes part in another run: {difference or 'it refuses this one'}.",
+                cause="Peers average only with peers of the same run, task, model and protocol version.",
+                remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
+            )
+        self._known.add(peer)
+        return welcome
+
+    async def stream(self, peer: PeerId, protocol: str) -> Stream:
+        """Opens a stream to a member, greeting it first where that has not been done. Raises UnreachableError."""
+        if peer not in self._known:
+            try:
+                welcome = await self.greet(peer)
+            except (RunMismatchError, StreamClosedError, TimeoutError) as error:
+                raise UnreachableError(f"{peer} does not let this peer in: {error}") from error
+            if welcome.hello.helper:
+                raise UnreachableError(f"{peer} trains nothing")
+        try:
+            return await self.transport.open_stream(peer, protocol)
+        except UnreachableError:
+            self.forget(peer)
+            raise
+
+    async def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[None]]) -> None:
+        """Serves a protocol to members only; strangers' streams are aborted unread.
+
+        A stream that breaks, or says what it must not, ends without further ado: it is the other side's loss.
+        """
+
+        async def guarded(stream: Stream) -> None:
+            if stream.remote not in self._known:
+                stream.abort()
+                return
+            try:
+                await handler(stream)
+            except (ConnectionError, TimeoutError):
+                stream.abort()
+
+        await self.transport.serve(protocol, guarded)
+
+    def _hello(self) -> Hello:
+        mine = self.fingerprint
+        return Hello(
+            protocol=mine.protocol,
+            run=mine.run,
+            task=mine.task,
+            model=mine.model,
+            elements=mine.elements,
+            helper=self._is_helper,
+        )
+
+    async def _answer(self, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(self.timing.dial_timeout_s):
+                hello = await receive_message(stream, Hello)
+                same_run = self.fingerprint.difference(hello.fingerprint) is None
+                accepted = same_run and not self._is_helper and not hello.helper
+                if accepted:
+                    self._known.add(stream.remote)
+                members = self._members() if accepted else ()
+                await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
+        except (ConnectionError, TimeoutError):
+            stream.abort()

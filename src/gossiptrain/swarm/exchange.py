@@ -1,0 +1,286 @@
+"""One attempt of a group to compute its average: reduce by slices, and give back.
+
+Owns the streaming of tensors. The flat vector is cut into one slice per member. Every member sends each other member
+its chunks of that one's slice; the owner of a slice adds them up in the order of the members, always in float32, and
+streams the mean back on the same connection while later chunks still arrive (butterfly all-reduce, 2(k-1)/k models
+per member, the least possible). Ends with the complete average in the result, or with whom the attempt failed on.
+Does not decide what follows from either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from gossiptrain.config import TimingSettings
+from gossiptrain.core.averaging import Vector, clipped_weights, squared_distances, squared_norm, weighted_mean
+from gossiptrain.core.guards import is_finite
+from gossiptrain.core.partition import Slice, equal_slices
+from gossiptrain.net.framing import send_message
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.messages import ExchangeHeader
+
+EXCHANGE = "/gossiptrain/exchange"
+ELEMENT_BYTES = 4
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """The memory of a round: what this peer brings and where the average goes, both of the model's flat length."""
+
+    snapshot: Vector
+    average: Vector
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt of which round, and by whom; `members` and `samples` in the order all of them share."""
+
+    round_id: str
+    number: int
+    members: tuple[PeerId, ...]
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended for this member.
+
+    suspects: peers whose contribution did not come or was not finite. waited_for: peers that did not move, but
+    perhaps only because they were themselves waiting.
+    """
+
+    finished: bool
+    digest: str = ""
+    squared_distance: float = 0.0
+    squared_mean: float = 0.0
+    bytes_sent: int = 0
+    suspects: tuple[PeerId, ...] = ()
+    waited_for: tuple[PeerId, ...] = ()
+
+
+class _LinkFailedError(Exception):
+    """A peer did not do its part; `surely` where it cannot have been waiting for somebody else."""
+
+    def __init__(self, peer: PeerId, *, surely: bool) -> None:
+        super().__init__(peer)
+        self.peer = peer
+        self.surely = surely
+
+
+class _HaltedError(Exception):
+    """The leader stopped the attempt."""
+
+
+@dataclass
+class _Frontier:
+    """How many chunks of the own slice are reduced; those who give back wait for it to advance."""
+
+    reduced: int = 0
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def advance(self) -> None:
+        self.reduced += 1
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def reached(self, chunk: int) -> None:
+        while self.reduced <= chunk:
+            await self._moved.wait()
+
+
+class Exchange:
+    """Runs one attempt. Create it, let `accept` have the streams that others open for it, and await `run`."""
+
+    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers) -> None:
+        self.attempt = attempt
+        self._door = door
+        self._clock = door.transport.clock
+        self._timing: TimingSettings = door.timing
+        self._buffers = buffers
+        self._me = attempt.members.index(door.transport.peer_id)
+        self._others = [peer for peer in attempt.members if peer != door.transport.peer_id]
+        slices = equal_slices(len(buffers.snapshot), len(attempt.members))
+        chunk_elements = self._timing.chunk_bytes // ELEMENT_BYTES
+        self._chunks = {peer: piece.chunks(chunk_elements) for peer, piece in zip(attempt.members, slices, strict=True)}
+        self._weights = clipped_weights(attempt.samples)
+        self._inbound: dict[PeerId, asyncio.Future[Stream]] = {
+            peer: asyncio.get_running_loop().create_future() for peer in self._others
+        }
+        self._streams: list[Stream] = []
+        self._frontier = _Frontier()
+        self._digests = {peer: hashlib.sha256() for peer in attempt.members}
+        self._squared_distance = 0.0
+        self._squared_mean = 0.0
+        self._halted = asyncio.Event()
+        self.over = asyncio.Event()
+        """Set when `run` has returned."""
+
+    def accept(self, stream: Stream) -> bool:
+        """Takes a stream on which a member sends its contribution; says whether it was expected."""
+        waiting = self._inbound.get(stream.remote)
+        if waiting is None or waiting.done() or self.over.is_set():
+            return False
+        self._streams.append(stream)
+        waiting.set_result(stream)
+        return True
+
+    def halt(self) -> None:
+        """Stops the attempt; `run` then returns an unfinished outcome, unless it had already finished."""
+        self._halted.set()
+
+    async def run(self) -> Outcome:
+        """Exchanges with all members until the average is complete or cannot be."""
+        suspects: set[PeerId] = set()
+        waited_for: set[PeerId] = set()
+        finished = False
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._watch_for_halt())
+                work = [tasks.create_task(self._contribute(peer)) for peer in self._others]
+                work += [tasks.create_task(self._give_back(peer)) for peer in self._others]
+                work.append(tasks.create_task(self._reduce()))
+                await asyncio.gather(*work)
+                watch.cancel()
+            finished = True
+        except* _LinkFailedError as failures:
+            for failure in _leaves(failures):
+                (suspects if failure.surely else waited_for).add(failure.peer)
+        except* _HaltedError:
+            pass
+        finally:
+            self._end(finished=finished)
+        if not finished:
+            return Outcome(
+                finished=False,
+                bytes_sent=self._bytes_sent(),
+                suspects=tuple(sorted(suspects)),
+                waited_for=tuple(sorted(waited_for - suspects)),
+            )
+        return Outcome(
+            finished=True,
+            digest=self._digest(),
+            squared_distance=self._squared_distance,
+            squared_mean=self._squared_mean,
+            bytes_sent=self._bytes_sent(),
+        )
+
+    def _end(self, *, finished: bool) -> None:
+        self.over.set()
+        for future in self._inbound.values():
+            future.cancel()
+        if not finished:
+            for stream in self._streams:
+                stream.abort()
+
+    def _bytes_sent(self) -> int:
+        return sum(stream.bytes_sent for stream in self._streams)
+
+    def _digest(self) -> str:
+        whole = hashlib.sha256()
+        for peer in self.attempt.members:
+            whole.update(self._digests[peer].digest())
+        return whole.hexdigest()
+
+    async def _watch_for_halt(self) -> None:
+        await self._halted.wait()
+        raise _HaltedError
+
+    async def _contribute(self, peer: PeerId) -> None:
+        """Sends `peer` the own chunks of its slice, and reads their means."""
+        try:
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                stream = await self._door.stream(peer, EXCHANGE)
+        except (UnreachableError, TimeoutError) as error:
+            raise _LinkFailedError(peer, surely=True) from error
+        self._streams.append(stream)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_contribution(peer, stream))
+            tasks.create_task(self._receive_means(peer, stream))
+        await stream.close()
+
+    async def _send_contribution(self, peer: PeerId, stream: Stream) -> None:
+        header = ExchangeHeader(round_id=self.attempt.round_id, attempt=self.attempt.number)
+        await self._soon(send_message(stream, header), peer)
+        for chunk in self._chunks[peer]:
+            await self._soon(stream.write(_bytes_of(self._buffers.snapshot, chunk)), peer)
+
+    async def _receive_means(self, peer: PeerId, stream: Stream) -> None:
+        # Before the first mean the owner may have to wait for the connections of all others.
+        more_patience_s = self._timing.dial_timeout_s
+        for chunk in self._chunks[peer]:
+            reading = stream.read_exactly(len(chunk) * ELEMENT_BYTES)
+            raw = await self._soon(reading, peer, more_patience_s=more_patience_s)
+            more_patience_s = 0.0
+            mean = np.frombuffer(raw, "<f4")
+            if not is_finite(mean):
+                raise _LinkFailedError(peer, surely=True)
+            self._buffers.average[chunk.start : chunk.stop] = mean
+            self._digests[peer].update(raw)
+
+    async def _reduce(self) -> None:
+        """Adds up the own slice, chunk by chunk, in the order of the members."""
+        me = self.attempt.members[self._me]
+        for chunk in self._chunks[me]:
+            parts = [
+                self._buffers.snapshot[chunk.start : chunk.stop]
+                if peer == me
+                else await self._contribution(peer, chunk)
+                for peer in self.attempt.members
+            ]
+            mean = self._buffers.average[chunk.start : chunk.stop]
+            weighted_mean(parts, self._weights, mean)
+            self._squared_distance += squared_distances(parts, mean)
+            self._squared_mean += squared_norm(mean)
+            self._digests[me].update(_bytes_of(self._buffers.average, chunk))
+            self._frontier.advance()
+
+    async def _contribution(self, peer: PeerId, chunk: Slice) -> Vector:
+        """The next chunk of another member. Contributions depend on nobody else, so silence here is its own fault."""
+        try:
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                stream = await asyncio.shield(self._inbound[peer])
+            async with self._clock.timeout(self._timing.stall_timeout_s):
+                raw = await stream.read_exactly(len(chunk) * ELEMENT_BYTES)
+        except TimeoutError as error:
+            raise _LinkFailedError(peer, surely=True) from error
+        except ConnectionError as error:
+            raise _LinkFailedError(peer, surely=False) from error
+        part = np.frombuffer(raw, "<f4")
+        if not is_finite(part):
+            raise _LinkFailedError(peer, surely=True)
+        return part
+
+    async def _give_back(self, peer: PeerId) -> None:
+        """Sends `peer` the means of the own slice as they become known."""
+        stream = await asyncio.shield(self._inbound[peer])
+        for index, chunk in enumerate(self._chunks[self.attempt.members[self._me]]):
+            await self._frontier.reached(index)
+            await self._soon(stream.write(_bytes_of(self._buffers.average, chunk)), peer)
+
+    async def _soon(self, action: Awaitable[ResultT], peer: PeerId, *, more_patience_s: float = 0.0) -> ResultT:
+        """Does what may have to wait for `peer`, which may itself be waiting: twice the patience, half the blame."""
+        try:
+            async with self._clock.timeout(2 * self._timing.stall_timeout_s + more_patience_s):
+                return await action
+        except (ConnectionError, TimeoutError) as error:
+            raise _LinkFailedError(peer, surely=False) from error
+
+
+def _bytes_of(vector: Vector, chunk: Slice) -> memoryview:
+    return vector[chunk.start : chunk.stop].data.cast("B")
+
+
+def _leaves(group: BaseExceptionGroup[_LinkFailedError]) -> Sequence[_LinkFailedError]:
+    found: list[_LinkFailedError] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,196 @@
+"""How the peers that are ready now become groups.
+
+Owns readiness and the organiser of each round. For every round the living peers rank themselves by (run, round,
+seed); whoever comes first collects the ready ones and divides them, so that one round trip is enough when all are
+ready. Nobody is a server: the organiser changes with every round, and the next in rank stands in for a dead one.
+Two organisers at once, where peers see different members, cost larger groups and nothing else. Does not know what
+a group does with itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from gossiptrain.config import GossipSettings
+from gossiptrain.core.grouping import GroupLimits, form_groups, organisers
+from gossiptrain.net.framing import receive_message, receive_one_of, send_message
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.messages import Assignment, NewerRound, NoGroup, Ready, Waiting
+
+READY = "/gossiptrain/ready"
+
+Answer = Assignment | NoGroup | NewerRound
+
+
+@dataclass
+class _Guest:
+    ready: Ready
+    answer: asyncio.Future[Answer]
+
+
+@dataclass
+class _Hall:
+    """The ready peers of one round, at its organiser."""
+
+    round: int
+    opened_at: float
+    guests: dict[PeerId, _Guest] = field(default_factory=dict)
+
+
+class Matchmaker:
+    """Finds a group for this peer, and for others whenever it is their organiser."""
+
+    def __init__(self, door: Door, membership: Membership, *, settings: GossipSettings, rng: random.Random) -> None:
+        self._door = door
+        self._clock = door.transport.clock
+        self._membership = membership
+        self._settings = settings
+        self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
+        self._rng = rng
+        self._halls: dict[int, _Hall] = {}
+        self._left_out = False
+
+    async def open(self) -> None:
+        """From now on organises when asked."""
+        await self._door.serve(READY, self._serve)
+
+    async def find_group(self, samples: int) -> Assignment | None:
+        """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`.
+
+        samples: seen since the last round; the weight of this peer's contribution.
+        """
+        try:
+            async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
+                while len(self._membership.trainers()) >= self._limits.minimum:
+                    answer = await self._ask_organiser(samples)
+                    if isinstance(answer, Assignment):
+                        self._left_out = False
+                        self._membership.reach_round(answer.round + 1)
+                        return answer
+                    if isinstance(answer, NoGroup):
+                        self._left_out = answer.left_out
+                        return None
+        except TimeoutError:
+            pass
+        return None
+
+    async def _ask_organiser(self, samples: int) -> Answer | None:
+        """One attempt; None where the organiser did not answer and another one has to be asked."""
+        number = self._membership.round
+        ready = Ready(round=number, samples=samples, urgent=self._left_out)
+        run, seed = self._door.fingerprint.key, self._settings.seed
+        organiser = PeerId(organisers(self._membership.trainers(), run=run, round_number=number, seed=seed)[0])
+        if organiser == self._membership.me:
+            return await self._wait_in_hall(organiser, ready, stream=None)
+        try:
+            answer = await self._ask(organiser, ready)
+        except (ConnectionError, TimeoutError):
+            self._membership.suspect(organiser)
+            return None
+        if isinstance(answer, NewerRound):
+            self._membership.reach_round(answer.round)
+        return answer
+
+    async def _ask(self, organiser: PeerId, ready: Ready) -> Answer:
+        timing = self._door.timing
+        async with self._clock.timeout(timing.dial_timeout_s):
+            stream = await self._door.stream(organiser, READY)
+        try:
+            await send_message(stream, ready)
+            while True:
+                async with self._clock.timeout(timing.probe_timeout_s + self._keepalive_s):
+                    answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup)
+                if isinstance(answer, Assignment) and not self._is_sound(answer):
+                    raise UnreachableError(f"{organiser} gave out a group that cannot be")
+                if isinstance(answer, Assignment | NewerRound | NoGroup):
+                    return answer
+        finally:
+            stream.abort()
+
+    def _is_sound(self, assignment: Assignment) -> bool:
+        members = assignment.members
+        return (
+            self._membership.me in members
+            and len(set(members)) == len(members) == len(assignment.samples)
+            and self._limits.minimum <= len(members) <= self._limits.maximum
+        )
+
+    async def _serve(self, stream: Stream) -> None:
+        async with self._clock.timeout(self._door.timing.dial_timeout_s):
+            ready = await receive_message(stream, Ready)
+        answer = await self._wait_in_hall(stream.remote, ready, stream=stream)
+        await send_message(stream, answer)
+
+    @property
+    def _keepalive_s(self) -> float:
+        return self._door.timing.probe_timeout_s / 2
+
+    async def _wait_in_hall(self, peer: PeerId, ready: Ready, *, stream: Stream | None) -> Answer:
+        if ready.round < self._membership.own.round:
+            return NewerRound(round=self._membership.own.round)
+        self._membership.reach_round(ready.round)
+        hall = self._halls.setdefault(ready.round, _Hall(ready.round, self._clock.now()))
+        guest = _Guest(ready, asyncio.get_running_loop().create_future())
+        hall.guests[peer] = guest
+        try:
+            while not guest.answer.done():
+                self._consider(hall)
+                until_deadline_s = max(0.0, hall.opened_at + self._settings.matchmaking_time - self._clock.now())
+                await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
+                if stream is not None and not guest.answer.done():
+                    await send_message(stream, Waiting())
+            return guest.answer.result()
+        finally:
+            if hall.guests.get(peer) is guest:
+                del hall.guests[peer]
+                if not hall.guests:
+                    self._halls.pop(hall.round, None)
+
+    def _consider(self, hall: _Hall) -> None:
+        """Forms the groups as soon as nobody is worth waiting for, or the time for waiting is over."""
+        remaining_s = hall.opened_at + self._settings.matchmaking_time - self._clock.now()
+        if remaining_s > 0 and (len(hall.guests) < self._limits.minimum or self._expected(hall, remaining_s)):
+            return
+        self._dismiss(hall)
+
+    def _expected(self, hall: _Hall, remaining_s: float) -> bool:
+        """Whether a peer that is not here yet should be ready in time."""
+        for peer in self._membership.trainers() - hall.guests.keys():
+            ready_in_s = self._membership.ready_in_s(PeerId(peer))
+            if ready_in_s is not None and ready_in_s <= remaining_s:
+                return True
+        return False
+
+    def _dismiss(self, hall: _Hall) -> None:
+        self._halls.pop(hall.round, None)
+        guests, hall.guests = hall.guests, {}
+        grouping = form_groups(
+            guests,
+            limits=self._limits,
+            run=self._door.fingerprint.key,
+            round_number=hall.round,
+            seed=self._settings.seed,
+            urgent=[peer for peer, guest in guests.items() if guest.ready.urgent],
+        )
+        for group in grouping.groups:
+            assignment = Assignment(
+                round_id=f"{self._rng.getrandbits(128):032x}",
+                round=hall.round,
+                members=group,
+                samples=tuple(guests[PeerId(peer)].ready.samples for peer in group),
+            )
+            for peer in group:
+                _answer(guests[PeerId(peer)], assignment)
+        for peer in grouping.left_out:
+            _answer(guests[PeerId(peer)], NoGroup(left_out=bool(grouping.groups)))
+        if grouping.groups:
+            self._membership.reach_round(hall.round + 1)
+
+
+def _answer(guest: _Guest, answer: Answer) -> None:
+    if not guest.answer.done():
+        guest.answer.set_result(answer)

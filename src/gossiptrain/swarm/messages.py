@@ -1,0 +1,199 @@
+"""Everything that peers of a swarm say to each other, as typed messages.
+
+Owns the words on the wire and their bounds. Does not know when they are said. Tensors are not messages: they follow
+an `ExchangeHeader` as raw chunks whose lengths both sides know.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.net.framing import Message
+
+MAX_MEMBERS = 64
+MAX_RECORDS = 64
+
+PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
+AddressText = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^/[!-~]+$")]
+ShortText = Annotated[str, StringConstraints(max_length=256)]
+HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Members = Annotated[tuple[PeerText, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+
+
+class Heartbeat(Message):
+    """What a peer says of itself. Only its own signature makes it count; relays cannot change it."""
+
+    peer: PeerText
+    run_key: HexText
+    incarnation: Count
+    """Grows with every start of the same identity."""
+    counter: Count
+    """Grows with every heartbeat. A peer lives while others see it grow; no clock is compared."""
+    role: Literal["trainer", "observer"]
+    addresses: Annotated[tuple[AddressText, ...], Field(max_length=16)]
+    round: Count
+    """The round that this peer would take part in next."""
+    step: Count
+    ready_in_s: Annotated[Finite, Field(ge=0)] | None
+    """Seconds after which the peer expects to be ready for a round; None while it cannot say."""
+    leaving: bool
+
+    def newer_than(self, other: Heartbeat) -> bool:
+        """Whether this was said after `other`, by the same peer."""
+        return (self.incarnation, self.counter) > (other.incarnation, other.counter)
+
+
+class SignedHeartbeat(Message):
+    """A heartbeat as it travels: its encoded text and the peer's signature over it."""
+
+    body: Annotated[str, StringConstraints(max_length=8192)]
+    signature: HexText
+
+
+class Beats(Message):
+    """Heartbeats that one peer passes to another, the sender's own among them."""
+
+    records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
+
+
+class Hello(Message):
+    """The first word on every acquaintance, before anything else is said."""
+
+    protocol: Count
+    run: ShortText
+    task: ShortText
+    model: HexText
+    elements: Count
+    helper: bool = False
+    """Whether the speaker only helps others find each other and trains nothing."""
+
+    @property
+    def fingerprint(self) -> RunFingerprint:
+        """The run that the other side takes part in."""
+        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements)
+
+
+class Welcome(Message):
+    """The answer to `Hello`: who the answering side is, and whether it takes the other one in."""
+
+    hello: Hello
+    accepted: bool
+    members: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)] = ()
+
+
+class Ready(Message):
+    """A peer asks the organiser of a round for a group."""
+
+    round: Count
+    samples: Count
+    """Samples seen since its last round: the weight of its contribution."""
+    urgent: bool
+    """Whether it was left out of the last round it was ready for."""
+
+
+class Waiting(Message):
+    """Sent while an answer takes time, so that the other side sees the difference between slow and dead."""
+
+
+class NewerRound(Message):
+    """The round asked for is over; the next one is this."""
+
+    round: Count
+
+
+class NoGroup(Message):
+    """Not enough peers became ready in time."""
+
+    left_out: bool
+    """Whether others did find a group, without this peer."""
+
+
+class Assignment(Message):
+    """A group: its members in an order that all of them share, and the weights of their contributions."""
+
+    round_id: HexText
+    round: Count
+    members: Members
+    samples: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+
+
+class ExchangeHeader(Message):
+    """Opens a stream of contributions: the sender's chunks of the receiver's slice follow, in order."""
+
+    round_id: HexText
+    attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
+
+
+class Report(Message):
+    """A member tells the leader how its attempt went, and waits on the same stream for the verdict."""
+
+    round_id: HexText
+    attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
+    members: Members
+    """The members of the attempt that is reported."""
+    finished: bool
+    digest: HexText = ""
+    squared_distance: Annotated[Finite, Field(ge=0)] = 0.0
+    """Of the reporter's slice: sum over members of |contribution - average|^2."""
+    squared_mean: Annotated[Finite, Field(ge=0)] = 0.0
+    suspects: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    waited_for: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+
+
+class Halt(Message):
+    """The leader asks a silent member whether it lives and, with `stop`, ends its attempt, which cannot succeed."""
+
+    round_id: HexText
+    attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
+    stop: bool
+
+
+class Halted(Message):
+    """The answer to `Halt`: the member lives, and whether it has already taken over the average of that attempt."""
+
+    committed: bool
+
+
+class Commit(Message):
+    """Everyone holds the complete average: take it over."""
+
+    disagreement: Annotated[Finite, Field(ge=0)] | None
+    """Relative disagreement of the members before the round; None where the average is zero."""
+
+
+class Retry(Message):
+    """Do it again, with these members."""
+
+    attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
+    members: Members
+
+
+class Abandon(Message):
+    """Leave everything as it was."""
+
+    reason: ShortText
+
+
+class StateRequest(Message):
+    """A joiner asks for the current parameters."""
+
+
+class StateOffer(Message):
+    """The donor's answer: what follows as raw chunks, and where the donor stands."""
+
+    elements: Count
+    step: Count
+    samples: Count
+    digest: HexText
+    """SHA-256 over the whole flat vector as little-endian float32."""
+
+
+class StateRefusal(Message):
+    """The donor cannot give its state now."""
+
+    reason: ShortText

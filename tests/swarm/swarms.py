@@ -1,0 +1,158 @@
+"""Whole swarms for protocol tests: peers with small vectors instead of models, on any transport."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gossiptrain.config import GossipSettings, TimingSettings
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.net.transport import PeerId, Transport
+from gossiptrain.swarm.exchange import Buffers
+from gossiptrain.swarm.membership import Change, OwnState
+from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
+from gossiptrain.swarm.state import Donation
+
+MakeTransport = Callable[[str], Awaitable[Transport]]
+
+ELEMENTS = 1000
+TIMING = TimingSettings(
+    heartbeat_s=0.2,
+    lifetime_s=1.5,
+    dial_timeout_s=2.0,
+    stall_timeout_s=1.0,
+    probe_timeout_s=0.5,
+    round_timeout_s=20.0,
+    directory_s=2.0,
+    chunk_bytes=256,
+)
+
+
+def fingerprint(**changes: str | int) -> RunFingerprint:
+    fields = {"protocol": PROTOCOL_VERSION, "run": "run", "task": "task", "model": "ab" * 32, "elements": ELEMENTS}
+    return RunFingerprint(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class TestPeer:
+    """A swarm peer, its vector, and the task that keeps its membership fresh."""
+
+    __test__ = False
+
+    name: str
+    swarm: SwarmPeer
+    values: Vector
+    changes: list[tuple[Change, PeerId]] = field(default_factory=list)
+    background: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> PeerId:
+        return self.swarm.transport.peer_id
+
+    async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
+        """One round by the delta rule; the values change only where it commits."""
+        buffers = Buffers(snapshot=self.values.copy(), average=np.full_like(self.values, np.nan))
+        averaged = await self.swarm.average(buffers, samples=samples)
+        if averaged is not None and averaged.result.committed:
+            self.values += np.float32(alpha) * (buffers.average - buffers.snapshot)
+            if alpha == 1.0:
+                self.values[:] = buffers.average
+        return averaged
+
+    def is_ready(self) -> None:
+        """Says, with the next heartbeat, that it is about to be ready."""
+        own = self.swarm.membership.own
+        self.swarm.membership.describe(OwnState(round=own.round, step=own.step, ready_in_s=0.0))
+
+    async def stop(self) -> None:
+        if self.background is not None:
+            self.background.cancel()
+            await asyncio.gather(self.background, return_exceptions=True)
+            self.background = None
+
+
+class Swarm:
+    """Starts peers that know each other through the first of them."""
+
+    def __init__(self, make_transport: MakeTransport, settings: GossipSettings, timing: TimingSettings) -> None:
+        self._make_transport = make_transport
+        self._settings = settings
+        self._timing = timing
+        self._starts = 0
+        self.peers: dict[str, TestPeer] = {}
+
+    async def add(
+        self, name: str, *, run: RunFingerprint | None = None, initial: str | None = "first"
+    ) -> TestPeer:
+        """Starts a peer; `initial` names the one whose address it is given, by default the first that was started."""
+        transport = await self._make_transport(name)
+        self._starts += 1
+        rng = np.random.default_rng(self._starts)
+        values = rng.normal(size=ELEMENTS).astype(np.float32)
+        changes: list[tuple[Change, PeerId]] = []
+
+        async def donate() -> Donation | None:
+            return Donation(vector=values.copy(), step=swarm.membership.own.step, samples=0)
+
+        swarm = SwarmPeer(
+            Surroundings(transport, random.Random(self._starts), incarnation=self._starts),
+            run or fingerprint(),
+            settings=self._settings,
+            timing=self._timing,
+            donate=donate,
+            on_change=lambda change, peer: changes.append((change, peer)),
+        )
+        peer = TestPeer(name, swarm, values, changes)
+        await swarm.open()
+        peer.is_ready()
+        if initial == "first":
+            initial = next(iter(self.peers), None)
+        addresses = [] if initial is None else [self.peers[initial].swarm.transport.addresses[0]]
+        await swarm.join(addresses)
+        peer.background = asyncio.create_task(swarm.run())
+        self.peers[name] = peer
+        return peer
+
+    async def know_each_other(self) -> None:
+        """Waits until every peer sees all others alive."""
+        everyone = {peer.id for peer in self.peers.values()}
+        for peer in self.peers.values():
+            while not everyone <= peer.swarm.membership.live().keys() | {peer.id}:
+                await peer.swarm.transport.clock.sleep(0.01)
+
+    async def average(self, *names: str, samples: int = 1, alpha: float = 1.0) -> dict[str, AveragedRound | None]:
+        """One round of all named peers, by default of all."""
+        chosen = names or tuple(self.peers)
+        rounds = await asyncio.gather(
+            *(self.peers[name].average(samples=samples, alpha=alpha) for name in chosen)
+        )
+        return dict(zip(chosen, rounds, strict=True))
+
+    async def close(self) -> None:
+        for peer in self.peers.values():
+            await peer.stop()
+
+
+@asynccontextmanager
+async def swarm_of(
+    make_transport: MakeTransport,
+    count: int,
+    *,
+    settings: GossipSettings | None = None,
+    timing: TimingSettings = TIMING,
+) -> AsyncIterator[Swarm]:
+    """A swarm of `count` peers named a, b, c, ... that all know each other."""
+    swarm = Swarm(make_transport, settings or GossipSettings(matchmaking_time=2.0), timing)
+    try:
+        for index in range(count):
+            await swarm.add(chr(ord("a") + index))
+        await swarm.know_each_other()
+        yield swarm
+    finally:
+        await swarm.close()
