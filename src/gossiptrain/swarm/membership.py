@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gossiptrain.net.framing import decode_message, encode_message, receive_message, send_message
@@ -23,7 +23,7 @@ FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
 MAX_KNOWN = 4096
 
-Change = Literal["joined", "left", "lost"]
+Change = Literal["joined", "left", "lost", "finishing"]
 
 
 @dataclass
@@ -41,6 +41,7 @@ class OwnState:
     round: int = 0
     step: int = 0
     ready_in_s: float | None = None
+    finishing: bool = False
 
 
 class Membership:
@@ -104,7 +105,7 @@ class Membership:
     def reach_round(self, number: int) -> None:
         """Notes that the round before `number` is over."""
         if number > self._own.round:
-            self.describe(OwnState(round=number, step=self._own.step, ready_in_s=self._own.ready_in_s))
+            self.describe(replace(self._own, round=number))
 
     @property
     def own(self) -> OwnState:
@@ -182,6 +183,8 @@ class Membership:
             self._on_change("left", peer)
         elif not heartbeat.leaving and not was_live:
             self._on_change("joined", peer)
+        if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
+            self._on_change("finishing", peer)
 
     def _expire(self) -> None:
         now = self._clock.now()
@@ -213,6 +216,7 @@ class Membership:
             round=self._own.round,
             step=self._own.step,
             ready_in_s=self._own.ready_in_s,
+            finishing=self._own.finishing,
             leaving=self._leaving,
         )
         body = encode_message(heartbeat).decode()

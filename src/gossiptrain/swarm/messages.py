@@ -41,6 +41,8 @@ class Heartbeat(Message):
     step: Count
     ready_in_s: Annotated[Finite, Field(ge=0)] | None
     """Seconds after which the peer expects to be ready for a round; None while it cannot say."""
+    finishing: bool
+    """Whether the peer has trained all it will and wants to merge once more; others then become ready at once."""
     leaving: bool
 
     def newer_than(self, other: Heartbeat) -> bool:

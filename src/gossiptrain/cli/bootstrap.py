@@ -1,0 +1,73 @@
+"""`gossip bootstrap`: a peer that only helps others find each other."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AbstractContextManager
+
+import typer
+
+from gossiptrain.cli import options
+from gossiptrain.config import NetworkSettings
+from gossiptrain.net.addresses import join_addresses, parse_dial_address, parse_listen_address
+from gossiptrain.net.identity import Identity
+
+
+def bootstrap(
+    host_maddr: options.HostMaddr = None,
+    announce_maddr: options.AnnounceMaddr = None,
+    initial_peer: options.InitialPeer = None,
+    identity: options.IdentityFile = None,
+    relay: options.Relay = None,
+    preset: options.PresetName = None,
+) -> None:
+    """Runs a peer that trains nothing and only helps others find each other, until Ctrl+C.
+
+    Peers of any run may give its address as --initial-peer. With --identity and a fixed port the address stays the
+    same over restarts.
+
+    Example:  gossip bootstrap --host-maddr /ip4/0.0.0.0/tcp/4001 --identity helper.key
+    """
+    network = options.merged(
+        NetworkSettings,
+        {
+            "host_maddrs": host_maddr,
+            "announce_maddrs": announce_maddr,
+            "initial_peers": initial_peer,
+            "identity_path": identity,
+            "relay": relay,
+            "preset": preset,
+        },
+    )
+    for address in network.initial_peers:
+        parse_dial_address(address)
+    for address in network.host_maddrs:
+        parse_listen_address(address)
+    with _identity(network.identity_path) as loaded:
+        asyncio.run(_help(network, loaded))
+
+
+def _identity(path: str | None) -> AbstractContextManager[Identity]:
+    return Identity.generate() if path is None else Identity.load_or_create(path)
+
+
+async def _help(network: NetworkSettings, identity: Identity) -> None:
+    from gossiptrain.node.helper import help_others
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await help_others(network, identity, on_ready=_show, stop=stop)
+
+
+def _show(addresses: tuple[str, ...]) -> None:
+    places = join_addresses(addresses)
+    typer.echo("Helping others find each other. Peers use one of these as --initial-peer:")
+    for place, found in (
+        ("this computer", places.this_computer),
+        ("this network", places.this_network),
+        ("the internet", places.internet),
+    ):
+        for address in found:
+            typer.echo(f"  {place:<14} {address}")

@@ -1,0 +1,68 @@
+"""`gossip eval`: loss and accuracy of a checkpoint on held-out data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossiptrain.cli import options
+from gossiptrain.training.checkpoints import Checkpoint, load_checkpoint
+
+
+def evaluate(
+    checkpoint: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run folders or checkpoints; several are merged first.")
+    ],
+    data_dir: options.DataDir = None,
+    device: options.Device = None,
+    report: options.ReportFile = None,
+) -> None:
+    """Evaluates a run's last checkpoint, or the mean of several runs' checkpoints.
+
+    Example:  gossip eval runs/digits-20261122-153012-3f9a
+    """
+    from gossiptrain.training.compute import chosen_device
+    from gossiptrain.training.merging import merge
+    from gossiptrain.training.tasks import task_named
+
+    loaded = load_all(checkpoint)
+    state = loaded[0].state
+    merged = merge([each.model_state() for each in loaded])
+    task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
+    target = chosen_device(device or "auto")
+    model = task.build_model(seed=0).to(target)
+    model.load_state_dict(merged.state)
+    found = task.open_evaluation(data_dir=data_dir, device=target).evaluate(model)
+    result = {
+        "task": task.description,
+        "step": state.step,
+        "loss": found.loss,
+        "accuracy": found.accuracy,
+        "samples": found.samples,
+        "checkpoints": len(loaded),
+        "disagreement": merged.disagreement,
+    }
+    typer.echo(f"{task.name} at step {state.step}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f}")
+    if len(loaded) > 1:
+        typer.echo(f"merged from {len(loaded)} checkpoints, which disagree by {merged.disagreement:.3%}")
+    if report is not None:
+        write_report(report, result)
+
+
+def load_all(paths: list[Path]) -> list[Checkpoint]:
+    """The newest undamaged checkpoint of each path. Raises CheckpointError."""
+    return [load_checkpoint(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
+
+
+def write_report(path: Path, result: dict[str, object]) -> None:
+    """Writes one JSON object. Raises UsageError where the file cannot be written."""
+    from gossiptrain.errors import UsageError
+    from gossiptrain.training.run_folder import write_whole
+
+    try:
+        write_whole(path, json.dumps(result, indent=2).encode() + b"\n")
+    except OSError as error:
+        raise UsageError(f"The report {path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,38 @@
+"""The commands with which others join a peer.
+
+Owns what is printed for the same computer, the same network and the internet. Does not know how peers connect.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from gossiptrain.net.addresses import join_addresses
+from gossiptrain.training.events import Started
+
+
+def join_text(started: Started, *, command: Sequence[str]) -> str:
+    """Ready-to-paste commands, or why there is none. `command`: how this peer's own training was started."""
+    places = join_addresses(started.addresses)
+    lines = ["Others join with:"]
+    lines += _line("this computer", places.this_computer, command) or []
+    lines += _line("this network", places.this_network, command) or [
+        "  this network   not possible: this peer listens on no network address; "
+        "start it with --host-maddr /ip4/0.0.0.0/tcp/0"
+    ]
+    lines += _line("the internet", places.internet, command) or [
+        "  the internet   not possible yet: no public address is known; forward a port to this computer and start",
+        "                 with --host-maddr /ip4/0.0.0.0/tcp/4011 --announce-maddr /ip4/YOUR_PUBLIC_IP/tcp/4011,",
+        "                 or try --relay",
+    ]
+    return "\n".join(lines)
+
+
+def join_command(address: str, command: Sequence[str]) -> str:
+    """The command with which another peer joins at `address`."""
+    return shlex.join([*command, "--initial-peer", address])
+
+
+def _line(place: str, addresses: Sequence[str], command: Sequence[str]) -> list[str]:
+    return [f"  {place:<14} {join_command(addresses[0], command)}"] if addresses else []

@@ -1,0 +1,80 @@
+"""The entry of the command `gossip`, and of the three scripts, which are `gossip train` with the task chosen.
+
+Owns how arguments are read and how errors become a message and an exit code. Does not know what the commands do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.exceptions import TyperException
+
+from gossiptrain.cli.bootstrap import bootstrap
+from gossiptrain.cli.demo import demo
+from gossiptrain.cli.evaluate import evaluate
+from gossiptrain.cli.export import export
+from gossiptrain.cli.train import train
+from gossiptrain.errors import GossipError, UsageError
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+app = typer.Typer(
+    name="gossip",
+    help="Train one PyTorch model together on any number of ordinary computers, with no server.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(train)
+app.command()(bootstrap)
+app.command("eval")(evaluate)
+app.command()(export)
+
+
+def with_hyphens(arguments: Sequence[str]) -> list[str]:
+    """Flags in the one spelling that is declared: `--initial_peer` and `--initial-peer` are the same."""
+    spelt: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*spelt, *arguments[position:]]
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            argument = flag.replace("_", "-") + equals + value
+        spelt.append(argument)
+    return spelt
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(with_hyphens(given), standalone_mode=False)
+    except GossipError as error:
+        _tell(error)
+        code = error.exit_code
+    except TyperException as error:
+        _tell(UsageError(error.format_message(), remedy="See --help."))
+        code = UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_BROKEN_PIPE
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: GossipError) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold red]Error:[/] {escape(error.what)}")
+    for line in (error.cause, error.remedy):
+        if line:
+            console.print(f"  {escape(line)}")

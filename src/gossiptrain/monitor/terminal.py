@@ -1,0 +1,104 @@
+"""The live view of one peer in a terminal.
+
+Owns how the terminal is driven: the panel below, join commands and warnings scrolling by above it, the cursor given
+back whatever happens. Does not know what the panel looks like.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from gossiptrain.monitor.narrator import Message, Narrator
+from gossiptrain.monitor.panel import PeerPanel
+from gossiptrain.monitor.progress import PeerProgress
+from gossiptrain.monitor.view import JoinText, join_lines
+from gossiptrain.training.events import Event, Finished, Started
+
+
+class TerminalView:
+    """A panel that is drawn anew when an event comes, at most every `interval_s`; no thread of its own.
+
+    The terminal is restored by `close`, on leaving a `with` block, and at the latest when the program ends.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        interval_s: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
+        join_text: JoinText = "",
+        console: Console | None = None,
+    ) -> None:
+        """console: where to draw instead of `stream`."""
+        self._console = console or Console(file=stream)
+        self._interval_s = interval_s
+        self._clock = clock
+        self._join_text = join_text
+        self._narrator = Narrator()
+        self._progress = PeerProgress()
+        self._messages: deque[Message] = deque(maxlen=8)
+        self._drawn_at = -float("inf")
+        self._lock = threading.RLock()
+        self._live: Live | None = Live(
+            PeerPanel(self._progress, self._messages),
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        atexit.register(self.close)
+
+    def handle(self, event: Event) -> None:
+        """See `View`."""
+        with self._lock:
+            if self._live is None:
+                return
+            self._progress.handle(event)
+            message = self._narrator.tell(event)
+            if message is not None and not isinstance(event, Started):
+                self._messages.append(message)
+            if isinstance(event, Started):
+                self._show_join_text(event, message)
+            if not self._live.is_started:
+                self._live.start()
+            important = message is not None or isinstance(event, Started | Finished)
+            if important or self._clock() - self._drawn_at >= self._interval_s:
+                self._drawn_at = self._clock()
+                self._live.refresh()
+
+    def _show_join_text(self, event: Started, message: Message | None) -> None:
+        """Above the panel, where it can be selected and copied: not wrapped, not coloured."""
+        if message is not None:
+            self._console.print(Text(message.text, "bold"), soft_wrap=True)
+        for line in join_lines(self._join_text, event):
+            self._console.print(Text(line), soft_wrap=True)
+
+    def close(self) -> None:
+        """Draws the last state, which stays, and gives the cursor back."""
+        with self._lock:
+            live, self._live = self._live, None
+        atexit.unregister(self.close)
+        if live is not None and live.is_started:
+            with contextlib.suppress(OSError):
+                live.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,90 @@
+"""An event loop whose time is not the computer's: it jumps to the next timer as soon as nothing else can run.
+
+Owns virtual time. Hours of waiting pass in milliseconds and the order of events depends on nothing outside, so a run
+can be repeated exactly. Does not know networks; sockets and subprocesses must not be used under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, TypeVarTuple
+
+ResultT = TypeVar("ResultT")
+ArgumentsT = TypeVarTuple("ArgumentsT")
+MAX_VIRTUAL_S = 30 * 86_400.0
+"""A run that goes on for longer than this, in virtual seconds, is taken for one that never ends."""
+
+
+class VirtualDeadlockError(RuntimeError):
+    """Nothing can run and no timer is set: the awaited tasks would wait for ever."""
+
+
+class VirtualTimeLimitError(RuntimeError):
+    """The virtual time limit passed while the main task was still pending."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """A selector that moves a clock forward where a real one would sleep."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self._limit_s = limit_s
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return []
+        if woken := super().select(0):  # a signal, or a call from another thread
+            return woken
+        if timeout is None:
+            raise VirtualDeadlockError(_deadlock_text())
+        # At large times a short wait can vanish in rounding; time must move all the same.
+        self.now_s = max(self.now_s + timeout, math.nextafter(self.now_s, math.inf))
+        if self.now_s > self._limit_s:
+            raise VirtualTimeLimitError(f"still running after {self._limit_s:g} s of virtual time")
+        return []
+
+
+def _deadlock_text() -> str:
+    waiting = []
+    for task in asyncio.all_tasks(asyncio.get_running_loop()):
+        frames = task.get_stack(limit=1)
+        place = f"{frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else "an unknown place"
+        waiting.append(f"{task.get_name()} at {place}")
+    return "nothing is scheduled any more, and these tasks wait for ever: " + "; ".join(sorted(waiting))
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An asyncio event loop in virtual time, which begins at 0."""
+
+    def __init__(self, limit_s: float = MAX_VIRTUAL_S) -> None:
+        self._jumping = _JumpingSelector(limit_s)
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._jumping.now_s
+
+    def run_in_executor(
+        self, executor: object, func: Callable[[*ArgumentsT], ResultT], *args: *ArgumentsT
+    ) -> asyncio.Future[ResultT]:
+        """Runs `func` here and now: threads would bring back the computer's own timing. It takes no virtual time."""
+        future: asyncio.Future[ResultT] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the future
+            future.set_exception(error)
+        return future
+
+
+def run_virtual(main: Coroutine[Any, Any, ResultT], *, limit_s: float = MAX_VIRTUAL_S) -> ResultT:
+    """Runs `main` to its end in virtual time, then cancels what it left running.
+
+    Raises VirtualDeadlockError where nothing could ever run again, and VirtualTimeLimitError after `limit_s` virtual
+    seconds; both while `main` is still pending.
+    """
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit_s)) as runner:
+        return runner.run(main)

@@ -1,0 +1,130 @@
+"""The wires of the network in memory: links between peers, and what can be wrong with them.
+
+Owns delay, bandwidth, order, cuts and frozen peers. Does not know streams, protocols or what a peer is beyond its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_PACED_PIECE_BYTES = 16 << 10
+"""With a bandwidth set, bytes travel in pieces of this size, so that they arrive little by little."""
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """One direction between two peers. `bandwidth_bytes_per_s` None: no limit. `jitter_s`: most added delay."""
+
+    latency_s: float = 0.001
+    jitter_s: float = 0.0
+    bandwidth_bytes_per_s: float | None = None
+
+
+class Link:
+    """Carries deliveries from one peer to another, in order. While it is blocked, they wait."""
+
+    def __init__(self, settings: LinkSettings, seed: str) -> None:
+        self.settings = settings
+        self._random = random.Random(seed)
+        self._sent: deque[tuple[float, Callable[[], None]]] = deque()
+        self._free_at_s = 0.0
+        self._last_arrival_s = 0.0
+        self._blocked = False
+
+    def send(self, size_bytes: int, deliver: Callable[[], None]) -> None:
+        """Calls `deliver` once `size_bytes` bytes have crossed the link."""
+        loop = asyncio.get_running_loop()
+        rate = self.settings.bandwidth_bytes_per_s
+        self._free_at_s = max(self._free_at_s, loop.time()) + (size_bytes / rate if rate else 0.0)
+        delay_s = self.settings.latency_s + self._random.uniform(0.0, self.settings.jitter_s)
+        self._last_arrival_s = max(self._last_arrival_s, self._free_at_s + delay_s)
+        self._sent.append((self._last_arrival_s, deliver))
+        loop.call_at(self._last_arrival_s, self._deliver_due)
+
+    @property
+    def piece_bytes(self) -> int | None:
+        """Most bytes to send at once; None: any number."""
+        return _PACED_PIECE_BYTES if self.settings.bandwidth_bytes_per_s else None
+
+    def block(self) -> None:
+        """Holds all deliveries back from now on."""
+        self._blocked = True
+
+    def unblock(self) -> None:
+        """Lets those held back arrive now, and later ones in their time."""
+        if self._blocked:
+            self._blocked = False
+            self._deliver_due()
+
+    def _deliver_due(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        # The loop calls a timer up to one clock tick early.
+        while not self._blocked and self._sent and self._sent[0][0] <= now_s + 1e-9:
+            self._sent.popleft()[1]()
+
+
+class Wires:
+    """The links between named peers, made when first used.
+
+    cut: nothing arrives over one link, and nobody is told; what was sent arrives when the link is healed.
+    freeze: nothing a peer sends or is sent arrives, and nobody is told: its process is stopped, or its power is cut.
+    """
+
+    def __init__(self, seed: int, *, default: LinkSettings) -> None:
+        self.seed = seed
+        self._default = default
+        self._links: dict[tuple[str, str], Link] = {}
+        self._cut: set[tuple[str, str]] = set()
+        self._frozen: set[str] = set()
+
+    def link(self, source: str, target: str) -> Link:
+        """The link that carries from `source` to `target`."""
+        if (source, target) not in self._links:
+            link = Link(self._default, f"{self.seed}/{source}/{target}")
+            self._links[source, target] = link
+            if self._is_blocked(source, target):
+                link.block()
+        return self._links[source, target]
+
+    def set_link(self, source: str, target: str, *, settings: LinkSettings, both_ways: bool = True) -> None:
+        """Changes how a link carries what is sent from now on."""
+        for pair in _directions(source, target, both_ways=both_ways):
+            self.link(*pair).settings = settings
+
+    def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
+        """Lets nothing arrive from `source` at `target`, and back with `both_ways`."""
+        self._cut.update(_directions(source, target, both_ways=both_ways))
+        self._update()
+
+    def heal(self, source: str, target: str, *, both_ways: bool = True) -> None:
+        """Ends a cut; what was sent meanwhile arrives now, in order."""
+        self._cut.difference_update(_directions(source, target, both_ways=both_ways))
+        self._update()
+
+    def freeze(self, peer: str) -> None:
+        """Stops all bytes from and to `peer`; its streams stay open, its tasks run on unheard."""
+        self._frozen.add(peer)
+        self._update()
+
+    def thaw(self, peer: str) -> None:
+        """Lets the bytes of a frozen peer flow again; what was sent meanwhile arrives now, in order."""
+        self._frozen.discard(peer)
+        self._update()
+
+    def _is_blocked(self, source: str, target: str) -> bool:
+        return (source, target) in self._cut or source in self._frozen or target in self._frozen
+
+    def _update(self) -> None:
+        for (source, target), link in self._links.items():
+            if self._is_blocked(source, target):
+                link.block()
+            else:
+                link.unblock()
+
+
+def _directions(source: str, target: str, *, both_ways: bool) -> tuple[tuple[str, str], ...]:
+    return ((source, target), (target, source)) if both_ways else ((source, target),)

@@ -1,0 +1,242 @@
+"""What trainer and node say to each other, and the socket they say it on.
+
+Owns the words and their framing. Both sides are one program of one user, but the bounds are the same as on the
+network. Does not know what either side does when it hears them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import socket
+from typing import Literal, TypeVar
+
+from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.net.framing import Message, decode_message, encode_message
+
+_LENGTH_BYTES = 4
+_LIMIT_BYTES = 1 << 20
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class Configure(Message):
+    """The trainer's first word: what run this is and how to take part in it."""
+
+    run: str
+    task: str
+    model: str
+    elements: int
+    gossip: GossipSettings
+    network: NetworkSettings
+    incarnation: int
+    take_state: bool
+    """Whether to take over the parameters of a living peer before the first round."""
+    must_join: bool
+    """Whether it is an error when no initial peer answers."""
+
+
+class Progress(Message):
+    """Where the trainer stands."""
+
+    step: int
+    ready_in_s: float | None
+    finishing: bool
+
+
+class SnapshotTaken(Message):
+    """The snapshot is in shared memory, and belongs to the node until `RoundEnded`."""
+
+    samples: int
+
+
+class StateTaken(Message):
+    """The state that was asked for is in shared memory."""
+
+    step: int
+    samples: int
+
+
+class Leave(Message):
+    """Say goodbye and end."""
+
+
+class NodeReady(Message):
+    """The node is reachable. Its last word before is that it lives; its next one tells how joining went."""
+
+    peer_id: str
+    addresses: tuple[str, ...]
+    daemon_pid: int
+
+
+class Joined(Message):
+    """The swarm has been met. With a donor, its parameters are in the shared `state` vector."""
+
+    donor: str | None
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    size_bytes: int = 0
+    peers: int
+    """Living peers, this one included."""
+
+
+class PeerChanged(Message):
+    """Somebody came, went, was lost, or is about to finish and wants to merge."""
+
+    peer: str
+    change: Literal["joined", "left", "lost", "finishing"]
+    addresses: tuple[str, ...]
+    peers: int
+
+
+class RoundEnded(Message):
+    """The round for the last snapshot is over. Where it committed, the average is in shared memory."""
+
+    committed: bool
+    reason: str = ""
+    found_group: bool
+    round: int = 0
+    members: tuple[str, ...] = ()
+    seconds: float = 0.0
+    formation_seconds: float = 0.0
+    bytes_sent: int = 0
+    attempts: int = 0
+    disagreement: float | None = None
+
+
+class StateWanted(Message):
+    """A joiner asks: copy the parameters into the shared `state` vector at the next step boundary."""
+
+
+class Alive(Message):
+    """Said every second, so that a frozen node is told from a silent one."""
+
+
+class NodeFailed(Message):
+    """The node cannot go on; an error of `gossiptrain.errors` by the name of its class."""
+
+    error: str
+    what: str
+    cause: str
+    remedy: str
+
+
+class NodeDown(Message):
+    """Never sent: what the trainer's handle puts in the node's mouth when the node died or froze."""
+
+    reason: str
+
+
+class NodeRestarted(Message):
+    """Never sent: the handle has started another node in place of the one that went down."""
+
+    pid: int
+
+
+TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, SnapshotTaken, StateTaken, Leave)
+NODE_SAYS: tuple[type[Message], ...] = (
+    NodeReady,
+    Joined,
+    PeerChanged,
+    RoundEnded,
+    StateWanted,
+    Alive,
+    NodeFailed,
+)
+
+
+class ControlClosedError(Exception):
+    """The other side has ended, in whatever way."""
+
+
+def pack(message: Message) -> bytes:
+    """A message as it goes over the socket."""
+    payload = encode_message(message)
+    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+
+
+class TrainerSide:
+    """The trainer's end: blocking calls for a reader thread and quick sends from any one thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, message: Message) -> None:
+        """Sends a message. Raises ControlClosedError."""
+        try:
+            self._connection.sendall(pack(message))
+        except OSError as error:
+            raise ControlClosedError from error
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """The node's next word; None where it says nothing for `timeout_s`. Raises ControlClosedError."""
+        try:
+            # Not the socket's own timeout, which would cut a send of the other thread in two.
+            readable = select.poll()
+            readable.register(self._connection, select.POLLIN)
+            if not readable.poll(1000 * timeout_s):
+                return None
+        except (OSError, ValueError) as error:
+            raise ControlClosedError from error
+        size_bytes = int.from_bytes(self._read(_LENGTH_BYTES), "big")
+        if size_bytes > _LIMIT_BYTES:
+            raise ControlClosedError
+        try:
+            return decode_message(self._read(size_bytes), *NODE_SAYS)
+        except ConnectionError as error:
+            raise ControlClosedError from error
+
+    def close(self) -> None:
+        """Ends the connection; a blocked `receive` of another thread raises."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _read(self, size_bytes: int) -> bytes:
+        data = bytearray()
+        try:
+            while len(data) < size_bytes:
+                piece = self._connection.recv(size_bytes - len(data))
+                if not piece:
+                    raise ControlClosedError
+                data += piece
+        except OSError as error:
+            raise ControlClosedError from error
+        return bytes(data)
+
+
+class NodeSide:
+    """The node's end, in its event loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def attach(cls, connection: socket.socket) -> NodeSide:
+        """Takes over the socket that was inherited from the trainer."""
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LIMIT_BYTES)
+        return cls(reader, writer)
+
+    def send(self, message: Message) -> None:
+        """Sends a message; where the trainer is gone, the next `receive` tells."""
+        self._writer.write(pack(message))
+
+    async def receive(self) -> Message:
+        """The trainer's next word. Raises ControlClosedError where the trainer has ended."""
+        try:
+            size_bytes = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+            if size_bytes > _LIMIT_BYTES:
+                raise ControlClosedError
+            return decode_message(await self._reader.readexactly(size_bytes), *TRAINER_SAYS)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise ControlClosedError from error
+
+    async def flush(self) -> None:
+        """Waits until all that was sent has left this process."""
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            return

@@ -1,0 +1,210 @@
+"""The trainer's hold on its node: starts it, hears it, and starts another one when it goes down.
+
+Owns the node's process from the trainer's side. A reader thread hears the node and hands every message on; when the
+node dies, freezes or loses its daemon, the thread says so and starts it again, while training goes on alone. Does
+not know what the messages mean for a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.errors import GossipError, NodeFailedError, error_named
+from gossiptrain.net.framing import Message
+from gossiptrain.node import control
+from gossiptrain.node.memory import SharedVectors
+
+FROZEN_AFTER_S = 5.0
+"""A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
+START_TIMEOUT_S = 60.0
+LONGEST_PAUSE_S = 30.0
+MAX_KNOWN_ADDRESSES = 32
+
+
+@dataclass(frozen=True)
+class NodeLaunch:
+    """What a node is started with."""
+
+    fingerprint: RunFingerprint
+    gossip: GossipSettings
+    network: NetworkSettings
+    take_state: bool
+
+
+class _Process:
+    """One node process and the socket to it."""
+
+    def __init__(self, memory: SharedVectors) -> None:
+        mine, theirs = socket.socketpair()
+        try:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "gossiptrain.node",
+                    str(os.getpid()),
+                    str(theirs.fileno()),
+                    str(memory.descriptor),
+                ],
+                pass_fds=(theirs.fileno(), memory.descriptor),
+                # A session of its own, so that Ctrl+C in the terminal reaches only the trainer.
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": _python_path()},
+            )
+        finally:
+            theirs.close()
+        self.side = control.TrainerSide(mine)
+        self.started_s = time.monotonic()
+        self.heard_s: float | None = None
+
+    def end(self, *, grace_s: float) -> None:
+        """Waits for the process to end by itself, then kills it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace_s)
+        self.process.kill()
+        self.process.wait()
+        self.side.close()
+
+
+def _python_path() -> str:
+    """Where the node finds this very package, whether it is installed or run from its sources."""
+    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+class NodeHandle:
+    """Owns the node of one trainer. `on_message` is called in the reader thread."""
+
+    def __init__(self, launch: NodeLaunch, on_message: Callable[[Message], None]) -> None:
+        self.memory = SharedVectors.create(launch.fingerprint.elements)
+        self._launch = launch
+        self._on_message = on_message
+        self._addresses: dict[str, tuple[str, ...]] = {}
+        self._ready = threading.Event()
+        self._failure: GossipError | None = None
+        self._stopping = threading.Event()
+        self._process: _Process | None = None
+        # The kernel ties the node's life to the thread that starts it, so that thread is the one that listens.
+        self._reader = threading.Thread(target=self._read, name="gossiptrain node reader", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the node that runs now."""
+        return None if self._process is None else self._process.process.pid
+
+    def wait_until_joined(self) -> None:
+        """Waits until the node has met the swarm. Raises the GossipError that kept it from doing so."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S + self._launch.network.timing.round_timeout_s
+        while not self._ready.wait(0.1):
+            if time.monotonic() > deadline_s:
+                self._failure = NodeFailedError("The node did not become ready in time.")
+            if self._failure is not None:
+                raise self._failure
+
+    def send(self, message: Message) -> None:
+        """Tells the node something; where the node is down just now, nothing happens."""
+        if self._process is not None:
+            with contextlib.suppress(control.ControlClosedError):
+                self._process.side.send(message)
+
+    def close(self, *, grace_s: float = 3.0) -> None:
+        """Has the node leave the swarm and end; kills it after `grace_s`."""
+        self._stopping.set()
+        self.send(control.Leave())
+        if self._process is not None:
+            self._process.end(grace_s=grace_s)
+        self._reader.join()
+        self.memory.close()
+
+    def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process:
+        launch = self._launch
+        process = _Process(self.memory)
+        configure = control.Configure(
+            run=launch.fingerprint.run,
+            task=launch.fingerprint.task,
+            model=launch.fingerprint.model,
+            elements=launch.fingerprint.elements,
+            gossip=launch.gossip,
+            network=launch.network.model_copy(update={"initial_peers": initial_peers}),
+            incarnation=time.time_ns() // 1000,
+            take_state=launch.take_state and first,
+            must_join=first,
+        )
+        with contextlib.suppress(control.ControlClosedError):
+            process.side.send(configure)
+        self._process = process
+        return process
+
+    def _read(self) -> None:
+        """The reader thread: hands on what the node says, and replaces the node when it goes down."""
+        pause_s = 1.0
+        process = self._start(self._launch.network.initial_peers, first=True)
+        while True:
+            reason = self._listen(process)
+            if self._stopping.is_set():
+                return
+            process.end(grace_s=0.5)
+            if not self._ready.is_set():
+                self._failure = self._failure or NodeFailedError(
+                    f"The node ended before it was ready ({reason}).",
+                    cause="The reason may stand above.",
+                    remedy="Set GOSSIPTRAIN_DEBUG=1 and start again to see what libp2p says.",
+                )
+                return
+            self._on_message(control.NodeDown(reason=reason))
+            lived_s = time.monotonic() - process.started_s
+            pause_s = 0.5 if lived_s > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
+            if self._stopping.wait(pause_s):
+                return
+            process = self._restart()
+
+    def _restart(self) -> _Process:
+        self._failure = None
+        known = [addresses[0] for addresses in self._addresses.values() if addresses]
+        process = self._start((*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers), first=False)
+        self._on_message(control.NodeRestarted(pid=process.process.pid))
+        return process
+
+    def _listen(self, process: _Process) -> str:
+        """Hands on messages until the node goes down; returns why."""
+        while not self._stopping.is_set():
+            try:
+                message = process.side.receive(timeout_s=1.0)
+            except control.ControlClosedError:
+                return "it ended" if self._failure is None else self._failure.what
+            now_s = time.monotonic()
+            if message is not None:
+                process.heard_s = now_s
+                self._note(message)
+            elif process.heard_s is None and now_s - process.started_s > START_TIMEOUT_S:
+                return "it did not start"
+            elif process.heard_s is not None and now_s - process.heard_s > FROZEN_AFTER_S:
+                return "it does not answer any more"
+        return "it was told to"
+
+    def _note(self, message: Message) -> None:
+        if isinstance(message, control.Alive):
+            return
+        if isinstance(message, control.NodeFailed):
+            self._failure = error_named(message.error, message.what, cause=message.cause, remedy=message.remedy)
+            return
+        if isinstance(message, control.PeerChanged):
+            if message.change == "joined":
+                self._addresses[message.peer] = message.addresses
+            elif message.change in ("left", "lost"):
+                self._addresses.pop(message.peer, None)
+        self._on_message(message)
+        if isinstance(message, control.Joined):
+            self._ready.set()

@@ -1,0 +1,58 @@
+"""A peer that only helps others find each other: an address that stays, and a part of the directory.
+
+Owns the life of such a helper. It trains nothing, holds no weights and belongs to no run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gossiptrain.config import NetworkSettings
+from gossiptrain.errors import NodeFailedError, PeerUnreachableError
+from gossiptrain.net.identity import Identity
+from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.swarm.door import Door
+
+
+async def help_others(
+    network: NetworkSettings,
+    identity: Identity,
+    *,
+    on_ready: Callable[[tuple[str, ...]], None],
+    stop: asyncio.Event,
+) -> None:
+    """Helps until `stop` is set. `on_ready` is given the addresses under which others reach this helper.
+
+    Raises PortInUseError, PeerUnreachableError where none of the initial peers answers, NodeFailedError.
+    """
+    transport = await Libp2pTransport.start(network, identity)
+    try:
+        await Door(transport, None, timing=network.timing, members=lambda: ()).open()
+        await _join_directory(transport, network)
+        on_ready(transport.addresses)
+        ended = asyncio.create_task(transport.daemon_exited.wait())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, stopped):
+            task.cancel()
+        if not stop.is_set():
+            raise NodeFailedError("libp2p's daemon has ended.", remedy="Start the helper again.")
+    finally:
+        await transport.close()
+
+
+async def _join_directory(transport: Libp2pTransport, network: NetworkSettings) -> None:
+    reached, failures = [], []
+    for address in network.initial_peers:
+        try:
+            async with asyncio.timeout(network.timing.dial_timeout_s):
+                reached.append(await transport.connect(address))
+        except (ConnectionError, TimeoutError) as error:
+            failures.append(f"{address}: {str(error) or 'no answer in time'}")
+    if network.initial_peers and not reached:
+        raise PeerUnreachableError(
+            "None of the initial peers answers:\n  " + "\n  ".join(failures),
+            remedy="Use the address of any peer that is alive now.",
+        )
+    await transport.bootstrap(reached)

@@ -1,0 +1,54 @@
+"""The memory that trainer and node share: three flat vectors, without a name and without copies.
+
+Owns an anonymous file that lives only as long as a process holds it, so nothing is ever left behind. Pages are taken
+when first written; the third vector costs nothing until a joiner asks for the state. Who may write when is agreed by
+the messages of `control`: a vector belongs to whoever was last told about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+
+import numpy as np
+
+from gossiptrain.core.averaging import Vector
+
+ELEMENT_BYTES = 4
+
+
+class SharedVectors:
+    """`snapshot`, `average` and `state`: float32 vectors of the model's flat length."""
+
+    def __init__(self, descriptor: int, elements: int) -> None:
+        """Attaches to the file behind `descriptor`, which this object owns from now on."""
+        self.descriptor = descriptor
+        self.elements = elements
+        self._map = mmap.mmap(descriptor, 3 * elements * ELEMENT_BYTES)
+        whole: Vector = np.frombuffer(self._map, np.float32)
+        self.snapshot, self.average, self.state = whole.reshape(3, elements)
+
+    @classmethod
+    def create(cls, elements: int) -> SharedVectors:
+        """New vectors, all zero. Their descriptor is passed to the node when it is started."""
+        descriptor = _anonymous_file()
+        os.ftruncate(descriptor, 3 * elements * ELEMENT_BYTES)
+        return cls(descriptor, elements)
+
+    def close(self) -> None:
+        """Lets go of the memory. The vectors must not be used any more."""
+        del self.snapshot, self.average, self.state
+        # Where somebody still holds a view, the memory goes with the last of them.
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        os.close(self.descriptor)
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("gossiptrain", os.MFD_CLOEXEC)
+    descriptor, path = tempfile.mkstemp(prefix="gossiptrain-")
+    os.unlink(path)
+    return descriptor

@@ -1,0 +1,70 @@
+"""Where and in which precision the arithmetic of training is done.
+
+Owns the choice of device and precision, and one optimizer step in them. Does not know tasks or peers.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gossiptrain.errors import UsageError
+from gossiptrain.training.settings import Precision
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the first accelerator that is there, else the CPU. Raises UsageError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"The device {name!r} cannot be used: {str(error).splitlines()[0]}",
+            remedy="Use --device cpu, cuda, cuda:1, mps, or auto.",
+        ) from error
+    return device
+
+
+class MixedPrecision:
+    """Runs forward and backward passes in the chosen precision; parameters stay as they are."""
+
+    def __init__(self, device: torch.device, precision: Precision) -> None:
+        """auto: bfloat16 where the GPU is made for it, float16 on older ones, float32 on the CPU."""
+        if precision == "auto":
+            on_cuda = device.type == "cuda"
+            precision = "fp32" if not on_cuda else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        if precision == "fp16" and device.type == "cpu":
+            raise UsageError("float16 needs a GPU.", remedy="Use --precision bf16 or fp32 on the CPU.")
+        self.precision = precision
+        self._device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    def forward(self) -> AbstractContextManager[Any]:
+        """The context in which the loss is computed."""
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self._device.type, dtype=dtype)
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Goes one optimizer step down the gradient of `loss`; float16 may skip one whose gradients overflow."""
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """What has to be kept to go on exactly."""
+        return self._scaler.state_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`."""
+        if state and self._scaler.is_enabled():
+            self._scaler.load_state_dict(state)

@@ -1,0 +1,280 @@
+"""The one stream of typed events of a peer: what happened, told once and read by every view.
+
+Owns the events, their form as one JSON line each, and the bus that hands them on. Does not know who reads them, nor
+files, terminals or the network. Torch is not needed to read a stream.
+
+    started → joined? → (step | round | round_failed | eval | peer | node | checkpoint | ...)* → finished
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import time as unix_time
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+MAX_LINE_CHARS = 64 << 10
+"""Longest line that is decoded. A reader never spends more on one line, whoever wrote it."""
+MAX_TEXT_CHARS = 4096
+"""Longest text in one field; the rest is cut off."""
+
+
+def _storable(text: object) -> object:
+    """Text that can be written as UTF-8, of bounded length. File names may hold bytes that are not UTF-8."""
+    return text[:MAX_TEXT_CHARS].encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+
+def _nan_for_null(value: object) -> object:
+    """JSON has no NaN: it is written as null, and null is read back as NaN."""
+    return float("nan") if value is None else value
+
+
+Text: TypeAlias = Annotated[str, BeforeValidator(_storable)]
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Number: TypeAlias = Annotated[float, BeforeValidator(_nan_for_null)]
+
+
+class EventBase(BaseModel):
+    """What all events have: a tag, `event`, and the unix time in seconds at which it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event: str
+    time: float = Field(default_factory=unix_time, allow_inf_nan=False)
+
+
+class Started(EventBase):
+    """A peer is up and can be joined. `steps`: how many it means to make in all, where that is known."""
+
+    event: Literal["started"] = "started"
+    peer_id: Text
+    run: Text
+    task: Text
+    addresses: tuple[Text, ...]
+    device: Text
+    parameters: Count
+    samples: Count
+    first: bool
+    steps: Count | None = None
+
+
+class Joined(EventBase):
+    """This peer took the current parameters from a living one, `donor`."""
+
+    event: Literal["joined"] = "joined"
+    donor: Text
+    step: Count
+    seconds: Number
+    bytes: Count
+
+
+class StepDone(EventBase):
+    """Inner steps were made; `step` counts all of them, `epoch` is how often the peer's own data were seen."""
+
+    event: Literal["step"] = "step"
+    step: Count
+    epoch: Number
+    loss: Number
+    learning_rate: Number
+    samples_per_s: Number
+
+
+class RoundCommitted(EventBase):
+    """A committed round. `seconds` is the exchange alone, `formation_seconds` what it took to find the group.
+
+    disagreement: root mean square distance of the group's snapshots from their average, divided by the root mean
+    square of the average. final: the exact merge at the end of the run.
+    """
+
+    event: Literal["round"] = "round"
+    round: Count
+    members: tuple[Text, ...]
+    seconds: Number
+    formation_seconds: Number
+    bytes_sent: Count
+    disagreement: float | None = None
+    attempts: Count = 1
+    final: bool = False
+
+
+class RoundFailed(EventBase):
+    """No round came about. `alone`: there is no other living peer."""
+
+    event: Literal["round_failed"] = "round_failed"
+    round: Count | None = None
+    reason: Text
+    alone: bool = False
+
+
+class Evaluated(EventBase):
+    """Loss and accuracy (0 to 1) on test data, of this peer's own model or of the merged one."""
+
+    event: Literal["eval"] = "eval"
+    step: Count
+    loss: Number
+    accuracy: Number
+    samples: Count
+    of: Literal["peer", "merged"] = "peer"
+
+
+class PeerChanged(EventBase):
+    """Another peer came, said goodbye (`left`) or fell silent (`lost`). `peers`: the living, this one included."""
+
+    event: Literal["peer"] = "peer"
+    peer_id: Text
+    change: Literal["joined", "left", "lost"]
+    peers: Count
+
+
+class NodeChanged(EventBase):
+    """The process beside the trainer came up, went down, or came up again."""
+
+    event: Literal["node"] = "node"
+    state: Literal["ready", "down", "restarted"]
+    reason: Text = ""
+    pid: Count | None = None
+
+
+class CheckpointSaved(EventBase):
+    """A checkpoint is whole and on disk."""
+
+    event: Literal["checkpoint"] = "checkpoint"
+    step: Count
+    path: Text
+
+
+class CheckpointFailed(EventBase):
+    """A checkpoint could not be saved; training goes on."""
+
+    event: Literal["checkpoint_failed"] = "checkpoint_failed"
+    step: Count
+    reason: Text
+
+
+class Notice(EventBase):
+    """Anything else that a person should read."""
+
+    event: Literal["notice"] = "notice"
+    level: Literal["info", "warning"] = "info"
+    message: Text
+
+
+class Finished(EventBase):
+    """The end of the run, and why. `bytes_sent` is the total."""
+
+    event: Literal["finished"] = "finished"
+    step: Count
+    seconds: Number
+    rounds: Count
+    bytes_sent: Count
+    loss: float | None = None
+    accuracy: float | None = None
+    reason: Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
+
+
+Event: TypeAlias = (
+    Started
+    | Joined
+    | StepDone
+    | RoundCommitted
+    | RoundFailed
+    | Evaluated
+    | PeerChanged
+    | NodeChanged
+    | CheckpointSaved
+    | CheckpointFailed
+    | Notice
+    | Finished
+)
+EVENT_KINDS: dict[str, type[Event]] = {kind.model_fields["event"].default: kind for kind in get_args(Event)}
+"""The class of each tag."""
+
+
+def event_to_json(event: Event) -> str:
+    """The event as one line of JSON, without the line break. Numbers that are not finite become null."""
+    return event.model_dump_json()
+
+
+def event_from_json(line: str | bytes) -> Event | None:
+    """The event of one line, or None where its tag is unknown: a newer writer does not break an older reader.
+
+    Unknown fields of a known event are passed over for the same reason. Raises ValueError where the line is longer
+    than `MAX_LINE_CHARS`, is no JSON object, or lacks what the event needs.
+    """
+    if len(line) > MAX_LINE_CHARS:
+        raise ValueError(f"an event of {len(line)} characters is longer than the {MAX_LINE_CHARS} that are read")
+    try:
+        content = json.loads(line)
+    except RecursionError:
+        raise ValueError("an event is nested too deeply") from None
+    if not isinstance(content, dict) or not isinstance(content.get("event"), str):
+        raise ValueError("a line is no event: a JSON object with the text `event` is expected")
+    kind = EVENT_KINDS.get(content["event"])
+    if kind is None:
+        return None
+    if "time" not in content:
+        raise ValueError(f"the event {content['event']!r} has no time")
+    try:
+        return kind.model_validate({name: value for name, value in content.items() if name in kind.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"the event {content['event']!r} is not as it should be: {field}: {first['msg']}") from error
+
+
+EventCallback: TypeAlias = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands each event to all subscribers, in the thread that emits it, one event at a time and in one order for all.
+
+    A subscriber may itself emit; such an event follows the one being handed on. A subscriber that raises OSError, a
+    closed pipe or a full disk, is dropped, and a notice tells the others once. Any other exception is a mistake of
+    the subscriber and reaches the emitter.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._subscribers: list[tuple[str, EventCallback]] = []
+        self._pending: deque[Event] = deque()
+        self._handing_on = False
+
+    def subscribe(self, callback: EventCallback, *, name: str = "a view") -> Callable[[], None]:
+        """From now on calls `callback` with each event; returns what ends that. `name` is for the notice on failure."""
+        subscriber = (name, callback)
+        with self._lock:
+            self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = [other for other in self._subscribers if other is not subscriber]
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Hands `event` on; returns when all subscribers have seen it, or at once where a subscriber emits."""
+        with self._lock:
+            self._pending.append(event)
+            if self._handing_on:
+                return
+            self._handing_on = True
+            try:
+                while self._pending:
+                    self._hand_on(self._pending.popleft())
+            finally:
+                self._handing_on = False
+
+    def _hand_on(self, event: Event) -> None:
+        for subscriber in self._subscribers.copy():
+            if not any(subscriber is other for other in self._subscribers):
+                continue  # It was unsubscribed by one that came before it.
+            name, callback = subscriber
+            try:
+                callback(event)
+            except OSError as error:
+                self._subscribers = [other for other in self._subscribers if other is not subscriber]
+                self._pending.append(Notice(level="warning", message=f"{name} is closed: {error.strerror or error}"))

@@ -1,0 +1,43 @@
+"""Ctrl+C and SIGTERM, turned into a polite request to stop.
+
+Owns the signal handlers while a trainer runs. The first signal asks; a second Ctrl+C ends the process at once, and
+the node with it. Before training has begun there is nothing to finish, so the first one raises KeyboardInterrupt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, Self
+
+EXIT_INTERRUPTED = 130
+
+
+class Interrupts:
+    """While entered, `requested` tells whether a person or the system asked this process to stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.polite = False
+        """Set once there is a loop that looks at `requested`."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the live view hides the cursor
+            os._exit(EXIT_INTERRUPTED)
+        self.requested = True
+        if not self.polite:
+            raise KeyboardInterrupt

@@ -1,0 +1,80 @@
+"""CIFAR-10: 50,000 + 10,000 photos of 32x32 pixels in ten classes.
+
+Owns the choice of source, the recipe and the model's place in it. The whole set is one uint8 tensor on the device.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gossiptrain.errors import DataMissingError
+from gossiptrain.training.tasks.augment import CropAndFlip, Normalise
+from gossiptrain.training.tasks.batches import TensorBatches
+from gossiptrain.training.tasks.cifar_arrays import ImageArrays, Split
+from gossiptrain.training.tasks.cifar_files import ARCHIVE_URL, FOLDER, is_cifar_folder, read_folder
+from gossiptrain.training.tasks.cifar_hub import load_from_hub
+from gossiptrain.training.tasks.convnet import ConvNet
+from gossiptrain.training.tasks.evaluation import TensorEvaluationSet
+from gossiptrain.training.tasks.locate import cache_folder, data_root, find_folder
+from gossiptrain.training.tasks.recipe import Recipe
+from gossiptrain.training.tasks.sampling import SampleOrder, Share
+from gossiptrain.training.tasks.task import Task, seeded
+
+NORMALISE = Normalise(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
+AUGMENT = CropAndFlip(NORMALISE, shift=4, hole=8)
+EVALUATION_BATCH = 500
+
+
+class Cifar10Task(Task):
+    """A small residual network on CIFAR-10."""
+
+    name = "cifar10"
+    recipe = Recipe(
+        batch=64, epochs=20, learning_rate=0.05, every_steps=50, weight_decay=5e-4, label_smoothing=0.1, warmup=0.05
+    )
+
+    @property
+    def description(self) -> str:
+        """What peers must agree on."""
+        return "cifar10/convnet 24-64-128-256"
+
+    def build_model(self, seed: int) -> nn.Module:
+        """1,936,696 parameters."""
+        with seeded(seed):
+            return ConvNet()
+
+    def open_training(self, *, data_dir: Path | None, share: Share, batch: int, device: torch.device) -> TensorBatches:
+        """Batches with random crops, mirroring and cut-outs."""
+        arrays = load_cifar10(data_dir, "train")
+        order = SampleOrder(share.indices(arrays.labels), seed=share.identity_seed, batch=batch)
+        return TensorBatches(*_on(device, arrays), order=order, augment=AUGMENT)
+
+    def open_evaluation(self, *, data_dir: Path | None, device: torch.device) -> TensorEvaluationSet:
+        """The test set as it is: one view of each image."""
+        arrays = load_cifar10(data_dir, "test")
+        return TensorEvaluationSet(*_on(device, arrays), batch=EVALUATION_BATCH, prepare=NORMALISE)
+
+
+def load_cifar10(data_dir: Path | None, split: Split) -> ImageArrays:
+    """One split, from the folder that the user named, else from the cache or the hub.
+
+    Raises DataMissingError, DataCorruptError.
+    """
+    root = data_root(data_dir)
+    folder = find_folder(root, [FOLDER], is_it=is_cifar_folder) if root else None
+    if folder is not None:
+        return read_folder(folder, split)
+    if data_dir is not None:
+        raise DataMissingError(
+            f"CIFAR-10 is not in {root}.",
+            cause=f"Looked for the files of {FOLDER} there and in {Path(data_dir, FOLDER)}.",
+            remedy=f"Unpack {ARCHIVE_URL} there, or leave --data-dir out to have it downloaded.",
+        )
+    return load_from_hub(split, cache=cache_folder("cifar10"))
+
+
+def _on(device: torch.device, arrays: ImageArrays) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(arrays.images).to(device), torch.from_numpy(arrays.labels).to(device)

@@ -1,0 +1,322 @@
+"""The trainer of the command line: one task, one peer, from the first step to the summary.
+
+Owns the training loop and its course: when to report, evaluate, save and stop. It meets the swarm through `gossip()`
+like everyone else's loop. Does not know how things are shown to a person, nor how peers talk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.errors import CheckpointError, NonFiniteLossError
+from gossiptrain.net.identity import Identity
+from gossiptrain.training import events
+from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
+from gossiptrain.training.compute import MixedPrecision, chosen_device
+from gossiptrain.training.gossip import Gossip
+from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.run_folder import RunFolder
+from gossiptrain.training.settings import TrainSettings
+from gossiptrain.training.tasks import task_named
+from gossiptrain.training.tasks.batches import TrainingBatches
+from gossiptrain.training.tasks.evaluation import Evaluation
+from gossiptrain.training.tasks.sampling import Share, seed_from
+
+REPORT_S = 0.5
+"""Period of step events."""
+EVALUATE_STEPS = 500
+INTERRUPTED_MERGE_S = 4.0
+"""After Ctrl+C or SIGTERM the whole farewell must take less than 10 seconds."""
+INTERRUPTED_EVALUATION_S = 1.5
+
+Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything one run of the trainer is given."""
+
+    train: TrainSettings
+    gossip: GossipSettings
+    network: NetworkSettings
+    folder: RunFolder
+    bus: events.EventBus
+    resume: Checkpoint | None = None
+
+
+class Trainer:
+    """Trains one peer."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        """Reads the data and builds the model. Raises UsageError, DataError, CheckpointError, IdentityInUseError."""
+        settings = assignment.train
+        self._given = assignment
+        self._settings = settings
+        self._bus = assignment.bus
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._device = chosen_device(settings.device)
+        self._task = task_named(settings.task, data_dir=settings.data_dir, **settings.variant)
+        recipe = self._task.recipe
+        self._batch = settings.batch or recipe.batch
+        self._evaluation_set = self._task.open_evaluation(data_dir=settings.data_dir, device=self._device)
+        self._batches = self._open_batches()
+        self._epochs = settings.epochs or recipe.epochs
+        self._total_steps = settings.max_steps or max(1, round(self._epochs * self._batches.steps_per_epoch))
+        self.model = self._task.build_model(settings.seed).to(self._device)
+        self._optimizer = self._task.build_optimizer(
+            self.model, learning_rate=settings.learning_rate or recipe.learning_rate_for(self._batch)
+        )
+        self._schedule = self._task.build_schedule(self._optimizer, total_steps=self._total_steps)
+        self._precision = MixedPrecision(self._device, settings.precision)
+        self._checkpoints = CheckpointWriter(assignment.folder.checkpoints, report=self._notice)
+        self._interrupts = Interrupts()
+        self._step = 0
+        self._own_steps = 0
+        self._samples = 0
+        self._loss = math.nan
+        self._evaluation: Evaluation | None = None
+        self._evaluation_took_s = 0.0
+        self._swarm: Gossip | None = None
+        if assignment.resume is not None:
+            self._restore(assignment.resume)
+
+    @property
+    def run_name(self) -> str:
+        """The name that the peers of the run share."""
+        return self._settings.run or self._task.name
+
+    def run(self) -> events.Finished:
+        """Trains until the run is over, merges, evaluates, saves, and says how it ended.
+
+        Raises NonFiniteLossError where the loss is not finite, after leaving the swarm, and what `gossip()` raises.
+        """
+        with self._interrupts:
+            try:
+                if self._settings.alone:
+                    self._announce(None)
+                    return self._train()
+                with self._build_swarm() as swarm:
+                    self._swarm = swarm
+                    self._step = swarm.step
+                    return self._train()
+            finally:
+                self._batches.close()
+                self._evaluation_set.close()
+
+    def _open_batches(self) -> TrainingBatches:
+        seed = self._settings.seed
+        if not self._settings.alone:
+            path = self._given.network.identity_path or self._given.folder.identity
+            with Identity.load_or_create(path) as identity:
+                seed = seed_from("identity", identity.peer_id)
+        share = Share.parse(self._settings.share, identity_seed=seed)
+        return self._task.open_training(
+            data_dir=self._settings.data_dir, share=share, batch=self._batch, device=self._device
+        )
+
+    def _build_swarm(self) -> Gossip:
+        gossip_settings = self._given.gossip
+        if gossip_settings.every_steps is None and gossip_settings.every_seconds is None:
+            gossip_settings = gossip_settings.model_copy(update={"every_steps": self._task.recipe.every_steps})
+        identity = self._given.network.identity_path or str(self._given.folder.identity)
+        swarm = Gossip(
+            self.model,
+            self._optimizer,
+            run=self.run_name,
+            task=self._task.description,
+            settings=gossip_settings,
+            network=self._given.network.model_copy(update={"identity_path": identity}),
+            take_state=True,
+            samples_per_step=self._batch,
+            bus=self._bus,
+        )
+        swarm.step = self._step
+        swarm.on_ready = self._announce
+        return swarm
+
+    def _announce(self, swarm: Gossip | None) -> None:
+        self._bus.emit(
+            events.Started(
+                peer_id=swarm.peer_id if swarm else "alone",
+                run=self.run_name,
+                task=self._task.description,
+                addresses=swarm.addresses if swarm else (),
+                device=f"{self._device} {self._precision.precision}",
+                parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+                samples=self._batches.samples,
+                first=swarm is None or not swarm.network.initial_peers,
+                steps=self._total_steps,
+            )
+        )
+
+    # The loop.
+
+    def _train(self) -> events.Finished:
+        started_s = time.monotonic()
+        try:
+            reason = self._loop(started_s)
+        except NonFiniteLossError:
+            self._finish("non-finite loss", started_s)
+            raise
+        return self._finish(reason, started_s)
+
+    def _loop(self, started_s: float) -> Reason:
+        settings = self._settings
+        report = _Every(REPORT_S)
+        save = _Every(settings.checkpoint_every)
+        evaluate_every = settings.eval_every
+        if evaluate_every is None:
+            evaluate_every = max(EVALUATE_STEPS, self._batches.steps_per_epoch)
+        self._interrupts.polite = True
+        self.model.train()
+        while self._step < self._total_steps:
+            if self._interrupts.requested:
+                return "interrupted"
+            if settings.max_seconds is not None and time.monotonic() - started_s >= settings.max_seconds:
+                return "seconds"
+            loss = self._inner_step()
+            if report.is_due() or self._device.type == "cpu":
+                self._loss = loss.item()
+                if not math.isfinite(self._loss):
+                    raise self._non_finite()
+            if report.take():
+                self._report_step(report.period_s)
+            if evaluate_every and self._step % evaluate_every == 0:
+                self._evaluate("peer")
+            if save.take():
+                self._save()
+        return "steps" if settings.max_steps is not None else "epochs"
+
+    def _inner_step(self) -> torch.Tensor:
+        self._schedule.move_to(self._step)
+        batch = self._batches.next()
+        with self._precision.forward():
+            loss = self._task.loss(self.model, batch)
+        if self._device.type == "cpu" and not math.isfinite(loss.item()):
+            # Before the step, so that neither the parameters nor the swarm ever see it.
+            self._loss = loss.item()
+            raise self._non_finite()
+        self._precision.step(loss, self._optimizer)
+        self._own_steps += 1
+        self._samples += len(batch)
+        self._step = self._swarm.step if self._swarm is not None else self._step + 1
+        return loss.detach()
+
+    def _non_finite(self) -> NonFiniteLossError:
+        if self._swarm is not None:
+            self._swarm.stop_contributing()
+        return NonFiniteLossError(
+            f"The loss became {self._loss} at step {self._step}; training has stopped.",
+            cause="The learning rate is too high, or the data hold values that are not finite.",
+            remedy="Start with a lower --lr. The last good checkpoint is kept, and nothing was sent to other peers.",
+        )
+
+    def _report_step(self, period_s: float) -> None:
+        samples, self._samples = self._samples, 0
+        self._bus.emit(
+            events.StepDone(
+                step=self._step,
+                epoch=self._own_steps / self._batches.steps_per_epoch,
+                loss=self._loss,
+                learning_rate=float(self._optimizer.param_groups[0]["lr"]),
+                samples_per_s=samples / period_s,
+            )
+        )
+
+    def _evaluate(self, of: Literal["peer", "merged"]) -> None:
+        started_s = time.monotonic()
+        found = self._evaluation_set.evaluate(self.model)
+        self._evaluation_took_s = time.monotonic() - started_s
+        self._evaluation = found
+        self._bus.emit(
+            events.Evaluated(step=self._step, loss=found.loss, accuracy=found.accuracy, samples=found.samples, of=of)
+        )
+
+    # The end, and what is kept.
+
+    def _finish(self, reason: Reason, started_s: float) -> events.Finished:
+        seconds = time.monotonic() - started_s
+        interrupted = reason == "interrupted"
+        good = reason != "non-finite loss"
+        merged = False
+        if self._swarm is not None and good:
+            merged = self._swarm.merge(timeout_s=INTERRUPTED_MERGE_S if interrupted else None)
+        quick = self._evaluation is not None and self._evaluation_took_s < INTERRUPTED_EVALUATION_S
+        if good and (quick or not interrupted):
+            self._evaluate("merged" if merged else "peer")
+        if good:
+            self._save()
+        finished = events.Finished(
+            step=self._step,
+            seconds=seconds,
+            rounds=self._swarm.rounds if self._swarm else 0,
+            bytes_sent=self._swarm.bytes_sent if self._swarm else 0,
+            loss=self._loss if math.isfinite(self._loss) else None,
+            accuracy=self._evaluation.accuracy if self._evaluation else None,
+            reason=reason,
+        )
+        self._bus.emit(finished)
+        self._given.folder.write_summary({**finished.model_dump(), "merged": merged, "run": self.run_name})
+        return finished
+
+    def _save(self) -> None:
+        state = RunState(
+            task=self._task.name,
+            fingerprint=self._task.description,
+            step=self._step,
+            epoch=self._own_steps / self._batches.steps_per_epoch,
+            rounds=self._swarm.rounds if self._swarm else 0,
+            position=self._batches.state(),
+            extra={
+                "variant": self._task.variant,
+                "own_steps": self._own_steps,
+                "precision": self._precision.state(),
+            },
+        )
+        try:
+            path = self._checkpoints.save(self.model, self._optimizer, state=state)
+        except CheckpointError as error:
+            self._bus.emit(events.CheckpointFailed(step=self._step, reason=error.what))
+            return
+        self._bus.emit(events.CheckpointSaved(step=self._step, path=str(path)))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        checkpoint.apply(self.model, self._optimizer, fingerprint=self._task.description)
+        self._batches.restore(checkpoint.state.position)
+        extra: dict[str, Any] = dict(checkpoint.state.extra)
+        self._step = checkpoint.state.step
+        self._own_steps = int(extra.get("own_steps", self._step))
+        self._precision.restore(extra.get("precision", {}))
+
+    def _notice(self, text: str) -> None:
+        self._bus.emit(events.Notice(message=text))
+
+
+class _Every:
+    """Something that happens once in each period."""
+
+    def __init__(self, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._planned_s = period_s
+        self._last_s = clock()
+        self.period_s = period_s
+        """How long the last period really was."""
+
+    def is_due(self) -> bool:
+        return self._clock() - self._last_s >= self._planned_s
+
+    def take(self) -> bool:
+        """Whether it is due; if so, the next period begins."""
+        if not self.is_due():
+            return False
+        now_s = self._clock()
+        self.period_s, self._last_s = now_s - self._last_s, now_s
+        return True
