@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,13 +13,12 @@ import numpy as np
 from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.net.transport import PeerId, Transport
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.exchange import Buffers
 from gossiptrain.swarm.membership import Change, OwnState
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
-
-MakeTransport = Callable[[str], Awaitable[Transport]]
+from tests.transports import MakeTransport
 
 ELEMENTS = 1000
 TIMING = TimingSettings(
@@ -60,7 +59,7 @@ class TestPeer:
         buffers = Buffers(snapshot=self.values.copy(), average=np.full_like(self.values, np.nan))
         averaged = await self.swarm.average(buffers, samples=samples)
         if averaged is not None and averaged.result.committed:
-            self.values += np.float32(alpha) * (buffers.average - buffers.snapshot)
+            self.values[:] = self.values + np.float32(alpha) * (buffers.average - buffers.snapshot)
             if alpha == 1.0:
                 self.values[:] = buffers.average
         return averaged
@@ -87,9 +86,7 @@ class Swarm:
         self._starts = 0
         self.peers: dict[str, TestPeer] = {}
 
-    async def add(
-        self, name: str, *, run: RunFingerprint | None = None, initial: str | None = "first"
-    ) -> TestPeer:
+    async def add(self, name: str, *, run: RunFingerprint | None = None, initial: str | None = "first") -> TestPeer:
         """Starts a peer; `initial` names the one whose address it is given, by default the first that was started."""
         transport = await self._make_transport(name)
         self._starts += 1
@@ -129,9 +126,7 @@ class Swarm:
     async def average(self, *names: str, samples: int = 1, alpha: float = 1.0) -> dict[str, AveragedRound | None]:
         """One round of all named peers, by default of all."""
         chosen = names or tuple(self.peers)
-        rounds = await asyncio.gather(
-            *(self.peers[name].average(samples=samples, alpha=alpha) for name in chosen)
-        )
+        rounds = await asyncio.gather(*(self.peers[name].average(samples=samples, alpha=alpha) for name in chosen))
         return dict(zip(chosen, rounds, strict=True))
 
     async def close(self) -> None:

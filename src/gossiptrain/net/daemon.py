@@ -131,8 +131,9 @@ class Daemon:
 
     def _send(self, number: signal.Signals) -> None:
         if self.process.returncode is None:
+            # Not by the process's own method: that may reap the child before asyncio does, which then complains.
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                os.kill(self.process.pid, number)
 
     async def _read_output(self) -> None:
         assert self.process.stdout is not None  # asked for above

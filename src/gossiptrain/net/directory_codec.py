@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from gossiptrain.net.directory import MAX_LIFETIME_S, MAX_NAME_BYTES, MAX_SUBKEYS, MAX_VALUE_BYTES
 

@@ -12,7 +12,6 @@ import contextlib
 import importlib.resources
 import logging
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from gossiptrain.errors import AddressError, NodeFailedError
 from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.daemon import Daemon, PrivateFolder
+from gossiptrain.net.daemon_words import TOO_SOON, UNKNOWN_PROTOCOL, plain_reason
 from gossiptrain.net.directory import MAX_LIFETIME_S, MAX_SUBKEYS, check_entry
 from gossiptrain.net.directory_codec import CLOCK_TOLERANCE_S, decode_record, is_acceptable
 from gossiptrain.net.handlers import HandlerTasks, answer
@@ -56,21 +56,6 @@ _CONTROL_SOCKET = "daemon.sock"
 _LISTEN_SOCKET = "streams.sock"
 _DIRECTORY_TIMEOUT_S = 10.0
 _MAX_DIRECTORY_KEYS = 4096
-_MAX_REASON_LENGTH = 300
-_UNKNOWN_PROTOCOL = "the peer does not speak this protocol"
-_TOO_SOON = "it could not be reached a moment ago"
-"""libp2p waits some seconds before it dials again where it has just failed."""
-_REASONS = (
-    (re.compile(r"peer id mismatch: expected \w+, but remote key matches (\w+)"), r"another peer lives there: \1"),
-    (re.compile(r"connection refused"), "connection refused: nothing listens there"),
-    (re.compile(r"protocols? not supported"), _UNKNOWN_PROTOCOL),
-    (re.compile(r"no addresses"), "no address of the peer is known"),
-    (re.compile(r"dial to self"), "this is the address of the peer itself"),
-    (re.compile(r"no route to host|network is unreachable"), "there is no way to this address"),
-    (re.compile(r"timeout|deadline exceeded"), "no answer"),
-    (re.compile(r"dial backoff"), _TOO_SOON),
-)
-"""What the daemon says, and what it means. The first that is found counts."""
 
 
 class BoundedSerializer(MSGPackSerializer):  # type: ignore[misc]
@@ -197,7 +182,7 @@ class _Control:
             raise
         if response.type == p2pd_pb2.Response.ERROR:
             writer.transport.abort()
-            raise UnreachableError(_reason(response.error.msg))
+            raise UnreachableError(plain_reason(response.error.msg))
         return reader, writer, response
 
 
@@ -259,6 +244,11 @@ class Libp2pTransport(Transport):
         return self._daemon.process.pid
 
     @property
+    def private_folder(self) -> Path:
+        """Where the daemon's sockets are. It is removed by `close`, or after a kill by the next start of any peer."""
+        return self._folder.path
+
+    @property
     def daemon_exited(self) -> asyncio.Event:
         """Set when the daemon has ended, whatever the reason. Nothing works from then on; start another transport."""
         return self._daemon.exited
@@ -288,8 +278,8 @@ class Libp2pTransport(Transport):
         try:
             await self._dial(parsed.peer, place)
         except UnreachableError as error:
-            if str(error) == _TOO_SOON:
-                raise UnreachableError(self._last_failures.get(address, _TOO_SOON)) from error
+            if str(error) == TOO_SOON:
+                raise UnreachableError(self._last_failures.get(address, TOO_SOON)) from error
             self._last_failures[address] = str(error)
             raise
         self._last_failures.pop(address, None)
@@ -311,7 +301,7 @@ class Libp2pTransport(Transport):
         try:
             return await self._open(peer, protocol)
         except UnreachableError as refusal:
-            if peer not in self._known or str(refusal) == _UNKNOWN_PROTOCOL:
+            if peer not in self._known or str(refusal) == UNKNOWN_PROTOCOL:
                 raise
         await self._dial_known(peer)
         return await self._open(peer, protocol)
@@ -432,11 +422,3 @@ async def _start_daemon(network: NetworkSettings, identity: Identity, *, folder:
             return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
     finally:
         key_file.unlink()
-
-
-def _reason(message: str) -> str:
-    """The daemon's message in plain words. It may contain what other peers said, so nothing unprintable passes."""
-    for pattern, words in _REASONS:
-        if found := pattern.search(message):
-            return found.expand(words)
-    return "".join(letter if letter.isprintable() else " " for letter in message)[:_MAX_REASON_LENGTH]

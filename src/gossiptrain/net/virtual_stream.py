@@ -40,6 +40,11 @@ class Pipe:
         self._writable.set()
         return taken
 
+    def put_back(self, taken: bytes | bytearray) -> None:
+        """Undoes reads: the next one begins with `taken`."""
+        self._arrived[:0] = taken
+        self._pending_bytes += len(taken)
+
     async def write(self, data: memoryview) -> int:
         """Waits for room and sends the head of `data`; returns how many bytes. Raises StreamClosedError."""
         while self._write_error is None and self._pending_bytes >= self._capacity_bytes:
@@ -99,10 +104,13 @@ class VirtualStream(Stream):
 
     async def read_exactly(self, size_bytes: int) -> bytes:
         received = bytearray()
-        while len(received) < size_bytes:
-            piece = await self._incoming.read(size_bytes - len(received))
-            self.bytes_received += len(piece)
-            received += piece
+        try:
+            while len(received) < size_bytes:
+                received += await self._incoming.read(size_bytes - len(received))
+        except BaseException:
+            self._incoming.put_back(received)  # a cancelled read loses nothing
+            raise
+        self.bytes_received += size_bytes
         return bytes(received)
 
     async def write(self, data: Buffer) -> None:

@@ -119,7 +119,7 @@ class Wires:
         return (source, target) in self._cut or source in self._frozen or target in self._frozen
 
     def _update(self) -> None:
-        for (source, target), link in self._links.items():
+        for (source, target), link in list(self._links.items()):  # what arrives may need new links
             if self._is_blocked(source, target):
                 link.block()
             else:

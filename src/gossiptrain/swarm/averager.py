@@ -13,8 +13,9 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Buffers
+from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
-from gossiptrain.swarm.round import HALT, REPORT, Round, RoundResult
+from gossiptrain.swarm.round import REPORT, Round, RoundResult
 
 REMEMBERED_ROUNDS = 16
 
@@ -86,7 +87,7 @@ class Averager:
         if current is None:
             await send_message(stream, Abandon(reason="the round is not known here"))
             return
-        current.take_report(stream.remote, report)
+        current.leader.take_report(stream.remote, report)
         while (verdict := current.verdict_for(stream.remote, report.attempt)) is None:
             try:
                 async with self._clock.timeout(self._timing.probe_timeout_s / 2):

@@ -25,7 +25,7 @@ from gossiptrain.training.tasks.task import Task, seeded
 
 NORMALISE = Normalise(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
 AUGMENT = CropAndFlip(NORMALISE, shift=4, hole=8)
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 200
 
 
 class Cifar10Task(Task):
@@ -33,7 +33,7 @@ class Cifar10Task(Task):
 
     name = "cifar10"
     recipe = Recipe(
-        batch=64, epochs=20, learning_rate=0.05, every_steps=50, weight_decay=5e-4, label_smoothing=0.1, warmup=0.05
+        batch=64, epochs=20, learning_rate=0.05, every_steps=50, weight_decay=5e-4, label_smoothing=0.1, warmup=0.02
     )
 
     @property

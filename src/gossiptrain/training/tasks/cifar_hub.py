@@ -37,9 +37,12 @@ REPOSITORY = "uoft-cs/cifar10"
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where the parquet files are. endpoint: None for the public hub, or the one that HF_ENDPOINT names."""
+    """Where the parquet files are, and what they hold."""
 
     endpoint: str | None = None
+    """Address of the hub; None for the public one, or the one that HF_ENDPOINT names."""
+    hub_cache: Path | None = None
+    """Where huggingface_hub keeps what other programs fetched; None for its usual place."""
     train_samples: int = 50_000
     test_samples: int = 10_000
 
@@ -58,7 +61,7 @@ def load_from_hub(split: Split, *, cache: Path, source: HubSource | None = None)
     if not kept.exists():
         with _alone_in(cache):
             if not kept.exists():  # another process may have been faster
-                parquet = _already_in_hub_cache(split) or _download(split, cache=cache, source=source)
+                parquet = _already_in_hub_cache(split, source.hub_cache) or _download(split, cache=cache, source=source)
                 _keep(_read_parquet(parquet, source.samples(split)), kept)
                 if parquet.parent == cache:
                     parquet.unlink()
@@ -69,9 +72,9 @@ def _file_on_hub(split: Split) -> str:
     return f"plain_text/{split}-00000-of-00001.parquet"
 
 
-def _already_in_hub_cache(split: Split) -> Path | None:
+def _already_in_hub_cache(split: Split, hub_cache: Path | None) -> Path | None:
     """The file that another program, `hf download` for example, has fetched for this user."""
-    found = try_to_load_from_cache(REPOSITORY, _file_on_hub(split), repo_type="dataset")
+    found = try_to_load_from_cache(REPOSITORY, _file_on_hub(split), cache_dir=hub_cache, repo_type="dataset")
     return Path(found) if isinstance(found, str) else None
 
 
@@ -152,7 +155,7 @@ def _keep(arrays: ImageArrays, path: Path) -> None:
 
 def _read_kept(path: Path) -> ImageArrays:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return ImageArrays(images=kept["images"], labels=kept["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataCorruptError(

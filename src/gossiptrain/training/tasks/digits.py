@@ -1,7 +1,7 @@
 """Handwritten digits, 8x8 pixels: 1,797 samples that come with scikit-learn, so nothing is downloaded.
 
-Owns the split into 988 training and 809 test samples, the small network and its recipe. So large a test set leaves a
-peer that sees one quarter (247 samples) clearly worse than peers that learn from all of them together.
+Owns the split into 987 training and 810 test samples, the small network and its recipe. So large a test set leaves a
+peer that sees one quarter clearly worse than peers that learn from all of them together.
 """
 
 from __future__ import annotations

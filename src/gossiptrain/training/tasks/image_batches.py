@@ -51,13 +51,12 @@ class PendingBatch:
 class Decoder:
     """Threads that turn image files into batches."""
 
-    def __init__(self, files: ImageFiles, *, size: int, device: torch.device) -> None:
-        """size: side of the images in pixels."""
+    def __init__(self, files: ImageFiles, *, size: int, device: torch.device, threads: int | None = None) -> None:
+        """size: side of the images in pixels. threads: None for one a processor core, up to 16."""
         self._files = files
         self._size = size
         self.device = device
-        threads = min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else MAX_THREADS)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(threads or _default_threads(), thread_name_prefix="decode")
 
     def start(self, indices: NDArray[np.int64], crops: Sequence[ChooseCrop]) -> PendingBatch:
         """Starts to decode the named images, each with its own crop."""
@@ -74,6 +73,12 @@ class Decoder:
     def close(self) -> None:
         """Drops what has not been started and waits for the rest."""
         self._threads.shutdown(cancel_futures=True)
+
+
+def _default_threads() -> int:
+    # The cores that this process may use, where the system tells: several peers may divide a computer among them.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_THREADS, cores)
 
 
 def _decode_into(row: NDArray[np.uint8], *, path: Path, choose: ChooseCrop) -> None:

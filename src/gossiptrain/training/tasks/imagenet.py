@@ -6,7 +6,7 @@ Owns the variants (network, image size, classes), the recipe, and where the tree
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from gossiptrain.training.tasks.class_folders import ClassFolders, ClassSet, is_
 from gossiptrain.training.tasks.image_batches import Decoder, ImageBatches, ImageEvaluationSet
 from gossiptrain.training.tasks.locate import DATA_VARIABLE, data_root, find_folder
 from gossiptrain.training.tasks.recipe import Recipe
-from gossiptrain.training.tasks.resnet import ResNetName, build_resnet
+from gossiptrain.training.tasks.resnet import RESNET_NAMES, ResNetName, build_resnet
 from gossiptrain.training.tasks.sampling import SampleOrder, Share
 from gossiptrain.training.tasks.task import Task, seeded
 
@@ -43,8 +43,10 @@ class ImageNetTask(Task):
 
     def __init__(self, *, model: ResNetName, image_size: int, classes: ClassSet) -> None:
         """image_size: side of the training images in pixels. Raises UsageError for a variant that does not exist."""
-        if model not in get_args(ResNetName):
-            raise UsageError(f"There is no model {model!r} for imagenet.", remedy="Choose resnet18 or resnet50.")
+        if model not in RESNET_NAMES:
+            raise UsageError(
+                f"There is no model {model!r} for imagenet.", remedy=f"Choose {' or '.join(RESNET_NAMES)}."
+            )
         if image_size not in IMAGE_SIZES:
             raise UsageError(f"The image size is {image_size} pixels.", remedy="Choose one from 32 to 512.")
         self.model = model
@@ -52,7 +54,7 @@ class ImageNetTask(Task):
         self.classes = classes
 
     @property
-    def variant(self) -> dict[str, str | int]:
+    def variant(self) -> dict[str, Any]:
         """Network, image size and classes."""
         return {
             "model": self.model,

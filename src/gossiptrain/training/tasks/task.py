@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Task(ABC):
     recipe: Recipe
 
     @property
-    def variant(self) -> dict[str, str | int]:
+    def variant(self) -> dict[str, Any]:
         """The arguments with which `task_named` builds this task again; fit for JSON and TOML."""
         return {}
 

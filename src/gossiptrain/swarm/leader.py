@@ -1,0 +1,167 @@
+"""What the leader of a round decides, and on what grounds.
+
+Owns the members' reports on an attempt and the verdict that follows. All commit when everyone that still answers
+holds the complete average over the agreed members, with one digest; otherwise the survivors try again with the
+snapshots they still hold, or the round is given up. Should an earlier leader have died after some had committed, this
+one finds that out before it decides, and lets the others, who are complete too, follow. Does not know how an attempt
+is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gossiptrain.core.averaging import relative_disagreement
+from gossiptrain.core.grouping import survivors
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.messages import Abandon, Commit, Halt, Halted, Report, Retry
+
+HALT = "/gossiptrain/halt"
+MAX_ATTEMPTS = 16
+MAX_STOPS = 2
+"""A member that was stopped this often and still has not reported is not waited for."""
+
+Verdict = Commit | Retry | Abandon
+
+
+@dataclass
+class _Inquiry:
+    """What the leader has learnt of the members that have not reported."""
+
+    asked_s: dict[PeerId, float] = field(default_factory=dict)
+    stops: Counter[PeerId] = field(default_factory=Counter)
+    committed: set[PeerId] = field(default_factory=set)
+
+
+class Leader:
+    """The leading part of one member; idle unless all members before it in the order are gone."""
+
+    def __init__(self, door: Door, *, minimum_members: int) -> None:
+        self._door = door
+        self._clock = door.transport.clock
+        self._timing = door.timing
+        self._minimum_members = minimum_members
+        self._reports: dict[PeerId, Report] = {}
+        self._reported = asyncio.Event()
+        self.gone: set[PeerId] = set()
+        """Members that did not answer in this round."""
+
+    def take_report(self, peer: PeerId, report: Report) -> None:
+        """Notes what a member reports."""
+        self._reports[peer] = report
+        self._reported.set()
+        self._reported = asyncio.Event()
+
+    async def decide(self, own: Report) -> Verdict:
+        """The verdict on the attempt that `own` is about, once all members have reported or do not answer any more.
+
+        While the attempt may still succeed a silent member is only asked whether it lives; after that it is stopped.
+        """
+        self.take_report(self._door.transport.peer_id, own)
+        inquiry = _Inquiry()
+        while missing := self._missing(own, inquiry):
+            in_trouble = bool(self.gone) or not all(report.finished for report in self._on(own).values())
+            due = self._due(missing, inquiry, in_trouble=in_trouble)
+            if due:
+                await self._inquire(due, own, inquiry, stop=in_trouble)
+            else:
+                await self._wait_for_report(self._timing.stall_timeout_s / 4)
+        return self._judge(own, committed=bool(inquiry.committed))
+
+    def _on(self, own: Report) -> dict[PeerId, Report]:
+        """The reports on exactly the attempt of the own one."""
+        return {
+            peer: report
+            for peer, report in self._reports.items()
+            if report.attempt == own.attempt and report.members == own.members
+        }
+
+    def _missing(self, own: Report, inquiry: _Inquiry) -> list[PeerId]:
+        heard = self._on(own).keys() | self.gone | inquiry.committed
+        return [PeerId(peer) for peer in own.members if peer not in heard]
+
+    def _due(self, missing: list[PeerId], inquiry: _Inquiry, *, in_trouble: bool) -> list[PeerId]:
+        """Who has to be asked now: everyone once in trouble, else who has been silent for a while."""
+        now_s = self._clock.now()
+        for peer in missing:
+            inquiry.asked_s.setdefault(peer, now_s)
+        return [
+            peer
+            for peer in missing
+            if now_s - inquiry.asked_s[peer] >= self._timing.stall_timeout_s or (in_trouble and not inquiry.stops[peer])
+        ]
+
+    async def _inquire(self, due: list[PeerId], own: Report, inquiry: _Inquiry, *, stop: bool) -> None:
+        halt = Halt(round_id=own.round_id, attempt=own.attempt, stop=stop)
+        answers = await asyncio.gather(*(self._ask(peer, halt) for peer in due))
+        for peer, answer in zip(due, answers, strict=True):
+            inquiry.asked_s[peer] = self._clock.now()
+            inquiry.stops[peer] += stop
+            if answer is None or inquiry.stops[peer] > MAX_STOPS:
+                # Silent; or it answers but reports to another leader, and for this one it is gone.
+                self.gone.add(peer)
+            elif answer.committed:
+                inquiry.committed.add(peer)
+
+    async def _ask(self, peer: PeerId, halt: Halt) -> Halted | None:
+        """The member's answer, or None where there is none in time."""
+        try:
+            async with self._clock.timeout(self._timing.probe_timeout_s):
+                stream = await self._door.stream(peer, HALT)
+                try:
+                    await send_message(stream, halt)
+                    return await receive_message(stream, Halted)
+                finally:
+                    stream.abort()
+        except (ConnectionError, TimeoutError):
+            return None
+
+    async def _wait_for_report(self, longest_s: float) -> None:
+        try:
+            async with self._clock.timeout(longest_s):
+                await self._reported.wait()
+        except TimeoutError:
+            return
+
+    def _judge(self, own: Report, *, committed: bool) -> Verdict:
+        reports = self._on(own)
+        if committed or all(report.finished for report in reports.values()):
+            if len({report.digest for report in reports.values() if report.finished}) > 1:
+                return Abandon(reason="members received different averages")
+            if not own.finished:
+                return Abandon(reason="the others committed without this peer")
+            return Commit(disagreement=_disagreement(reports, members=len(own.members)))
+        following = self._following(own, reports)
+        if len(following) < self._minimum_members:
+            return Abandon(reason="too few members are left")
+        if own.attempt + 1 >= MAX_ATTEMPTS:
+            return Abandon(reason="too many attempts failed")
+        return Retry(attempt=own.attempt + 1, members=following)
+
+    def _following(self, own: Report, reports: dict[PeerId, Report]) -> tuple[str, ...]:
+        """Who makes the next attempt."""
+        complaints = {(peer, suspect) for peer, report in reports.items() for suspect in report.suspects}
+        following = survivors(own.members, answered=set(reports), complaints=complaints)
+        if following == own.members:
+            # Everyone answers and nobody is to blame for sure: go on without the one most waited for.
+            me = self._door.transport.peer_id
+            blamed = Counter(peer for report in reports.values() for peer in report.waited_for if peer != me)
+            if blamed:
+                slowest = max(blamed, key=lambda peer: (blamed[peer], peer))
+                following = tuple(peer for peer in following if peer != slowest)
+        return following
+
+
+def _disagreement(reports: dict[PeerId, Report], *, members: int) -> float | None:
+    """From the slices of those that reported, which is all of them unless somebody died at the very end."""
+    finished = [report for report in reports.values() if report.finished]
+    value = relative_disagreement(
+        squared_distance=sum(report.squared_distance for report in finished),
+        squared_mean=sum(report.squared_mean for report in finished),
+        members=members,
+    )
+    return value if value < float("inf") else None

@@ -1,0 +1,191 @@
+"""How fast groups form, who waits for whom, and who is left out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gossiptrain.config import GossipSettings
+from gossiptrain.core.grouping import organisers
+from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.swarm.membership import OwnState
+from gossiptrain.swarm.peer import AveragedRound
+from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on
+
+LATENCY_S = 0.01
+
+
+def organiser_of(swarm: Swarm) -> str:
+    """The name of the peer that organises the next round."""
+    a = swarm.peers["a"]
+    membership = a.swarm.membership
+    first = organisers(membership.trainers(), run=a.swarm.fingerprint.key, round_number=membership.round, seed=0)[0]
+    return next(name for name, peer in swarm.peers.items() if peer.id == first)
+
+
+def members_of(found: AveragedRound | None) -> int:
+    return len(found.result.members) if found is not None and found.result.committed else 0
+
+
+@on_both_transports
+@pytest.mark.parametrize("count", [2, 7, 8])
+def test_all_ready_peers_are_in_one_group_at_once(kind: Kind, count: int) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, count) as swarm:
+            for found in (await swarm.average()).values():
+                assert found is not None
+                assert members_of(found) == count
+                assert found.formation_seconds < TIMING.lifetime_s
+
+    run_on(kind, scenario)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 16])
+def test_forming_a_group_takes_no_longer_than_opening_one_stream_and_a_round_trip(count: int) -> None:
+    network = VirtualNetwork(latency_s=LATENCY_S)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, count) as swarm:
+            await swarm.average()
+            for found in (await swarm.average()).values():
+                assert found is not None
+                # Greeting a peer for the first time takes another two round trips.
+                assert found.formation_seconds <= 8 * LATENCY_S + 0.001
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_a_straggler_that_says_it_comes_soon_is_waited_for() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
+            await asyncio.sleep(1.0)
+            late = await swarm.peers["c"].average()
+            assert [members_of(await task) for task in tasks] == [3, 3]
+            assert members_of(late) == 3
+
+    run_on("virtual", scenario)
+
+
+def test_a_straggler_is_waited_for_no_longer_than_matchmaking_time() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=1.0)) as swarm:
+            started_s = asyncio.get_running_loop().time()
+            rounds = await swarm.average("a", "b")
+            assert [members_of(found) for found in rounds.values()] == [2, 2]
+            assert 1.0 <= asyncio.get_running_loop().time() - started_s <= 1.2
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize("ready_in_s", [30.0, None])
+def test_a_peer_that_says_it_is_far_from_ready_is_not_waited_for(ready_in_s: float | None) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            swarm.peers["c"].swarm.membership.describe(OwnState(ready_in_s=ready_in_s))
+            await asyncio.sleep(3 * TIMING.heartbeat_s)
+            rounds = await swarm.average("a", "b")
+            assert all(found is not None and found.formation_seconds < 0.1 for found in rounds.values())
+
+    run_on("virtual", scenario)
+
+
+def test_no_group_starts_below_the_minimum() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        settings = GossipSettings(gossip_min_group_size=3, matchmaking_time=1.0)
+        async with swarm_of(make, 3, settings=settings) as swarm:
+            assert list((await swarm.average("a", "b")).values()) == [None, None]
+            assert [members_of(found) for found in (await swarm.average()).values()] == [3, 3, 3]
+
+    run_on("virtual", scenario)
+
+
+def test_a_lone_peer_finds_no_group_without_waiting() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 1) as swarm:
+            started_s = asyncio.get_running_loop().time()
+            assert await swarm.peers["a"].average() is None
+            assert asyncio.get_running_loop().time() == started_s
+
+    run_on("virtual", scenario)
+
+
+def test_nobody_is_left_out_twice_in_a_row() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        settings = GossipSettings(gossip_group_size=2, matchmaking_time=2.0)
+        async with swarm_of(make, 5, settings=settings) as swarm:
+            left_out: set[str] = set()
+            for _ in range(25):
+                rounds = await swarm.average()
+                now = {name for name, found in rounds.items() if found is None}
+                assert len(now) == 1
+                assert not now & left_out
+                left_out = now
+
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_another_peer_stands_in_for_an_organiser_that_died(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            dead = organiser_of(swarm)
+            await swarm.peers[dead].stop()
+            await swarm.peers[dead].swarm.transport.close()
+            alive = [name for name in swarm.peers if name != dead]
+            rounds = await swarm.average(*alive)
+            assert [members_of(found) for found in rounds.values()] == [3, 3, 3]
+
+    run_on(kind, scenario)
+
+
+def test_another_peer_stands_in_for_an_organiser_that_froze_while_others_waited() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            frozen = organiser_of(swarm)
+            alive = [name for name in swarm.peers if name != frozen]
+            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in alive[:2]]
+            await asyncio.sleep(0.1)
+            network.freeze(frozen)
+            await asyncio.sleep(0.1)
+            last = await swarm.peers[alive[2]].average()
+            assert [members_of(await task) for task in tasks] == [3, 3]
+            assert members_of(last) == 3
+            network.thaw(frozen)
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_a_peer_that_missed_rounds_learns_their_number_and_takes_part() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            swarm.peers["c"].swarm.membership.describe(OwnState(ready_in_s=30.0))
+            await asyncio.sleep(3 * TIMING.heartbeat_s)
+            for _ in range(4):
+                await swarm.average("a", "b")
+            swarm.peers["c"].is_ready()
+            await asyncio.sleep(3 * TIMING.heartbeat_s)
+            rounds = await swarm.average()
+            assert [members_of(found) for found in rounds.values()] == [3, 3, 3]
+            assert len({found.number for found in rounds.values() if found is not None}) == 1
+
+    run_on("virtual", scenario)
+
+
+def test_groups_of_a_large_swarm_keep_the_limits_and_mix() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        settings = GossipSettings(gossip_group_size=4, matchmaking_time=2.0)
+        async with swarm_of(make, 13, settings=settings) as swarm:
+            met: set[frozenset[str]] = set()
+            for _ in range(6):
+                for found in (await swarm.average()).values():
+                    assert found is not None
+                    assert 2 <= members_of(found) <= 4
+                    met.add(frozenset(found.result.members))
+            assert len(met) > 12
+
+    run_on("virtual", scenario)

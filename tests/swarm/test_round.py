@@ -1,0 +1,326 @@
+"""The promises of a round, without faults and with every kind of fault."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossiptrain.config import GossipSettings
+from gossiptrain.core.averaging import clipped_weights, contraction_with_alpha
+from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual_wires import LinkSettings
+from gossiptrain.swarm.peer import AveragedRound
+from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+
+
+def values_of(swarm: Swarm) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]]:
+    return {name: peer.values.copy() for name, peer in swarm.peers.items()}
+
+
+def committed(rounds: dict[str, AveragedRound | None]) -> dict[str, AveragedRound]:
+    return {name: found for name, found in rounds.items() if found is not None and found.result.committed}
+
+
+@on_both_transports
+@pytest.mark.parametrize("count", [2, 4, 7])
+def test_everyone_takes_over_bitwise_the_same_average_and_the_mean_is_conserved(kind: Kind, count: int) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, count) as swarm:
+            before = np.mean(list(values_of(swarm).values()), axis=0, dtype=np.float64)
+            rounds = await swarm.average()
+            assert len(committed(rounds)) == count
+            after = list(values_of(swarm).values())
+            assert len({values.tobytes() for values in after}) == 1
+            assert np.linalg.norm(after[0] - before) <= 1e-6 * np.linalg.norm(before)
+            assert len({found.result.digest for found in committed(rounds).values()}) == 1
+
+    run_on(kind, scenario)
+
+
+@on_both_transports
+def test_contributions_are_weighted_by_the_samples_seen(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            before = values_of(swarm)
+            samples = {"a": 100, "b": 200, "c": 100}
+            await asyncio.gather(*(swarm.peers[name].average(samples=count) for name, count in samples.items()))
+            weights = clipped_weights(list(samples.values()))
+            expected = sum(weight * before[name] for weight, name in zip(weights, samples, strict=True))
+            assert np.allclose(swarm.peers["a"].values, expected, atol=1e-5)
+
+    run_on(kind, scenario)
+
+
+@on_both_transports
+def test_each_member_sends_the_least_possible(kind: Kind) -> None:
+    """2 (k - 1) / k models per member, and a little for the headers."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            model_bytes = swarm.peers["a"].values.nbytes
+            for found in committed(await swarm.average()).values():
+                assert 0 <= found.result.bytes_sent - 1.5 * model_bytes < 1000
+
+    run_on(kind, scenario)
+
+
+def test_the_disagreement_that_is_reported_is_the_one_there_was() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = np.stack(list(values_of(swarm).values())).astype(np.float64)
+            mean = before.mean(axis=0)
+            expected = np.sqrt(((before - mean) ** 2).sum() / 4 / (mean**2).sum())
+            for found in committed(await swarm.average()).values():
+                assert found.result.disagreement == pytest.approx(expected, rel=1e-4)
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_disagreement_of_a_swarm_contracts_by_the_law(alpha: float) -> None:
+    """Six peers in random groups of up to five: rho = (2 - 1) / (6 - 1), slowed down by alpha."""
+
+    async def scenario(make: MakeTransport) -> list[float]:
+        limits = GossipSettings(gossip_group_size=5, gossip_min_group_size=3, matchmaking_time=2.0)
+        factors = []
+        async with swarm_of(make, 6, settings=limits) as swarm:
+            rng = np.random.default_rng(0)
+            for _ in range(60):
+                for peer in swarm.peers.values():
+                    peer.values[:] = rng.normal(size=peer.values.size)
+                before = np.stack(list(values_of(swarm).values())).var(axis=0).sum()
+                assert len(committed(await swarm.average(alpha=alpha))) == 6
+                factors.append(float(np.stack(list(values_of(swarm).values())).var(axis=0).sum() / before))
+        return factors
+
+    expected = contraction_with_alpha(1 / 5, alpha)
+    assert np.mean(run_on("virtual", scenario)) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_full_grid_agrees_exactly_after_two_rounds() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        limits = GossipSettings(gossip_group_size=3, matchmaking_time=2.0)
+        async with swarm_of(make, 9, settings=limits) as swarm:
+            mean = np.mean(list(values_of(swarm).values()), axis=0)
+            if swarm.peers["a"].swarm.membership.round % 2:
+                await swarm.average()
+            for _ in range(2):
+                assert len(committed(await swarm.average())) == 9
+            for values in values_of(swarm).values():
+                assert np.allclose(values, mean, atol=1e-6)
+
+    run_on("virtual", scenario)
+
+
+# Faults.
+
+
+def check_all_or_nothing(
+    before: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]],
+    swarm: Swarm,
+    rounds: dict[str, AveragedRound | None],
+) -> None:
+    """Every member holds its old values, or the complete average over the members that it says took part."""
+    ids = {peer.id: name for name, peer in swarm.peers.items()}
+    for name, found in rounds.items():
+        values = swarm.peers[name].values
+        if found is None or not found.result.committed:
+            assert values.tobytes() == before[name].tobytes()
+            continue
+        members = [ids[member] for member in found.result.members]
+        expected = np.mean([before[member] for member in members], axis=0, dtype=np.float64)
+        assert np.allclose(values, expected, atol=1e-5)
+
+
+@given(
+    victim=st.sampled_from("abcd"),
+    after_s=st.floats(0.0, 0.06),
+    second=st.sampled_from("abcd"),
+    second_after_s=st.floats(0.0, 0.06),
+)
+@settings(deadline=None, max_examples=120)
+def test_whenever_peers_crash_the_survivors_hold_one_average_or_nothing_changed(
+    victim: str, after_s: float, second: str, second_after_s: float
+) -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = values_of(swarm)
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+
+            async def crash(name: str, delay_s: float) -> None:
+                await asyncio.sleep(delay_s)
+                tasks[name].cancel()
+                await swarm.peers[name].stop()
+                network.crash(name)
+
+            crashes = {victim: after_s} if victim == second else {victim: after_s, second: second_after_s}
+            started_s = asyncio.get_running_loop().time()
+            await asyncio.gather(*(crash(name, delay_s) for name, delay_s in crashes.items()))
+            await asyncio.wait(tasks.values())
+            took_s = asyncio.get_running_loop().time() - started_s
+            survivors = {name: task.result() for name, task in tasks.items() if not task.cancelled()}
+            check_all_or_nothing(before, swarm, survivors)
+            left = {name: found for name, found in survivors.items() if name not in crashes}
+            agreed = {swarm.peers[name].values.tobytes() for name in committed(left)}
+            assert len(agreed) <= 1
+            assert len(committed(left)) in (0, len(left))
+            assert took_s <= TIMING.dial_timeout_s + 4 * TIMING.stall_timeout_s
+            for name in left:
+                network.find(name)
+
+    run_on("virtual", scenario, network=network)
+
+
+@given(victim=st.sampled_from("abcd"), after_s=st.floats(0.0, 0.04))
+@settings(deadline=None, max_examples=60)
+def test_the_group_goes_on_without_a_frozen_peer(victim: str, after_s: float) -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = values_of(swarm)
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            await asyncio.sleep(after_s)
+            network.freeze(victim)
+            others = {name: await task for name, task in tasks.items() if name != victim}
+            check_all_or_nothing(before, swarm, others)
+            assert len({swarm.peers[name].values.tobytes() for name in committed(others)}) <= 1
+            assert len(committed(others)) in (0, 3)
+            network.thaw(victim)
+            rounds = {**others, victim: await tasks[victim]}
+            check_all_or_nothing(before, swarm, rounds)
+
+    run_on("virtual", scenario, network=network)
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations("abcd", 2)))
+def test_of_two_peers_without_a_link_one_is_left_out(pair: tuple[str, str]) -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = values_of(swarm)
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            await until(lambda: any(peer.swarm.membership.own.round for peer in swarm.peers.values()))
+            network.cut(*pair)
+            rounds = {name: await task for name, task in tasks.items()}
+            check_all_or_nothing(before, swarm, rounds)
+            assert len(committed(rounds)) in (3, 4)
+
+    run_on("virtual", scenario, network=network)
+
+
+@on_both_transports
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_contribution_that_is_not_finite_touches_nobody(kind: Kind, bad: float) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            swarm.peers["b"].values[123] = bad
+            rounds = await asyncio.gather(*(peer.average() for peer in swarm.peers.values()))
+            assert rounds[1] is None
+            for name in "ac":
+                assert np.isfinite(swarm.peers[name].values).all()
+            assert swarm.peers["a"].values.tobytes() == swarm.peers["c"].values.tobytes()
+
+    run_on(kind, scenario)
+
+
+def test_a_peer_that_sends_nan_all_the_same_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender's own check is switched off; the receivers' must hold."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            swarm.peers["c"].values[::7] = np.nan
+            before = values_of(swarm)
+            rounds = await swarm.average()
+            good = {name: rounds[name] for name in "abd"}
+            check_all_or_nothing(before, swarm, good)
+            assert len(committed(good)) == 3
+            assert len({swarm.peers[name].values.tobytes() for name in "abd"}) == 1
+
+    monkeypatch.setattr("gossiptrain.swarm.peer.is_finite", lambda vector: True)
+    run_on("virtual", scenario)
+
+
+def test_a_link_that_becomes_too_slow_ends_in_a_commit_among_the_rest() -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = values_of(swarm)
+            for other in "abd":
+                network.set_link("c", other, settings=LinkSettings(latency_s=0.003, bandwidth_bytes_per_s=50.0))
+            rounds = await swarm.average()
+            check_all_or_nothing(before, swarm, rounds)
+            assert len(committed({name: rounds[name] for name in "abd"})) == 3
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_two_members_alone_after_a_death_still_average_but_one_does_not() -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            before = values_of(swarm)
+            task = asyncio.create_task(swarm.peers["a"].average())
+            victim = asyncio.create_task(swarm.peers["b"].average())
+            await until(lambda: swarm.peers["a"].swarm.membership.own.round > 0)
+            victim.cancel()
+            await swarm.peers["b"].stop()
+            network.crash("b")
+            found = await task
+            assert found is not None
+            assert not found.result.committed
+            assert swarm.peers["a"].values.tobytes() == before["a"].tobytes()
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_members_that_received_different_averages_keep_what_they_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reducer that lies to one member is found out by the digests."""
+    from gossiptrain.swarm.exchange import Exchange
+
+    honest = Exchange._receive_means
+
+    async def deceived(self: Exchange, peer: object, stream: object) -> None:
+        await honest(self, peer, stream)  # type: ignore[arg-type]
+        if self._door.transport.peer_id == "b":
+            self._digests[peer].update(b"another value")  # type: ignore[index]
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            before = values_of(swarm)
+            rounds = await swarm.average()
+            assert committed(rounds) == {}
+            assert all(found is not None and "different averages" in found.result.reason for found in rounds.values())
+            assert all(swarm.peers[name].values.tobytes() == before[name].tobytes() for name in before)
+
+    monkeypatch.setattr(Exchange, "_receive_means", deceived)
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_the_next_round_works_after_a_member_died_in_the_last_one(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            await until(lambda: swarm.peers["a"].swarm.membership.own.round > 0)
+            tasks["d"].cancel()
+            await swarm.peers["d"].stop()
+            await swarm.peers["d"].swarm.transport.close()
+            first = {name: await tasks[name] for name in "abc"}
+            assert len(committed(first)) == 3
+            second = await swarm.average("a", "b", "c")
+            assert len(committed(second)) == 3
+            assert all(len(found.result.members) == 3 for found in committed(second).values())
+
+    run_on(kind, scenario)
