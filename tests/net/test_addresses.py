@@ -138,7 +138,8 @@ def test_addresses_are_sorted_by_who_can_use_them() -> None:
         at("/dns4/example.org/tcp/1"),
         at(f"/ip4/10.0.0.1/tcp/1/p2p/{RELAY}/p2p-circuit"),
     )
-    found = join_addresses((*internet, *network, *computer))
+    exotic = at("/ip4/8.8.8.8/udp/1/quic-v1/webtransport")
+    found = join_addresses((*internet, exotic, *network, *computer))
     assert found.this_computer == computer
     assert found.this_network == network
     assert found.internet == internet

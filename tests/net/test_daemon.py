@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,19 +16,6 @@ from gossiptrain.net.daemon_words import TOO_SOON, plain_reason
 from tests.transports import is_running, until
 
 READY = 'echo "Peer ID: x";'
-OWNER = """
-import asyncio, os, signal
-from gossiptrain.net.daemon import Daemon, PrivateFolder
-
-async def main():
-    folder = PrivateFolder()
-    daemon = await Daemon.start(["/bin/sh", "-c", "echo 'Peer ID: x'; exec sleep 600"], environment={}, timeout_s=20)
-    os.kill(daemon.process.pid, signal.SIGSTOP)
-    print(daemon.process.pid, folder.path, flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
 
 
 async def start(script: str, *, timeout_s: float = 20.0) -> Daemon:
@@ -74,15 +59,13 @@ def test_its_death_is_noticed() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("script", [f"{READY} exec sleep 600", f'trap "" TERM; {READY} while :; do sleep 1; done'])
+@pytest.mark.parametrize("script", [f"{READY} exec sleep 600", f'trap "" TERM; {READY} while :; do sleep 0.1; done'])
 def test_it_ends_by_force_where_it_must(script: str) -> None:
     async def main() -> None:
         daemon = await start(script)
         if "trap" not in script:
             os.kill(daemon.process.pid, signal.SIGSTOP)
-        started_s = asyncio.get_running_loop().time()
         await daemon.close(patience_s=0.1)
-        assert asyncio.get_running_loop().time() - started_s < 2
         assert not is_running(daemon.process.pid)
 
     run(main)
@@ -113,23 +96,6 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
         assert not is_running(int(pid_file.read_text()))
 
     run(main)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's promise is Linux's")
-def test_it_dies_with_its_owner_even_when_it_is_stopped() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
-    with owner:
-        assert owner.stdout is not None
-        pid_text, folder_text = owner.stdout.readline().split()
-        pid, folder = int(pid_text), Path(folder_text)
-        assert is_running(pid)
-        remove_stale_folders()
-        assert folder.exists()  # its owner lives
-        owner.kill()
-        owner.wait()
-    asyncio.run(until(lambda: not is_running(pid), limit_s=2))
-    remove_stale_folders()
-    assert not folder.exists()
 
 
 def test_private_folders_are_private_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.resources
 import math
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
@@ -24,27 +26,38 @@ from gossiptrain.net.addresses import parse_listen_address
 from gossiptrain.net.daemon import remove_stale_folders
 from gossiptrain.net.directory import MAX_SUBKEYS
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import BoundedSerializer, Libp2pTransport
+from gossiptrain.net.libp2p import BoundedSerializer, Libp2pTransport, daemon_options
 from gossiptrain.net.ports import check_listening
-from gossiptrain.net.transport import Stream, UnreachableError
+from gossiptrain.net.transport import UnreachableError
 from tests.net.test_conformance import PROTOCOL, idle
-from tests.net.test_directory_codec import DICTIONARY, HOSTILE, packed
+from tests.net.test_directory_codec import HOSTILE, packed
 from tests.transports import MakeTransport, is_running, run_on, until
 
+# isort: split
+# After the import of libp2p, which has loaded these modules without the rest of hivemind.
+from hivemind.dht.routing import DHTID
+from hivemind.p2p import PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PHandlerError
+from hivemind.proto import dht_pb2
+
 OWNER = """
-import asyncio
-from gossiptrain.config import NetworkSettings
+import asyncio, os, signal, sys
+from pathlib import Path
+from gossiptrain.net.daemon import Daemon, PrivateFolder
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport
 
 async def main():
-    settings = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",))
-    transport = await Libp2pTransport.start(settings, Identity.generate())
-    print(transport.daemon_pid, transport.private_folder, flush=True)
+    folder = PrivateFolder()
+    Path(folder.path, "identity").write_bytes(Identity.generate().to_protobuf())
+    command = [word.replace("FOLDER", str(folder.path)) for word in sys.argv[1:]]
+    daemon = await Daemon.start(command, environment={}, timeout_s=30)
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    print(daemon.process.pid, folder.path, flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())
 """
+"""Owns a daemon that is stopped. It does without hivemind, whose import takes seconds."""
 
 
 async def start(*addresses: str, **settings: Any) -> Libp2pTransport:
@@ -65,19 +78,32 @@ def on_libp2p(scenario: Callable[[Libp2pTransport, Libp2pTransport], Awaitable[N
     run_on("libp2p", with_two)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's promise is Linux's")
 def test_a_killed_owner_leaves_nothing_even_when_its_daemon_is_stopped() -> None:
-    owner = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    binary = importlib.resources.files("hivemind.hivemind_cli") / "p2pd"
+    options = daemon_options(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), folder=Path("/FOLDER"))
+    command = [sys.executable, "-c", OWNER, str(binary), *(option.replace("/FOLDER", "FOLDER") for option in options)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with owner:
         assert owner.stdout is not None
         pid_text, folder_text = owner.stdout.readline().split()
         pid, folder = int(pid_text), Path(folder_text)
-        os.kill(pid, signal.SIGSTOP)
+        assert is_running(pid)
+        remove_stale_folders()
+        assert folder.exists()  # its owner lives
         owner.kill()
         owner.wait()
     asyncio.run(until(lambda: not is_running(pid), limit_s=2))
-    assert {entry.name for entry in folder.iterdir()} == {"daemon.sock", "streams.sock"}  # and no key
+    assert (folder / "daemon.sock").exists()
     remove_stale_folders()  # every start does it
     assert not folder.exists()
+
+
+def test_the_key_is_nowhere_once_the_daemon_runs() -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        assert {entry.name for entry in alice.private_folder.iterdir()} == {"daemon.sock", "streams.sock"}
+
+    on_libp2p(scenario)
 
 
 def test_a_dead_daemon_is_noticed() -> None:
@@ -106,10 +132,9 @@ def test_a_dead_daemon_is_noticed() -> None:
 def test_a_stopped_daemon_is_noticed_and_can_be_closed() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         os.kill(alice.daemon_pid, signal.SIGSTOP)
-        assert not await alice.daemon_alive(0.1)
-        started = time.monotonic()
-        await alice.close()
-        assert time.monotonic() - started < 2
+        while await alice.daemon_alive(0.2):
+            pass  # its threads do not all stop at once
+        await alice.close()  # half a second later, by force
         assert not is_running(alice.daemon_pid)
 
     on_libp2p(scenario)
@@ -118,15 +143,13 @@ def test_a_stopped_daemon_is_noticed_and_can_be_closed() -> None:
 def test_a_start_that_is_given_up_leaves_nothing() -> None:
     async def main() -> None:
         for wait_s in (0.0, 0.02, 0.08, 0.12):
-            before = set(Path("/proc/self/task").glob("*/children"))
             starting = asyncio.create_task(start("/ip4/127.0.0.1/tcp/0"))
-            await asyncio.sleep(wait_s * random.Random(1).uniform(0.5, 1.5))
+            await asyncio.sleep(wait_s)
             if starting.cancel():
                 with pytest.raises(asyncio.CancelledError):
                     await starting
             else:
                 await starting.result().close()
-            assert before
             await until(lambda: not living_children())
 
     asyncio.run(main())
@@ -223,7 +246,7 @@ def test_with_relays_a_peer_starts_as_well() -> None:
 
 @pytest.mark.parametrize("record", HOSTILE.values(), ids=HOSTILE.keys())
 def test_the_serializer_of_the_directory_is_bounded(record: bytes) -> None:
-    with pytest.raises(ValueError, match="^(a record|a dictionary|an entry)"):
+    with pytest.raises(ValueError, match=r"^(a record|a dictionary|an entry)"):
         BoundedSerializer.loads(record)
 
 
@@ -235,41 +258,90 @@ def test_what_has_no_sane_expiration_is_dropped() -> None:
     assert [subkey for subkey, _ in decoded.items()] == ["good"]  # type: ignore[attr-defined]
 
 
-def test_hostile_entries_are_not_stored_and_do_no_harm() -> None:
+def forged_store(name: bytes, value: bytes, *, expires_at_s: float) -> dht_pb2.StoreRequest:
+    """A request to keep an entry of the key "run" as hivemind's protocol has it, with whatever content."""
+    return dht_pb2.StoreRequest(
+        keys=[DHTID.generate("run").to_bytes()],
+        subkeys=[name],
+        values=[value],
+        expiration_time=[expires_at_s],
+        in_cache=[False],
+    )
+
+
+def test_hostile_entries_are_not_stored() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        victim = bob.directory._node.protocol.get_stub(PeerID.from_base58(alice.peer_id))
+
+        async def store(name: bytes, value: bytes, *, lifetime_s: float = 60.0) -> list[bool]:
+            request = forged_store(name, value, expires_at_s=time.time() + lifetime_s)
+            return list((await victim.rpc_store(request, timeout=10)).store_ok)
+
         assert await alice.directory.put("run", "alice", b"honest", lifetime_s=60)
-        mallory = bob.directory.node
-        key = type(mallory.node_id).generate(source="run")
-        victim = mallory.protocol.routing_table[mallory.protocol.routing_table.get(peer_id=PeerIdOf(alice))]
-        now_s, good = time.time(), msgpack.packb(b"v")
-
-        async def store(subkey: bytes, value: bytes, expires_at_s: float = now_s + 60) -> object:
-            return await mallory.protocol.get_stub(victim).rpc_store(
-                store_request(key.to_bytes(), subkey, value, expires_at_s), timeout=10
-            )
-
-        name = msgpack.packb("mallory")
-        assert list((await store(name, good)).store_ok) == [True]  # type: ignore[attr-defined]
-        for subkey, value, expires_at_s in (
-            (name, good, math.nan),
-            (name, good, math.inf),
-            (name, good, now_s + 1e9),
-            (name, b"\xc1", now_s + 60),
-            (name, msgpack.packb(bytes(1025)), now_s + 60),
-            (msgpack.packb(None), good, now_s + 3000),  # a plain value would shut out the dictionary
-            (msgpack.packb(7), good, now_s + 60),
-            (b"\x91" * 5000, good, now_s + 60),
-        ):
-            assert list((await store(subkey, value, expires_at_s)).store_ok) == [False]  # type: ignore[attr-defined]
+        name, value = msgpack.packb("mallory"), msgpack.packb(b"v")
+        assert await store(name, value) == [True]
+        for lifetime_s in (math.nan, math.inf, 1e9):
+            assert await store(name, value, lifetime_s=lifetime_s) == [False]
+        plain = msgpack.packb(None)  # hivemind's name for a value without subkeys; it would shut out the others
+        for hostile in (plain, msgpack.packb(7), msgpack.packb(""), b"\x91" * 5000):
+            assert await store(hostile, value, lifetime_s=3000) == [False]
+        for hostile in (b"", b"\xc1", plain, msgpack.packb(bytes(1025)), packed([])):
+            assert await store(name, hostile) == [False]
         for record in HOSTILE.values():
-            with pytest.raises(Exception, match="Record|assert|Assertion"):
-                await store(b"", record)
-        flood = [[f"flood{i}", good, now_s + 30 + i / 1000] for i in range(MAX_SUBKEYS)]
-        await store(b"", packed(flood))
+            with pytest.raises(P2PHandlerError, match="RecordError"):
+                await store(b"", record)  # no name: a whole dictionary
+        flood = [[f"flood {number}", value, time.time() + 30 + number] for number in range(MAX_SUBKEYS)]
+        assert len(await store(b"", packed(flood[: MAX_SUBKEYS // 2]))) == 1
+        assert len(await store(b"", packed(flood[MAX_SUBKEYS // 2 :]))) == 1
         found = await alice.directory.get("run")
-        assert len(found) <= MAX_SUBKEYS
-        assert found["alice"] == b"honest"
-        assert found["mallory"] == b"v"
-        assert await alice.daemon_alive(10)
+        assert len(found) == MAX_SUBKEYS
+        assert set(found.values()) <= {b"honest", b"v"}
+
+    on_libp2p(scenario)
+
+
+def test_hostile_answers_are_passed_over() -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        mallory, node = bob.directory._node.protocol, alice.directory._node
+        await bob.directory.put("run", "bob", b"honest", lifetime_s=60)
+        for expected, record in (
+            ({}, HOSTILE["deep extensions"]),
+            ({}, HOSTILE["huge"]),
+            ({}, HOSTILE["value is text"]),
+            ({}, packed([["mallory", b"\xc1", time.time() + 60]])),
+            ({}, packed([["mallory", msgpack.packb(b"v"), math.nan]])),
+            ({"mallory": b"v"}, packed([["mallory", msgpack.packb(b"v"), time.time() + 60]])),
+        ):
+            lie = Mock(return_value=record)
+            mallory.serializer = SimpleNamespace(dumps=lie, loads=BoundedSerializer.loads)
+            node.protocol.storage.clear()
+            node.blacklist.clear()
+            await alice.bootstrap([bob.peer_id])
+            assert await alice.directory.get("run") == expected
+            lie.assert_called()
+
+    on_libp2p(scenario)
+
+
+def test_malformed_greetings_make_no_noise() -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        victim = bob.directory._node.protocol.get_stub(PeerID.from_base58(alice.peer_id))
+        forged = dht_pb2.NodeInfo(node_id=b"x" * 100)
+        with pytest.raises(P2PHandlerError):
+            await victim.rpc_ping(dht_pb2.PingRequest(peer=forged), timeout=10)
+        # hivemind answers this one from a task that nobody waits for.
+        await victim.rpc_find(dht_pb2.FindRequest(keys=[], peer=forged), timeout=10)
+        assert await bob.directory.get("run") == {}
+
+    on_libp2p(scenario)
+
+
+def test_a_wrong_clock_does_not_keep_a_peer_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        monkeypatch.setattr(sys.modules["hivemind.dht.protocol"], "get_dht_time", lambda: time.time() + 1000)
+        await alice.bootstrap([bob.peer_id])
+        monkeypatch.undo()
+        assert await alice.directory.put("run", "alice", b"v", lifetime_s=60)
+        assert await bob.directory.get("run") == {"alice": b"v"}
 
     on_libp2p(scenario)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.net.virtual import DIRECTORY, VirtualNetwork
 from gossiptrain.swarm.door import Door
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
@@ -103,3 +104,20 @@ def test_two_halves_that_never_heard_of_each_other_merge_through_the_directory()
             await until(lambda: len(swarm.peers["a"].swarm.membership.trainers()) == 4, limit_s=60.0)
 
     run_on("virtual", scenario)
+
+
+def test_a_peer_that_lost_everybody_finds_them_again() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            a = swarm.peers["a"]
+            for other in ("b", "c", DIRECTORY):
+                network.cut("a", other)
+            await until(lambda: not a.swarm.membership.live())
+            await until(lambda: len(swarm.peers["b"].swarm.membership.trainers()) == 2)
+            for other in ("b", "c"):
+                network.heal("a", other)
+            await swarm.know_each_other()
+
+    run_on("virtual", scenario, network=network)

@@ -5,9 +5,10 @@ Owns the check of addresses that people type and of those to hand out. Does not 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gossiptrain.errors import AddressError
@@ -84,11 +85,18 @@ def parse_dial_address(text: str) -> Address:
     return address
 
 
+def readable_addresses(texts: Iterable[str]) -> Iterator[Address]:
+    """Takes addresses apart and passes over those of kinds that are not known here."""
+    for text in texts:
+        with contextlib.suppress(AddressError):
+            yield _parse(text, example=_EXAMPLE)
+
+
 def join_addresses(addresses: Sequence[str]) -> JoinAddresses:
     """Sorts addresses of a peer by who can reach it there. Relayed ones and names count as the internet's."""
     found: dict[str, list[str]] = {"this_computer": [], "this_network": [], "internet": []}
-    for text in addresses:
-        found[_audience(_parse(text, example=_EXAMPLE))].append(text)
+    for address in readable_addresses(addresses):
+        found[_audience(address)].append(address.text)
     return JoinAddresses(**{audience: tuple(texts) for audience, texts in found.items()})
 
 

@@ -114,7 +114,7 @@ class Daemon:
             raise _failed("; ".join(daemon.last_lines) or "It ended without a word.")
         return daemon
 
-    async def close(self, *, patience_s: float = 1.0) -> None:
+    async def close(self, *, patience_s: float = 0.5) -> None:
         """Ends the process, by force after `patience_s`, and waits until it is gone. May be called twice."""
         self._send(signal.SIGTERM)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gossiptrain.net.transport import Stream, StreamHandler
@@ -20,21 +20,30 @@ class HandlerTasks:
     """All running handlers of one transport."""
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
+        self._closing = False
 
-    def start(self, answering: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Runs a handler in a task of its own. What it raises is logged, unless a broken or silent peer explains it."""
+    def start(self, answering: Coroutine[Any, Any, None], *, name: str, release: Callable[[], None]) -> None:
+        """Runs a handler in a task of its own. What it raises is logged, unless a broken or silent peer explains it.
+
+        `release` is called at its end, also where it is cancelled before its first line runs.
+        """
+        if self._closing:
+            answering.close()
+            release()
+            return
         task = asyncio.create_task(answering, name=name)
-        self._tasks[task] = None
+        self._tasks[task] = release
         task.add_done_callback(self._finished)
 
     def cancel(self) -> None:
-        """Cancels all handlers but the calling one, without waiting for them."""
+        """Cancels all handlers but the calling one, without waiting for them. No more are started."""
+        self._closing = True
         for task in self._others():
             task.cancel()
 
     async def close(self) -> None:
-        """Cancels all handlers but the calling one and waits until they have ended."""
+        """Cancels all handlers but the calling one and waits until they have ended. No more are started."""
         others = self._others()
         self.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -44,7 +53,7 @@ class HandlerTasks:
         return [task for task in self._tasks if task is not current]
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        self._tasks.pop(task)()
         if task.cancelled():
             return
         error = task.exception()

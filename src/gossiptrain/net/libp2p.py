@@ -12,7 +12,7 @@ import contextlib
 import importlib.resources
 import logging
 import os
-import warnings
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,15 @@ from gossiptrain.net.daemon_words import TOO_SOON, UNKNOWN_PROTOCOL, plain_reaso
 from gossiptrain.net.directory import MAX_LIFETIME_S, MAX_SUBKEYS, check_entry
 from gossiptrain.net.directory_codec import CLOCK_TOLERANCE_S, decode_record, is_acceptable
 from gossiptrain.net.handlers import HandlerTasks, answer
+from gossiptrain.net.hivemind_parts import networking_parts
 from gossiptrain.net.identity import Identity, is_peer_id, verify
 from gossiptrain.net.libp2p_stream import READ_BUFFER_BYTES, Libp2pStream
+from gossiptrain.net.listener import UnixListener
 from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.task_family import TaskFamily
 from gossiptrain.net.transport import Directory, PeerId, Stream, StreamHandler, Transport, UnreachableError
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # they speak of parts of hivemind that are not used here
+with networking_parts():
     from hivemind.dht.node import DHTNode
     from hivemind.dht.protocol import DHTProtocol
     from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
@@ -54,6 +55,7 @@ if not os.environ.get("GOSSIPTRAIN_DEBUG"):
 START_TIMEOUT_S = 30.0
 _CONTROL_SOCKET = "daemon.sock"
 _LISTEN_SOCKET = "streams.sock"
+_KEY_FILE = "identity"
 _DIRECTORY_TIMEOUT_S = 10.0
 _MAX_DIRECTORY_KEYS = 4096
 
@@ -121,6 +123,8 @@ class Libp2pDirectory(Directory):
             return False
 
     async def get(self, key: str) -> dict[str, bytes]:
+        if self._daemon.exited.is_set():
+            return {}
         try:
             with self._tasks.adopting():
                 async with asyncio.timeout(_DIRECTORY_TIMEOUT_S):
@@ -135,6 +139,8 @@ class Libp2pDirectory(Directory):
 
     async def join(self, peers: Sequence[PeerId]) -> None:
         """Makes this node known to those of `peers` that have a directory, and looks around from there."""
+        if self._daemon.exited.is_set():
+            return
         with self._tasks.adopting():
             if any(await asyncio.gather(*(self._greet(PeerID.from_base58(peer)) for peer in peers))):
                 with contextlib.suppress(TimeoutError):
@@ -206,7 +212,7 @@ class Libp2pTransport(Transport):
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._undialled: set[PeerId] = set()
         self._last_failures: dict[str, str] = {}
-        self._server: asyncio.Server | None = None
+        self._listener: UnixListener | None = None
         self._p2p: P2P | None = None
 
     @classmethod
@@ -321,8 +327,8 @@ class Libp2pTransport(Transport):
         return verify(peer, data, signature)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         for stream in tuple(self._streams):
             stream.abort()
         try:
@@ -338,9 +344,7 @@ class Libp2pTransport(Transport):
         """Opens this side's socket for streams from others, and takes up the directory. Raises UnreachableError."""
         async with asyncio.timeout(START_TIMEOUT_S):
             await self.refresh_addresses()
-            self._server = await asyncio.start_unix_server(
-                self._accept, path=self._folder.path / _LISTEN_SOCKET, limit=READ_BUFFER_BYTES
-            )
+            self._listener = UnixListener(self._folder.path / _LISTEN_SOCKET, on_connection=self._accept)
             with self._tasks.adopting():
                 self._p2p = await P2P.replicate(Multiaddr(f"/unix{self._folder.path / _CONTROL_SOCKET}"))
                 node = await DHTNode.create(
@@ -352,6 +356,7 @@ class Libp2pTransport(Transport):
                     cache_on_store=False,
                     cache_refresh_before_expiry=0,
                     reuse_get_requests=False,
+                    backoff_rate=1.0,  # a node that did not answer is asked again after 5 s, however often it failed
                 )
             node.protocol.storage, node.protocol.cache = _BoundedStorage(), _BoundedStorage()
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
@@ -379,34 +384,49 @@ class Libp2pTransport(Transport):
         )
         return Libp2pStream(peer, self._streams, reader=reader, writer=writer)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._handlers.start(self._answer(reader, writer), name="handler of a stream from another peer")
+    def _accept(self, connection: socket.socket) -> None:
+        self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_BUFFER_BYTES)
         try:
-            info = p2pd_pb2.StreamInfo()
+            await self._answer_stream(reader, writer)
+        finally:
+            writer.transport.abort()  # does nothing after an orderly close
+
+    async def _answer_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = p2pd_pb2.StreamInfo()
+        with contextlib.suppress(asyncio.IncompleteReadError):
             await read_pbmsg_safe(reader, info)
-        except (OSError, asyncio.IncompleteReadError):
-            writer.transport.abort()
-            return
-        except BaseException:
-            writer.transport.abort()
-            raise
+        if info.proto not in self._protocols:
+            return  # the daemon, or its peer, went away before a word was said
         remote = PeerId(PeerID(info.peer).to_base58())
         stream = Libp2pStream(remote, self._streams, reader=reader, writer=writer)
         await answer(self._protocols[info.proto], stream)
 
 
 async def _start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path) -> Daemon:
-    key_file = folder / "identity"
+    key_file = folder / _KEY_FILE
     key_file.touch(mode=0o600)
-    key_file.write_bytes(identity.to_protobuf())
+    try:
+        key_file.write_bytes(identity.to_protobuf())
+        with importlib.resources.as_file(importlib.resources.files("hivemind.hivemind_cli") / "p2pd") as binary:
+            command = [str(binary), *daemon_options(network, folder=folder)]
+            environment = {"GOLOG_LOG_LEVEL": "error"}
+            return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
+    finally:
+        key_file.unlink()
+
+
+def daemon_options(network: NetworkSettings, *, folder: Path) -> list[str]:
+    """The options of the daemon, whose key and sockets are in `folder`."""
     options = {
         "listen": f"/unix{folder / _CONTROL_SOCKET}",
-        "id": key_file,
+        "id": folder / _KEY_FILE,
         "hostAddrs": ",".join(network.host_maddrs),
         "announceAddrs": ",".join(network.announce_maddrs),
         # Only with `relay` does a peer make itself reachable by, or carry bytes for, peers it does not know.
+        "dht": int(network.relay),  # libp2p's own, in which it looks for relays
         "autoRelay": int(network.relay),
         "autonat": int(network.relay),
         "natPortMap": int(network.relay),
@@ -415,10 +435,4 @@ async def _start_daemon(network: NetworkSettings, identity: Identity, *, folder:
         "connManager": 1,
         "idleTimeout": f"{START_TIMEOUT_S:g}s",
     }
-    try:
-        with importlib.resources.as_file(importlib.resources.files("hivemind.hivemind_cli") / "p2pd") as binary:
-            command = [str(binary), *(f"-{name}={value}" for name, value in options.items() if value != "")]
-            environment = {"GOLOG_LOG_LEVEL": "error"}
-            return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
-    finally:
-        key_file.unlink()
+    return [f"-{name}={value}" for name, value in options.items() if value != ""]

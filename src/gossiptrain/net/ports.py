@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from gossiptrain.errors import AddressError, PortInUseError
-from gossiptrain.net.addresses import Address, parse_announce_address
+from gossiptrain.net.addresses import Address, readable_addresses
 
 
 def check_listenable(address: Address) -> None:
@@ -32,7 +32,7 @@ def check_listenable(address: Address) -> None:
 
 def check_listening(asked: Sequence[Address], visible: Sequence[str]) -> None:
     """Compares the ports that were asked for with those under which the daemon listens. Raises PortInUseError."""
-    open_ports = {(found.transport, found.port) for found in map(parse_announce_address, visible)}
+    open_ports = {(found.transport, found.port) for found in readable_addresses(visible)}
     for address in asked:
         if address.port and (address.transport, address.port) not in open_ports:
             raise port_in_use(address)

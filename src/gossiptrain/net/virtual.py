@@ -135,7 +135,8 @@ class VirtualTransport(Transport):
         there = Pipe(network.link(caller.peer_id, self.peer_id), network.buffer_bytes)
         back = Pipe(network.link(self.peer_id, caller.peer_id), network.buffer_bytes)
         mine = VirtualStream(caller.peer_id, self._streams, incoming=there, outgoing=back)
-        self._handlers.start(answer(self._protocols[protocol], mine), name=f"handler of {protocol}")
+        answering = answer(self._protocols[protocol], mine)
+        self._handlers.start(answering, name=f"handler of {protocol}", release=mine.abort)
         return VirtualStream(self.peer_id, caller._streams, incoming=back, outgoing=there)
 
     def sign(self, data: bytes) -> bytes:
@@ -190,29 +191,23 @@ class VirtualTransport(Transport):
             raise UnreachableError("this peer has left the network")
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
 
-        def refuse(error: UnreachableError) -> None:
-            if not future.done():
-                future.set_exception(error)
-
-        def settle(result: ResultT) -> None:
-            if future.done():
-                undo(result)
-            else:
-                future.set_result(result)
-
         def arrive() -> None:
             back = self._network.link(target, self.peer_id)
             try:
                 result = answer()
             except UnreachableError as error:
-                back.send(0, functools.partial(refuse, error))
+                back.send(0, functools.partial(_refuse, future, error))
             else:
-                back.send(0, functools.partial(settle, result))
+                back.send(0, functools.partial(_settle, future, result, undo))
 
         self._asking[future] = None
         self._network.link(self.peer_id, target).send(0, arrive)
         try:
             return await future
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                undo(future.result())  # cancelled in the very moment in which the answer came
+            raise
         finally:
             del self._asking[future]
 
@@ -250,6 +245,18 @@ class VirtualDirectory(Directory):
             return await self._owner.ask(DIRECTORY, look_up)
         except UnreachableError:
             return {}
+
+
+def _refuse(future: asyncio.Future[Any], error: UnreachableError) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _settle(future: asyncio.Future[ResultT], result: ResultT, undo: Callable[[ResultT], None]) -> None:
+    if future.done():
+        undo(result)
+    else:
+        future.set_result(result)
 
 
 def _parse_address(address: str) -> tuple[str, PeerId]:

@@ -240,3 +240,7 @@ class NodeSide:
             await self._writer.drain()
         except ConnectionError:
             return
+
+    def close(self) -> None:
+        """Ends the connection at once."""
+        self._writer.transport.abort()

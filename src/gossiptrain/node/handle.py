@@ -68,6 +68,7 @@ class _Process:
         self.side = control.TrainerSide(mine)
         self.started_s = time.monotonic()
         self.heard_s: float | None = None
+        self.joined = False
 
     def end(self, *, grace_s: float) -> None:
         """Waits for the process to end by itself, then kills it."""
@@ -149,7 +150,7 @@ class NodeHandle:
 
     def _read(self) -> None:
         """The reader thread: hands on what the node says, and replaces the node when it goes down."""
-        pause_s = 1.0
+        pause_s = 0.0
         process = self._start(self._launch.network.initial_peers, first=True)
         while True:
             reason = self._listen(process)
@@ -164,15 +165,15 @@ class NodeHandle:
                 )
                 return
             self._on_message(control.NodeDown(reason=reason))
-            lived_s = time.monotonic() - process.started_s
-            pause_s = 0.5 if lived_s > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
+            # A node that cannot get up is tried less and less often; one that had worked is replaced at once.
+            pause_s = 0.0 if process.joined else min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
             if self._stopping.wait(pause_s):
                 return
             process = self._restart()
 
     def _restart(self) -> _Process:
         self._failure = None
-        known = [addresses[0] for addresses in self._addresses.values() if addresses]
+        known = [addresses[0] for addresses in reversed(self._addresses.values()) if addresses]
         process = self._start((*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers), first=False)
         self._on_message(control.NodeRestarted(pid=process.process.pid))
         return process
@@ -187,6 +188,7 @@ class NodeHandle:
             now_s = time.monotonic()
             if message is not None:
                 process.heard_s = now_s
+                process.joined = process.joined or isinstance(message, control.Joined)
                 self._note(message)
             elif process.heard_s is None and now_s - process.started_s > START_TIMEOUT_S:
                 return "it did not start"
@@ -202,8 +204,10 @@ class NodeHandle:
             return
         if isinstance(message, control.PeerChanged):
             if message.change == "joined":
+                self._addresses.pop(message.peer, None)
                 self._addresses[message.peer] = message.addresses
-            elif message.change in ("left", "lost"):
+            elif message.change == "left":
+                # One that is only lost stays noted: perhaps it is this node that has lost its connections.
                 self._addresses.pop(message.peer, None)
         self._on_message(message)
         if isinstance(message, control.Joined):

@@ -139,6 +139,12 @@ class Membership:
             if self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature):
                 self._advance(heartbeat, record, known)
 
+    def last_known_addresses(self) -> tuple[str, ...]:
+        """One address of each peer that was once known and has not said goodbye, the latest first."""
+        known = [member for member in self._members.values() if not member.heartbeat.leaving]
+        latest_first = sorted(known, key=lambda member: -member.advanced_at)
+        return tuple(member.heartbeat.addresses[0] for member in latest_first if member.heartbeat.addresses)
+
     def suspect(self, peer: PeerId) -> None:
         """Counts a peer as gone until its next heartbeat, on direct evidence that it does not answer."""
         member = self._members.get(peer)
@@ -178,7 +184,9 @@ class Membership:
         if known is not None and heartbeat.incarnation != known.heartbeat.incarnation:
             self._door.forget(peer)
         self._members[peer] = _Member(heartbeat, record, self._clock.now(), live=not heartbeat.leaving)
-        self._transport.remember(peer, heartbeat.addresses)
+        if known is None or heartbeat.addresses != known.heartbeat.addresses or not was_live:
+            # Only then: a transport dials anew after each note.
+            self._transport.remember(peer, heartbeat.addresses)
         if heartbeat.leaving and was_live:
             self._on_change("left", peer)
         elif not heartbeat.leaving and not was_live:

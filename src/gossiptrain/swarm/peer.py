@@ -8,6 +8,7 @@ not met. Does not know processes, trainers or models.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -80,6 +81,7 @@ class SwarmPeer:
         self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
         self._averager = Averager(self.door, minimum_members=settings.gossip_min_group_size)
         self._state_desk = StateDesk(self.door, donate)
+        self._initial_peers: tuple[str, ...] = ()
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
@@ -94,16 +96,8 @@ class SwarmPeer:
 
         Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
         """
-        failures: list[str] = []
-        reached: list[PeerId] = []
-        for address in initial_peers:
-            try:
-                async with self._clock.timeout(self._timing.dial_timeout_s):
-                    peer = await self.transport.connect(address)
-                await self._meet(peer)
-                reached.append(peer)
-            except (ConnectionError, TimeoutError) as error:
-                failures.append(f"{address}: {str(error) or 'no answer in time'}")
+        self._initial_peers = tuple(initial_peers)
+        reached, failures = await self._dial(initial_peers)
         if initial_peers and not reached:
             raise PeerUnreachableError(
                 "None of the initial peers answers:\n  " + "\n  ".join(failures),
@@ -121,6 +115,8 @@ class SwarmPeer:
             while True:
                 await self._clock.sleep(self._timing.directory_s)
                 await self.consult_directory()
+                if not self.membership.live():
+                    await self._look_for_company()
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
@@ -164,6 +160,27 @@ class SwarmPeer:
     async def leave(self) -> None:
         """Says goodbye."""
         await self.membership.say_goodbye()
+
+    async def _look_for_company(self) -> None:
+        """Tries again whom this peer once knew, after it has lost everybody."""
+        addresses = dict.fromkeys((*self.membership.last_known_addresses()[:MAX_HINTS], *self._initial_peers))
+        with contextlib.suppress(RunMismatchError):
+            reached, _ = await self._dial(tuple(addresses))
+            await self.transport.bootstrap(reached)
+
+    async def _dial(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
+        """Meets whoever lives at the addresses: those who answer, and why the others do not, in words."""
+        reached: list[PeerId] = []
+        failures: list[str] = []
+        for address in addresses:
+            try:
+                async with self._clock.timeout(self._timing.dial_timeout_s):
+                    peer = await self.transport.connect(address)
+                await self._meet(peer)
+                reached.append(peer)
+            except (ConnectionError, TimeoutError) as error:
+                failures.append(f"{address}: {str(error) or 'no answer in time'}")
+        return reached, failures
 
     async def _meet(self, peer: PeerId) -> None:
         welcome = await self.door.greet(peer)

@@ -10,7 +10,7 @@ from gossiptrain.training.tasks.convnet import ConvNet
 
 
 def test_it_has_the_size_that_it_says() -> None:
-    assert sum(parameter.numel() for parameter in ConvNet().parameters()) == 1_936_696
+    assert sum(parameter.numel() for parameter in ConvNet().parameters()) == 2_263_000
 
 
 def test_images_become_logits() -> None:

@@ -33,16 +33,16 @@ class Cifar10Task(Task):
 
     name = "cifar10"
     recipe = Recipe(
-        batch=64, epochs=20, learning_rate=0.05, every_steps=50, weight_decay=5e-4, label_smoothing=0.1, warmup=0.02
+        batch=64, epochs=30, learning_rate=0.05, every_steps=25, weight_decay=5e-4, label_smoothing=0.1, warmup=0.02
     )
 
     @property
     def description(self) -> str:
         """What peers must agree on."""
-        return "cifar10/convnet 24-64-128-256"
+        return "cifar10/convnet 24-80-160-256"
 
     def build_model(self, seed: int) -> nn.Module:
-        """1,936,696 parameters."""
+        """2,263,000 parameters."""
         with seeded(seed):
             return ConvNet()
 

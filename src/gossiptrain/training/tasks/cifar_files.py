@@ -61,15 +61,19 @@ def read_folder(folder: Path, split: Split, *, checksums: Mapping[Split, Mapping
             cause="The archive was not unpacked completely.",
             remedy=f"Unpack {ARCHIVE_URL} again.",
         )
-    batches = [_read_batch(folder / name, checksum) for name, checksum in checksums[split].items()]
+    images, labels = _joined([_read_batch(folder / name, checksum) for name, checksum in checksums[split].items()])
+    return checked_arrays(images, labels, source=folder)
+
+
+def _joined(batches: list[tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All batches as one, colours last: the layout in which convolutions are fastest and a crop is one indexing."""
     labels = np.concatenate([labels for _, labels in batches])
-    # Colours last: the layout in which convolutions are fastest, and in which a crop is one indexing.
     images = np.empty((len(labels), SIDE_PIXELS, SIDE_PIXELS, 3), dtype=np.uint8)
     start = 0
     for planes, _ in batches:
         images[start : start + len(planes)] = planes.transpose(0, 2, 3, 1)
         start += len(planes)
-    return checked_arrays(images, labels, source=folder)
+    return images, labels
 
 
 def _all_names() -> list[str]:

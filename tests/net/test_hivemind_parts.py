@@ -1,0 +1,53 @@
+"""hivemind's networking comes without its training parts, and these can still be had."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from gossiptrain.net.hivemind_parts import networking_parts
+
+LIGHT = """
+import sys
+import gossiptrain.net.libp2p as libp2p
+assert not {"torch", "scipy", "hivemind"} & set(sys.modules)
+from hivemind.dht.node import DHTNode
+assert DHTNode is libp2p.DHTNode
+assert "hivemind" not in sys.modules
+"""
+THEN_ALL = """
+import hivemind, hivemind.dht.node
+assert hivemind.dht.DHTNode is DHTNode
+assert hivemind.Optimizer and hivemind.DHT
+"""
+MISSING = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if not hasattr(finder, "invalidate_caches")]
+try:
+    with networking_parts():
+        raise SystemExit("it was found")
+except ModuleNotFoundError as error:
+    assert error.name == "hivemind"
+assert "hivemind" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [LIGHT + THEN_ALL, "from gossiptrain.net.hivemind_parts import networking_parts" + MISSING],
+    ids=["light, then all", "not installed"],
+)
+def test_in_a_new_process(script: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_where_all_of_it_is_loaded_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = ModuleType("hivemind")
+    monkeypatch.setitem(sys.modules, "hivemind", loaded)
+    with networking_parts():
+        assert sys.modules["hivemind"] is loaded
+    assert sys.modules["hivemind"] is loaded

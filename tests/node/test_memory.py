@@ -1,0 +1,71 @@
+"""The memory that trainer and node share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gossiptrain.node import memory
+from gossiptrain.node.memory import SharedVectors
+
+CHILD = """
+import sys
+from gossiptrain.node.memory import SharedVectors
+shared = SharedVectors(int(sys.argv[1]), 1000)
+shared.average[:] = shared.snapshot * 2
+shared.close()
+"""
+
+
+@pytest.fixture(params=["memfd", "file"])
+def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SharedVectors:
+    """Both kinds of memory: Linux's own, and the unlinked file of other systems."""
+    if request.param == "file":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    return SharedVectors.create(1000)
+
+
+def test_three_vectors_of_zeros(shared: SharedVectors) -> None:
+    for vector in (shared.snapshot, shared.average, shared.state):
+        assert vector.dtype == np.float32
+        assert not vector.any()
+        assert len(vector) == 1000
+    shared.close()
+
+
+def test_another_process_sees_what_is_written_and_writes_what_is_seen(shared: SharedVectors) -> None:
+    shared.snapshot[:] = np.arange(1000)
+    subprocess.run(
+        [sys.executable, "-c", CHILD, str(shared.descriptor)],
+        pass_fds=(shared.descriptor,),
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(memory.__file__).parents[2])},
+    )
+    assert np.array_equal(shared.average, 2 * np.arange(1000))
+    shared.close()
+
+
+def test_it_has_no_name_that_could_be_left_behind(shared: SharedVectors) -> None:
+    target = os.readlink(f"/proc/self/fd/{shared.descriptor}")
+    assert target.endswith("(deleted)")
+    assert not any(path.name.startswith("gossiptrain") for path in Path("/dev/shm").iterdir())
+    shared.close()
+
+
+def test_vectors_that_nobody_wrote_take_no_memory() -> None:
+    large = SharedVectors.create(10_000_000)
+    assert os.fstat(large.descriptor).st_blocks == 0
+    large.snapshot[:] = 1
+    assert os.fstat(large.descriptor).st_blocks * 512 < 45_000_000
+    large.close()
+
+
+def test_closing_while_somebody_holds_a_view_is_no_error(shared: SharedVectors) -> None:
+    view = shared.snapshot[10:20]
+    shared.close()
+    assert view.sum() == 0
