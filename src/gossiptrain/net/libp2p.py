@@ -1,8 +1,8 @@
 """The real network: libp2p through hivemind's daemon, with hivemind's DHT as the directory.
 
-The only room that imports hivemind. Owns what is said to the daemon and what is taken from the DHT. Does not know what
-peers say to each other. Used of hivemind 1.1: the daemon itself, its control messages, `P2P` attached to a daemon that
-is running already, and `DHTNode`.
+Owns the life of one peer on the network: its daemon, its connections and its streams. Used of hivemind 1.1: the daemon
+itself, its control messages, `P2P` attached to a daemon that is running already, and `DHTNode`. Does not know what
+peers say to each other.
 """
 
 from __future__ import annotations
@@ -10,186 +10,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.resources
-import logging
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import AddressError, NodeFailedError
 from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.daemon import Daemon, PrivateFolder
-from gossiptrain.net.daemon_words import TOO_SOON, UNKNOWN_PROTOCOL, plain_reason
-from gossiptrain.net.directory import MAX_LIFETIME_S, MAX_SUBKEYS, check_entry
-from gossiptrain.net.directory_codec import CLOCK_TOLERANCE_S, decode_record, is_acceptable
+from gossiptrain.net.daemon_control import DaemonControl
+from gossiptrain.net.daemon_words import TOO_SOON, UNKNOWN_PROTOCOL
 from gossiptrain.net.handlers import HandlerTasks, answer
-from gossiptrain.net.hivemind_parts import networking_parts
+from gossiptrain.net.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2, read_pbmsg_safe
 from gossiptrain.net.identity import Identity, is_peer_id, verify
+from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
 from gossiptrain.net.libp2p_stream import READ_BUFFER_BYTES, Libp2pStream
 from gossiptrain.net.listener import UnixListener
 from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.task_family import TaskFamily
-from gossiptrain.net.transport import Directory, PeerId, Stream, StreamHandler, Transport, UnreachableError
-
-with networking_parts():
-    from hivemind.dht.node import DHTNode
-    from hivemind.dht.protocol import DHTProtocol
-    from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
-    from hivemind.dht.validation import DHTRecord, RecordValidatorBase
-    from hivemind.p2p import P2P
-    from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerID
-    from hivemind.p2p.p2p_daemon_bindings.utils import read_pbmsg_safe, write_pbmsg
-    from hivemind.proto import p2pd_pb2
-    from hivemind.utils.logging import use_hivemind_log_handler
-    from hivemind.utils.multiaddr import Multiaddr
-    from hivemind.utils.serializer import MSGPackSerializer
-    from hivemind.utils.timed_storage import get_dht_time
-
-if not os.environ.get("GOSSIPTRAIN_DEBUG"):
-    use_hivemind_log_handler("nowhere")
-    logging.getLogger("hivemind").setLevel(logging.CRITICAL)
+from gossiptrain.net.transport import PeerId, Stream, StreamHandler, Transport, UnreachableError
 
 START_TIMEOUT_S = 30.0
 _CONTROL_SOCKET = "daemon.sock"
 _LISTEN_SOCKET = "streams.sock"
 _KEY_FILE = "identity"
-_DIRECTORY_TIMEOUT_S = 10.0
-_MAX_DIRECTORY_KEYS = 4096
-
-
-class BoundedSerializer(MSGPackSerializer):  # type: ignore[misc]
-    """hivemind's serializer of records, with a decoder that refuses what is too large, too deep or of another kind."""
-
-    @classmethod
-    def loads(cls, buf: bytes) -> object:
-        """Decodes one record. Raises RecordError."""
-        decoded = decode_record(buf)
-        if not isinstance(decoded, tuple):
-            return decoded
-        dictionary = DictionaryDHTValue(MAX_SUBKEYS)
-        now_s = get_dht_time()
-        for entry in decoded:
-            if now_s < entry.expires_at_s <= now_s + MAX_LIFETIME_S + CLOCK_TOLERANCE_S:
-                dictionary.store(entry.subkey, entry.value, entry.expires_at_s)
-        return dictionary
-
-
-# All that the DHT decodes passes through this attribute; the class's own dictionaries are decoded above, not by it.
-DHTProtocol.serializer = BoundedSerializer
-
-
-class _EntryValidator(RecordValidatorBase):  # type: ignore[misc]
-    """Lets only entries within the limits into the DHT, ours and others'."""
-
-    def validate(self, record: DHTRecord) -> bool:
-        return is_acceptable(record.subkey, record.value, expires_at_s=record.expiration_time, now_s=get_dht_time())
-
-
-class _BoundedStorage(DHTLocalStorage):  # type: ignore[misc]
-    """What this node keeps for others: so many keys, so many entries each; those that expire first make room."""
-
-    def __init__(self) -> None:
-        super().__init__(maxsize=_MAX_DIRECTORY_KEYS)
-
-    def store_subkey(self, key: Any, subkey: Any, value: bytes, expiration_time: float) -> bool:
-        if self.get(key) is None:
-            dictionary = DictionaryDHTValue(MAX_SUBKEYS)
-            dictionary.store(subkey, value, expiration_time)
-            return bool(self.store(key, dictionary, expiration_time))
-        return bool(super().store_subkey(key, subkey, value, expiration_time))
-
-
-class Libp2pDirectory(Directory):
-    """hivemind's DHT: every peer keeps a part of it."""
-
-    def __init__(self, node: DHTNode, *, tasks: TaskFamily, daemon: Daemon) -> None:
-        self._node = node
-        self._tasks = tasks
-        self._daemon = daemon
-
-    async def put(self, key: str, subkey: str, value: bytes, *, lifetime_s: float) -> bool:
-        check_entry(key, subkey, value=value, lifetime_s=lifetime_s)
-        if self._daemon.exited.is_set():
-            return False
-        try:
-            with self._tasks.adopting():
-                async with asyncio.timeout(_DIRECTORY_TIMEOUT_S):
-                    expires_at_s = get_dht_time() + lifetime_s
-                    return bool(await self._node.store(key, bytes(value), expires_at_s, subkey=subkey))
-        except TimeoutError:
-            return False
-
-    async def get(self, key: str) -> dict[str, bytes]:
-        if self._daemon.exited.is_set():
-            return {}
-        try:
-            with self._tasks.adopting():
-                async with asyncio.timeout(_DIRECTORY_TIMEOUT_S):
-                    found = await self._node.get(key, latest=True)
-        except TimeoutError:
-            return {}
-        entries = found.value if found is not None else None
-        if not isinstance(entries, dict):
-            return {}
-        now_s = get_dht_time()
-        return {subkey: bytes(value) for subkey, (value, expires_at_s) in entries.items() if expires_at_s > now_s}
-
-    async def join(self, peers: Sequence[PeerId]) -> None:
-        """Makes this node known to those of `peers` that have a directory, and looks around from there."""
-        if self._daemon.exited.is_set():
-            return
-        with self._tasks.adopting():
-            if any(await asyncio.gather(*(self._greet(PeerID.from_base58(peer)) for peer in peers))):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_DIRECTORY_TIMEOUT_S):
-                        await self._node.find_nearest_nodes([self._node.node_id])
-
-    async def _greet(self, peer: PeerID) -> bool:
-        # Clocks are not compared: whoever has a wrong one may join all the same.
-        node_id = await self._node.protocol.call_ping(peer, validate=False, strict=False)
-        if node_id is None:
-            return False
-        await self._node.protocol.update_routing_table(node_id, peer, responded=True)
-        return True
-
-
-class _Control:
-    """Questions to the daemon, each on a connection of its own to its control socket."""
-
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
-
-    async def ask(self, request: p2pd_pb2.Request) -> p2pd_pb2.Response:
-        """Asks one question. Raises UnreachableError with the daemon's reason where it refuses."""
-        _, writer, response = await self.converse(request)
-        writer.transport.abort()
-        return response
-
-    async def converse(
-        self, request: p2pd_pb2.Request
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, p2pd_pb2.Response]:
-        """As `ask`, and leaves the connection open. Raises UnreachableError."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(self._socket, limit=READ_BUFFER_BYTES)
-        except OSError as error:
-            raise UnreachableError("libp2p's daemon has ended") from error
-        try:
-            await write_pbmsg(writer, request)
-            response = p2pd_pb2.Response()
-            await read_pbmsg_safe(reader, response)
-        except (OSError, asyncio.IncompleteReadError) as error:
-            writer.transport.abort()
-            raise UnreachableError("libp2p's daemon has ended") from error
-        except BaseException:
-            writer.transport.abort()
-            raise
-        if response.type == p2pd_pb2.Response.ERROR:
-            writer.transport.abort()
-            raise UnreachableError(plain_reason(response.error.msg))
-        return reader, writer, response
 
 
 class Libp2pTransport(Transport):
@@ -204,7 +49,7 @@ class Libp2pTransport(Transport):
         self._identity = identity
         self._daemon = daemon
         self._folder = folder
-        self._control = _Control(folder.path / _CONTROL_SOCKET)
+        self._control = DaemonControl(folder.path / _CONTROL_SOCKET)
         self._tasks = TaskFamily()
         self._handlers = HandlerTasks()
         self._streams: dict[Libp2pStream, None] = {}
@@ -349,7 +194,7 @@ class Libp2pTransport(Transport):
                 self._p2p = await P2P.replicate(Multiaddr(f"/unix{self._folder.path / _CONTROL_SOCKET}"))
                 node = await DHTNode.create(
                     p2p=self._p2p,
-                    record_validator=_EntryValidator(),
+                    record_validator=EntryValidator(),
                     # A cache would only hand on what others claim, for as long as they claim.
                     cache_locally=False,
                     cache_nearest=0,
@@ -358,7 +203,7 @@ class Libp2pTransport(Transport):
                     reuse_get_requests=False,
                     backoff_rate=1.0,  # a node that did not answer is asked again after 5 s, however often it failed
                 )
-            node.protocol.storage, node.protocol.cache = _BoundedStorage(), _BoundedStorage()
+            node.protocol.storage, node.protocol.cache = BoundedStorage(), BoundedStorage()
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
 
     async def _dial_known(self, peer: PeerId) -> None:
