@@ -21,11 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
+from gossiptrain.training.checkpoint_values import from_json, to_json
 from gossiptrain.training.checkpoints import (
     CheckpointWriter,
     RunState,
-    _from_json,
-    _to_json,
     list_checkpoints,
     load_checkpoint,
 )
@@ -184,8 +183,8 @@ JSON_LIKE = st.recursive(
 @given(JSON_LIKE)
 @settings(deadline=None, max_examples=100)
 def test_any_nesting_of_plain_values_comes_back_as_it_was(value: Any) -> None:
-    encoded = json.loads(json.dumps(_to_json(value, "value", {}), allow_nan=False))
-    decoded = _from_json(encoded, {})
+    encoded = json.loads(json.dumps(to_json(value, "value", {}), allow_nan=False))
+    decoded = from_json(encoded, {})
     assert decoded == value
     assert repr(decoded) == repr(value)  # 1, 1.0 and True are equal and not the same.
 
@@ -193,7 +192,7 @@ def test_any_nesting_of_plain_values_comes_back_as_it_was(value: Any) -> None:
 def test_tensors_that_would_get_the_same_name_are_kept_apart() -> None:
     tensors: dict[str, Tensor] = {}
     value = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
-    decoded = _from_json(_to_json(value, "x", tensors), tensors)
+    decoded = from_json(to_json(value, "x", tensors), tensors)
     assert decoded["a.b"] == 0
     assert decoded["a"]["b"] == 1
 

@@ -18,7 +18,8 @@ import pytest
 
 from gossiptrain.errors import GossipError, UsageError
 from gossiptrain.training.events import Event, EventBus, Notice, event_from_json
-from gossiptrain.training.run_folder import MetricsFile, RunFolder, write_whole
+from gossiptrain.training.metrics_file import MetricsFile
+from gossiptrain.training.run_folder import RunFolder, write_whole
 
 
 @contextmanager

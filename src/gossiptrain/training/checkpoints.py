@@ -12,14 +12,11 @@ under a hidden temporary name, synced and renamed. Owns this form; does not know
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
 import hashlib
 import json
-import math
 import os
-import random
 import re
 import secrets
 import shutil
@@ -28,13 +25,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
+from gossiptrain.training.checkpoint_values import from_json, set_apart, to_json
+from gossiptrain.training.random_states import random_states_now, restore_random_states
 from gossiptrain.training.run_folder import TEMPORARY_SUFFIX, sync_folder
 
 FORMAT_VERSION = 1
@@ -100,7 +98,7 @@ class Checkpoint:
         if optimizer is not None and self._optimizer is not None:
             optimizer.load_state_dict(copy.deepcopy(dict(self._optimizer)))  # It would keep the tensors themselves.
         if random_states:
-            _restore_random_states(self._random)
+            restore_random_states(self._random)
 
     def _refuse_other_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         if self._optimizer is None:
@@ -216,19 +214,16 @@ def _order(path: Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or 1)) if found else (-1, 0)
 
 
-# --- one checkpoint on disk
-
-
 def _write_folder(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, *, state: RunState) -> None:
     tensors: dict[str, Tensor] = {}
     parts = dict(vars(state))
     parts["optimizer"] = None if optimizer is None else optimizer.state_dict()
-    content = {name: _to_json(value, name, tensors) for name, value in parts.items()}
+    content = {name: to_json(value, name, tensors) for name, value in parts.items()}
     content["optimizer_kind"] = type(optimizer).__name__
-    content["random"] = _to_json(_random_states(), "random", {})
+    content["random"] = to_json(random_states_now(), "random", {})
     content["tied"], content["files"] = {}, {}
     for name, named in ((MODEL_FILE, model.state_dict()), (OPTIMIZER_FILE, tensors)):
-        own, tied = _apart(named)
+        own, tied = set_apart(named)
         save_file(own, folder / name)
         content["tied"][name] = tied
         content["files"][name] = _size_and_digest(folder / name)
@@ -245,14 +240,14 @@ def _read_checkpoint(path: Path) -> Checkpoint:
     try:
         model = _read_tensors(path / MODEL_FILE, content)
         tensors = _read_tensors(path / OPTIMIZER_FILE, content)
-        state = RunState(**{item.name: _from_json(content[item.name], tensors) for item in fields(RunState)})
+        state = RunState(**{item.name: from_json(content[item.name], tensors) for item in fields(RunState)})
         return Checkpoint(
             path=path,
             state=state,
             _model=model,
-            _optimizer=_from_json(content["optimizer"], tensors),
+            _optimizer=from_json(content["optimizer"], tensors),
             _optimizer_kind=content["optimizer_kind"],
-            _random=_from_json(content["random"], {}),
+            _random=from_json(content["random"], {}),
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _corrupt(path / STATE_FILE, f"an entry is missing or wrong ({error})") from error
@@ -331,84 +326,6 @@ def _reason(error: Exception) -> str:
     return re.sub(r".*I/O error: | \(os error \d+\).*", "", str(error)).strip(". ")
 
 
-# --- tensors and other values
-
-
-def _apart(tensors: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors on the CPU that share no memory, as safetensors wants them, and which names mean a tensor kept already.
-
-    Tensors that merely overlap, such as slices of one flat buffer, become separate copies.
-    """
-    own: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
-    first_names: dict[Any, str] = {}
-    memory: set[int] = set()
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise CheckpointError(
-                f"{name!r} cannot be kept in a checkpoint: it is not a dense tensor.",
-                remedy="Keep it out of the model's state dict, for example as a buffer with persistent=False.",
-            )
-        same = (tensor.device, tensor.dtype, tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and same in first_names:
-            tied[name] = first_names[same]
-            continue
-        first_names[same] = name
-        dense = tensor.detach().cpu().contiguous()
-        storage = dense.untyped_storage()
-        if storage.data_ptr() in memory or storage.nbytes() != dense.nbytes:
-            dense = dense.clone()
-        memory.add(dense.untyped_storage().data_ptr())
-        own[name] = dense
-    return own, tied
-
-
-def _to_json(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON that `_from_json` turns back into exactly the same; tensors are put into `tensors` by name."""
-    if isinstance(value, Tensor):
-        while name in tensors:
-            name += "_"
-        tensors[name] = value
-        return {"$tensor": name}
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, np.generic):
-        return _to_json(value.item(), name, tensors)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
-    if isinstance(value, list | tuple):
-        items = [_to_json(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if isinstance(value, Mapping):
-        pairs = [(key, _to_json(item, f"{name}.{key}", tensors)) for key, item in value.items()]
-        if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
-            return dict(pairs)
-        return {"$dict": [[_to_json(key, name, tensors), item] for key, item in pairs]}
-    raise CheckpointError(
-        f"{name} is a {type(value).__name__}, which cannot be kept in a checkpoint.",
-        remedy="Keep numbers, text, tensors, and lists, tuples and dicts of these.",
-    )
-
-
-def _from_json(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_from_json(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    match value:
-        case {"$tensor": name}:
-            return tensors[name]
-        case {"$float": text}:
-            return float(text)
-        case {"$tuple": items}:
-            return tuple(_from_json(item, tensors) for item in items)
-        case {"$dict": pairs}:
-            return {_from_json(key, tensors): _from_json(item, tensors) for key, item in pairs}
-    return {key: _from_json(item, tensors) for key, item in value.items()}
-
-
 def _refuse_other_model(path: Path, saved: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
     for name, tensor in wanted.items():
         if name not in saved:
@@ -429,38 +346,3 @@ def _mismatch(path: Path, difference: str) -> CheckpointMismatchError:
         cause="It was made by a run with another model, task or optimizer.",
         remedy="Use the settings of that run, which are in its config.toml, or start without --resume.",
     )
-
-
-# --- random generators
-
-
-def _random_states() -> dict[str, Any]:
-    numpy_state = np.random.get_state(legacy=False)
-    numpy_state["state"] = {name: np.asarray(value).tolist() for name, value in numpy_state["state"].items()}
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return {
-        "python": random.getstate(),
-        "numpy": numpy_state,
-        "torch": _bytes_to_text(torch.get_rng_state()),
-        "cuda": [_bytes_to_text(state) for state in cuda],
-    }
-
-
-def _restore_random_states(states: Mapping[str, Any]) -> None:
-    """Restores those of CUDA only where as many devices are there as when they were saved."""
-    random.setstate(states["python"])
-    numpy_state = dict(states["numpy"])
-    key = np.array(numpy_state["state"]["key"], dtype=np.uint32)
-    numpy_state["state"] = {**numpy_state["state"], "key": key}
-    np.random.set_state(numpy_state)
-    torch.set_rng_state(_text_to_bytes(states["torch"]))
-    if states["cuda"] and torch.cuda.is_available() and torch.cuda.device_count() == len(states["cuda"]):
-        torch.cuda.set_rng_state_all([_text_to_bytes(state) for state in states["cuda"]])
-
-
-def _bytes_to_text(state: Tensor) -> str:
-    return base64.b64encode(state.cpu().numpy().tobytes()).decode()
-
-
-def _text_to_bytes(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

@@ -29,7 +29,8 @@ from typing import Any, Self
 import tomli_w
 
 from gossiptrain.errors import GossipError, UsageError
-from gossiptrain.training.events import Event, EventBus, Notice, event_to_json
+from gossiptrain.training.events import EventBus, Notice
+from gossiptrain.training.metrics_file import MetricsFile
 
 RUNS = Path("runs")
 """Where runs are kept unless a folder is named."""
@@ -64,49 +65,6 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-class MetricsFile:
-    """`metrics.jsonl`: one line per event, handed to the system at once, so that a killed peer loses nothing.
-
-    A line that cannot be written is dropped and training goes on: `report` hears so once, and once more when lines
-    can be written again. No line is ever left joined to half of another.
-    """
-
-    def __init__(self, path: Path, *, report: Callable[[str], None]) -> None:
-        """Opens the file for appending. Raises OSError."""
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
-        self._report = report
-        self._torn = path.stat().st_size > 0 and not _ends_with_line_break(path)
-        self._dropped = 0
-
-    def write(self, event: Event) -> None:
-        """Appends one event; never raises for a disk that does not take it, nor after `close`."""
-        if self._file.closed:
-            return
-        line = (b"\n" if self._torn else b"") + event_to_json(event).encode() + b"\n"
-        try:
-            written = self._file.write(line)
-        except OSError as error:
-            self._drop(error.strerror or str(error))
-            return
-        if written < len(line):
-            self._torn = self._torn or written > 0
-            self._drop("the disk is full")
-            return
-        self._torn = False
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            self._report(f"metrics are written again; {dropped} events are missing from them")
-
-    def _drop(self, reason: str) -> None:
-        self._dropped += 1
-        if self._dropped == 1:
-            self._report(f"metrics cannot be written: {reason}; training goes on without them")
-
-    def close(self) -> None:
-        """May be called twice."""
-        self._file.close()
 
 
 class RunFolder:
@@ -267,12 +225,6 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
-
-
-def _ends_with_line_break(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def _for_toml(value: Any) -> Any:
