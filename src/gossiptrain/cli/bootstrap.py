@@ -10,7 +10,7 @@ import typer
 
 from gossiptrain.cli import options
 from gossiptrain.config import NetworkSettings
-from gossiptrain.net.addresses import join_addresses, parse_dial_address, parse_listen_address
+from gossiptrain.net.addresses import join_addresses, parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.identity import Identity
 
 
@@ -44,6 +44,8 @@ def bootstrap(
         parse_dial_address(address)
     for address in network.host_maddrs:
         parse_listen_address(address)
+    for address in network.announce_maddrs:
+        parse_announce_address(address)
     with _identity(network.identity_path) as loaded:
         asyncio.run(_help(network, loaded))
 

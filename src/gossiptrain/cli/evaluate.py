@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gossiptrain.cli import options
-from gossiptrain.training.checkpoints import Checkpoint, load_checkpoint
+from gossiptrain.errors import CheckpointMismatchError, UsageError
+
+if TYPE_CHECKING:
+    from gossiptrain.training.checkpoints import Checkpoint
 
 
 def evaluate(
@@ -33,8 +36,11 @@ def evaluate(
     merged = merge([each.model_state() for each in loaded])
     task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
     target = chosen_device(device or "auto")
-    model = task.build_model(seed=0).to(target)
+    model = task.build_model(seed=0)
+    # Checks that the checkpoint is of this very model, which its tensors alone do not tell.
+    loaded[0].apply(model, fingerprint=task.description, random_states=False)
     model.load_state_dict(merged.state)
+    model.to(target)
     found = task.open_evaluation(data_dir=data_dir, device=target).evaluate(model)
     result = {
         "task": task.description,
@@ -53,13 +59,22 @@ def evaluate(
 
 
 def load_all(paths: list[Path]) -> list[Checkpoint]:
-    """The newest undamaged checkpoint of each path. Raises CheckpointError."""
-    return [load_checkpoint(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
+    """The newest undamaged checkpoint of each path, all of one task and model. Raises CheckpointError."""
+    from gossiptrain.training.checkpoints import load_checkpoint
+
+    loaded = [load_checkpoint(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
+    first = loaded[0]
+    for other in loaded[1:]:
+        if other.state.fingerprint != first.state.fingerprint:
+            raise CheckpointMismatchError(
+                f"{first.path} is of {first.state.fingerprint!r} and {other.path} of {other.state.fingerprint!r}.",
+                remedy="Merge checkpoints of one run only.",
+            )
+    return loaded
 
 
 def write_report(path: Path, result: dict[str, object]) -> None:
     """Writes one JSON object. Raises UsageError where the file cannot be written."""
-    from gossiptrain.errors import UsageError
     from gossiptrain.training.run_folder import write_whole
 
     try:

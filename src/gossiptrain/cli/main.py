@@ -5,7 +5,8 @@ Owns how arguments are read and how errors become a message and an exit code. Do
 
 from __future__ import annotations
 
-import os
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +23,6 @@ from gossiptrain.cli.train import train
 from gossiptrain.errors import GossipError, UsageError
 
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 app = typer.Typer(
     name="gossip",
@@ -53,10 +53,12 @@ def with_hyphens(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command and exits with its code."""
+    """Runs one command and exits with its code; with 1, quietly, where whoever read its output has gone."""
+    # Otherwise the interpreter looks through the hundreds of thousands of objects of torch once more when it ends.
+    atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(with_hyphens(given), standalone_mode=False)
+        code = app(with_hyphens(given), prog_name="gossip", standalone_mode=False)
     except GossipError as error:
         _tell(error)
         code = error.exit_code
@@ -65,10 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone; nothing more can be said there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_BROKEN_PIPE
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -53,6 +53,10 @@ ReportFile = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write the result as one JSON object.")
 ]
 
+TABLES = ("train", "gossip", "network")
+"""The tables of a settings file."""
+ALTERNATIVES = ({"every_steps", "every_seconds"}, {"max_steps", "epochs"})
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file of settings. Raises UsageError."""
@@ -64,11 +68,30 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"The settings file {path} is not valid TOML: {error}.") from error
 
 
+def read_settings(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a settings file such as a run's `config.toml`. Raises UsageError, for unknown tables too."""
+    tables = read_toml(path)
+    for name, table in tables.items():
+        if name not in TABLES or not isinstance(table, dict):
+            raise UsageError(
+                f"The settings file {path} holds {name!r}, which is not one of its tables.",
+                remedy=f"Settings stand in the tables {', '.join(f'[{known}]' for known in TABLES)}.",
+            )
+    return tables
+
+
 def merged(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:
-    """Settings of `kind` from the first layer that gives each value; None and empty lists give none."""
+    """Settings of `kind` from the first layer that gives each value; None and empty lists give none.
+
+    Of two settings that can take each other's place, a layer that gives one leaves no room for the other from below.
+    """
     values: dict[str, Any] = {}
     for layer in reversed(layers):
-        values.update({name: value for name, value in layer.items() if value is not None and value != []})
+        given = {name: value for name, value in layer.items() if value is not None and value != []}
+        for alternatives in ALTERNATIVES:
+            if given.keys() & alternatives:
+                values = {name: value for name, value in values.items() if name not in alternatives}
+        values.update(given)
     return checked(kind, **values)
 
 

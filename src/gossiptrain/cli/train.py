@@ -5,10 +5,11 @@ Owns the flags of training and puts settings, run folder, views and trainer toge
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -18,11 +19,13 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
 from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.view import Format
-from gossiptrain.training.checkpoints import Checkpoint, load_checkpoint
 from gossiptrain.training.events import EventBus, Started
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
+
+if TYPE_CHECKING:
+    from gossiptrain.training.checkpoints import Checkpoint
 
 NETWORK, GOSSIP, TRAINING, OUTPUT = "Network", "Gossip", "Training", "Output"
 
@@ -106,7 +109,7 @@ def train(
 
     gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
     """
-    file = options.read_toml(config) if config is not None else {}
+    file = options.read_settings(config) if config is not None else {}
     checkpoint, before = _resumed(resume)
     variant = {name: value for name, value in (("model", model), ("image_size", image_size)) if value is not None}
     train_settings = options.merged(
@@ -169,9 +172,11 @@ def train(
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:
     if resume is None:
         return None, {}
+    from gossiptrain.training.checkpoints import load_checkpoint
+
     checkpoint = load_checkpoint(resume, report=lambda text: typer.echo(text, err=True))
     settings = checkpoint.path.parent.parent / "config.toml"
-    return checkpoint, options.read_toml(settings) if settings.is_file() else {}
+    return checkpoint, options.read_settings(settings) if settings.is_file() else {}
 
 
 def _folder_of(out: Path | None, resume: Path | None) -> tuple[Path | None, bool]:
@@ -197,19 +202,34 @@ def _train(
     from gossiptrain.training.trainer import Assignment, Trainer
 
     bus = EventBus()
+    command = _command(train_settings, gossip_settings)
+    view = view_for(cast(Format, log_format), sys.stdout, join_text=lambda started: _join_text(started, command))
     with RunFolder.create(out[0], train_settings.run or train_settings.task, resume=out[1]) as folder:
-        folder.write_config(options.tables_of(train=train_settings, gossip=gossip_settings, network=network_settings))
-        folder.follow(bus)
-        command = _command(train_settings)
-        view = view_for(cast(Format, log_format), sys.stdout, join_text=lambda started: _join_text(started, command))
         bus.subscribe(view.handle, name="the output")
         try:
-            Trainer(Assignment(train_settings, gossip_settings, network_settings, folder, bus, resume=checkpoint)).run()
+            assignment = Assignment(train_settings, gossip_settings, network_settings, folder, bus, resume=checkpoint)
+            trainer = Trainer(assignment)
+            # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
+            folder.write_config(options.tables_of(**trainer.resolved))
+            folder.follow(bus)
+            trainer.run()
         finally:
             view.close()
+            _forget_unless_started(folder, new=out[0] is None)
 
 
-def _command(settings: TrainSettings) -> list[str]:
+def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
+    """Removes what would stand in the way of a second try where the peer never came up. new: the folder is so too."""
+    told = folder.metrics.exists() and folder.metrics.stat().st_size
+    if told or folder.summary.exists() or any(folder.checkpoints.iterdir()):
+        return
+    folder.metrics.unlink(missing_ok=True)
+    folder.config.unlink(missing_ok=True)
+    if new:
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _command(settings: TrainSettings, gossip_settings: GossipSettings) -> list[str]:
     """How another peer of the same run is started: with everything that must be equal, and nothing else."""
     script = Path(sys.argv[0])
     command = ["python", sys.argv[0]] if script.name.startswith("trainGossip") else ["gossip", "train", settings.task]
@@ -217,6 +237,8 @@ def _command(settings: TrainSettings) -> list[str]:
         command += ["--run", settings.run]
     for name, value in settings.variant.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
+    if gossip_settings.seed:
+        command += ["--group-seed", str(gossip_settings.seed)]
     return command
 
 

@@ -1,0 +1,70 @@
+"""`python -m gossiptrain.cli.tethered PARENT_PID train digits ...`: `gossip` as a child that dies with its parent.
+
+Owns that tie, and what spares a parent with several such children the seconds that torch takes to import: commands
+with `+` between them run one after another in one process, and an argument that is not known yet is `LATER`, which
+the child reads from its standard input once everything is imported. Does not know what the commands do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from gossiptrain.node.lifeline import die_with_parent
+
+THEN = "+"
+LATER = "LATER"
+
+
+def tethered(commands: Iterable[Sequence[str]]) -> list[str]:
+    """The command line of a process that runs `commands`, each the arguments of `gossip`, and dies with this one.
+
+    On Linux it is tied to the thread that starts it, too: start it from one that lasts.
+    """
+    arguments: list[str] = []
+    for command in commands:
+        arguments += [THEN, *command]
+    return [sys.executable, "-m", "gossiptrain.cli.tethered", str(os.getpid()), *arguments[1:]]
+
+
+def split_commands(arguments: Sequence[str]) -> list[list[str]]:
+    """The commands that `tethered` put together."""
+    commands: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == THEN:
+            commands.append([])
+        else:
+            commands[-1].append(argument)
+    return commands
+
+
+def _completed(command: Sequence[str]) -> list[str]:
+    return [_read_argument() if argument == LATER else argument for argument in command]
+
+
+def _read_argument() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)  # There is nobody any more who could say it.
+    return line.rstrip("\n")
+
+
+def main() -> None:
+    """Runs the commands in turn; the first that fails is the last, and its exit code is this process's."""
+    die_with_parent(int(sys.argv[1]))
+    # Not before the process is tied to its parent: these take seconds.
+    import gossiptrain.training.tasks.digits
+    import gossiptrain.training.trainer  # noqa: F401
+    from gossiptrain.cli.main import main as run_command
+
+    for command in split_commands(sys.argv[2:]):
+        try:
+            run_command(_completed(command))
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
+if __name__ == "__main__":
+    main()

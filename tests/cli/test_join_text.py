@@ -1,0 +1,60 @@
+"""The commands with which others join: ready to paste, or why there is none."""
+
+from __future__ import annotations
+
+import shlex
+
+from gossiptrain.cli.join_text import join_command, join_text
+from gossiptrain.training.events import Started
+
+PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
+HERE = f"/ip4/127.0.0.1/tcp/4011/p2p/{PEER_ID}"
+NEAR = f"/ip4/192.168.1.7/tcp/4011/p2p/{PEER_ID}"
+FAR = f"/ip4/8.8.4.4/tcp/4011/p2p/{PEER_ID}"
+COMMAND = ["gossip", "train", "digits"]
+
+
+def text_for(*addresses: str, command: list[str] = COMMAND) -> list[str]:
+    started = Started(
+        peer_id=PEER_ID,
+        run="digits",
+        task="digits",
+        addresses=addresses,
+        device="cpu",
+        parameters=1,
+        samples=1,
+        first=True,
+    )
+    return join_text(started, command=command).splitlines()
+
+
+def test_there_is_a_command_for_this_computer_this_network_and_the_internet() -> None:
+    assert text_for(HERE, NEAR, FAR) == [
+        "Others join with:",
+        f"  this computer  gossip train digits --initial-peer {HERE}",
+        f"  this network   gossip train digits --initial-peer {NEAR}",
+        f"  the internet   gossip train digits --initial-peer {FAR}",
+    ]
+
+
+def test_without_a_public_address_it_says_how_to_get_one() -> None:
+    lines = text_for(HERE, NEAR)
+    assert lines[3].startswith("  the internet   not possible yet")
+    assert "--announce-maddr" in lines[4]
+    assert "--relay" in lines[5]
+
+
+def test_a_peer_that_listens_on_this_computer_alone_says_what_would_open_it() -> None:
+    lines = text_for(HERE)
+    assert lines[2].startswith("  this network   not possible")
+    assert "--host-maddr /ip4/0.0.0.0/tcp/0" in lines[2]
+
+
+def test_of_several_addresses_of_one_kind_one_is_enough() -> None:
+    other = NEAR.replace(".1.7", ".2.7")
+    assert len([line for line in text_for(HERE, NEAR, other) if "this network" in line]) == 1
+
+
+def test_a_command_can_be_pasted_into_a_shell_whatever_the_name_of_the_run_is() -> None:
+    command = [*COMMAND, "--run", "it's mine; rm -rf /"]
+    assert shlex.split(join_command(HERE, command)) == [*command, "--initial-peer", HERE]
