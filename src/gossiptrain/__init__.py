@@ -1,1 +1,42 @@
-"""Train one PyTorch model together on any number of ordinary computers, with no server."""
+"""Train one PyTorch model together on any number of ordinary computers, with no server.
+
+Owns the public names, and nothing else:
+
+    gossip, Gossip                    a swarm around any PyTorch loop
+    GossipSettings, NetworkSettings   what it can be told
+    GossipError                       the base of all errors; the others are in `gossiptrain.errors`
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gossiptrain.config import GossipSettings, NetworkSettings
+    from gossiptrain.errors import GossipError
+    from gossiptrain.training.gossip import Gossip, gossip
+else:
+    # Every part of this package runs this file first, also the command line before it refuses a wrong flag and the
+    # process beside the trainer. They must not wait for what they do not use, so a name is imported when it is asked
+    # for (PEP 562). Type checkers see the imports above and know each name's type.
+    _HOMES = {
+        "Gossip": "gossiptrain.training.gossip",
+        "GossipError": "gossiptrain.errors",
+        "GossipSettings": "gossiptrain.config",
+        "NetworkSettings": "gossiptrain.config",
+        "gossip": "gossiptrain.training.gossip",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = ["Gossip", "GossipError", "GossipSettings", "NetworkSettings", "gossip"]

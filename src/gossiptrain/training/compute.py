@@ -25,11 +25,16 @@ def chosen_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"The device {name!r} cannot be used: {str(error).splitlines()[0]}",
-            remedy="Use --device cpu, cuda, cuda:1, mps, or auto.",
-        ) from error
+        raise _unusable(name, str(error).splitlines()[0]) from error
+    if device.type == "meta":
+        raise _unusable(name, "it computes nothing.")
     return device
+
+
+def _unusable(name: str, reason: str) -> UsageError:
+    return UsageError(
+        f"The device {name!r} cannot be used: {reason}", remedy="Use --device cpu, cuda, cuda:1, mps, or auto."
+    )
 
 
 class MixedPrecision:

@@ -20,7 +20,8 @@ from gossiptrain.config import GossipSettings, NetworkSettings, checked
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.guards import is_finite
-from gossiptrain.net.addresses import parse_dial_address, parse_listen_address
+from gossiptrain.errors import UsageError
+from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.handle import NodeHandle, NodeLaunch
@@ -28,6 +29,7 @@ from gossiptrain.training import events
 from gossiptrain.training.pacing import Pace
 
 DEFAULT_EVERY_STEPS = 50
+MAX_NAME_CHARS = 200
 PROGRESS_S = 0.5
 """Period in which the node, and through it other peers, are told where this trainer stands."""
 
@@ -58,8 +60,14 @@ class Gossip:
     ) -> None:
         for address in network.initial_peers:
             parse_dial_address(address)
-        for address in (*network.host_maddrs, *network.announce_maddrs):
+        for address in network.host_maddrs:
             parse_listen_address(address)
+        for address in network.announce_maddrs:
+            parse_announce_address(address)
+        if not 1 <= len(run) <= MAX_NAME_CHARS or len(task) > MAX_NAME_CHARS:
+            raise UsageError(f"The names of run and task have 1 to {MAX_NAME_CHARS} characters.")
+        if samples_per_step < 1:
+            raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
         self.model = model
         self.settings = settings
         self.network = network
@@ -89,10 +97,13 @@ class Gossip:
         self._node: NodeHandle
         self._hook: Any = None
         self._merged = False
+        self._inside = False
         self._pace: Pace
 
     def __enter__(self) -> Self:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
+        if self._hook is not None:
+            raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
         self._node = NodeHandle(self._launch, self._messages.put)
         try:
             self._node.wait_until_joined()
@@ -102,6 +113,7 @@ class Gossip:
             raise
         self._pace = Pace(self.settings, now_s=time.monotonic())
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        self._inside = True
         return self
 
     def __exit__(
@@ -113,6 +125,7 @@ class Gossip:
             if kind is None and not self._merged:
                 self.merge()
         finally:
+            self._inside = False
             self._node.close()
 
     @property
@@ -123,8 +136,11 @@ class Gossip:
     def merge(self, *, timeout_s: float | None = None) -> bool:
         """Waits for one last round and takes its whole average; says whether one took place.
 
-        timeout_s: longest wait; by default twice `matchmaking_time`. Returns at once when alone.
+        timeout_s: longest wait; by default twice `matchmaking_time`. Returns at once when alone. Raises UsageError
+        outside the `with` block.
         """
+        if not self._inside:
+            raise UsageError("merge() was called outside the `with` block: there is no swarm to merge with.")
         self._merged = True
         longest_s = 2 * self.settings.matchmaking_time if timeout_s is None else timeout_s
         self._finishing = True

@@ -1,7 +1,8 @@
 """Ctrl+C and SIGTERM, turned into a polite request to stop.
 
-Owns the signal handlers while a trainer runs. The first signal asks; a second Ctrl+C ends the process at once, and
-the node with it. Before training has begun there is nothing to finish, so the first one raises KeyboardInterrupt.
+Owns the signal handlers while a trainer runs. The first signal asks, and breaks off work that may be broken off; a
+second Ctrl+C ends the process at once, and the node with it. Before training has begun there is nothing to finish, so
+the first one raises KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+ResultT = TypeVar("ResultT")
 EXIT_INTERRUPTED = 130
 
 
@@ -23,6 +26,18 @@ class Interrupts:
         self.polite = False
         """Set once there is a loop that looks at `requested`."""
         self._before: dict[int, Any] = {}
+        self._can_break_off = False
+
+    def run(self, work: Callable[[], ResultT]) -> ResultT | None:
+        """The result of `work`, which changes nothing; None where a request to stop breaks it off half way."""
+        try:
+            try:
+                self._can_break_off = True
+                return work()
+            finally:
+                self._can_break_off = False
+        except _BrokenOff:
+            return None
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -41,3 +56,9 @@ class Interrupts:
         self.requested = True
         if not self.polite:
             raise KeyboardInterrupt
+        if self._can_break_off:
+            raise _BrokenOff
+
+
+class _BrokenOff(BaseException):
+    """Ends work from within; not an Exception, so that nothing on the way takes it for a failure."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.config import GossipSettings, NetworkSettings, Settings
 from gossiptrain.errors import CheckpointError, NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
@@ -32,6 +32,8 @@ from gossiptrain.training.tasks.sampling import Share, seed_from
 REPORT_S = 0.5
 """Period of step events."""
 EVALUATE_STEPS = 500
+SMALL_MODEL = 200_000
+"""Parameters below which handing the work of a step to several threads takes longer than the work."""
 INTERRUPTED_MERGE_S = 4.0
 """After Ctrl+C or SIGTERM the whole farewell must take less than 10 seconds."""
 INTERRUPTED_EVALUATION_S = 1.5
@@ -60,8 +62,6 @@ class Trainer:
         self._given = assignment
         self._settings = settings
         self._bus = assignment.bus
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
         self._device = chosen_device(settings.device)
         self._task = task_named(settings.task, data_dir=settings.data_dir, **settings.variant)
         recipe = self._task.recipe
@@ -71,9 +71,11 @@ class Trainer:
         self._epochs = settings.epochs or recipe.epochs
         self._total_steps = settings.max_steps or max(1, round(self._epochs * self._batches.steps_per_epoch))
         self.model = self._task.build_model(settings.seed).to(self._device)
-        self._optimizer = self._task.build_optimizer(
-            self.model, learning_rate=settings.learning_rate or recipe.learning_rate_for(self._batch)
-        )
+        threads = settings.threads or (1 if self._parameters < SMALL_MODEL else None)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._learning_rate = settings.learning_rate or recipe.learning_rate_for(self._batch)
+        self._optimizer = self._task.build_optimizer(self.model, learning_rate=self._learning_rate)
         self._schedule = self._task.build_schedule(self._optimizer, total_steps=self._total_steps)
         self._precision = MixedPrecision(self._device, settings.precision)
         self._checkpoints = CheckpointWriter(assignment.folder.checkpoints, report=self._notice)
@@ -87,6 +89,21 @@ class Trainer:
         self._swarm: Gossip | None = None
         if assignment.resume is not None:
             self._restore(assignment.resume)
+
+    @property
+    def resolved(self) -> dict[str, Settings]:
+        """All settings by the name of their table, with what the task's recipe says where nothing else was said."""
+        epochs = self._epochs if self._settings.max_steps is None else None
+        train = {"batch": self._batch, "learning_rate": self._learning_rate, "epochs": epochs}
+        return {
+            "train": self._settings.model_copy(update=train),
+            "gossip": self._gossip_settings,
+            "network": self._given.network,
+        }
+
+    @property
+    def _parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def run_name(self) -> str:
@@ -122,17 +139,21 @@ class Trainer:
             data_dir=self._settings.data_dir, share=share, batch=self._batch, device=self._device
         )
 
+    @property
+    def _gossip_settings(self) -> GossipSettings:
+        settings = self._given.gossip
+        if settings.every_steps is None and settings.every_seconds is None:
+            return settings.model_copy(update={"every_steps": self._task.recipe.every_steps})
+        return settings
+
     def _build_swarm(self) -> Gossip:
-        gossip_settings = self._given.gossip
-        if gossip_settings.every_steps is None and gossip_settings.every_seconds is None:
-            gossip_settings = gossip_settings.model_copy(update={"every_steps": self._task.recipe.every_steps})
         identity = self._given.network.identity_path or str(self._given.folder.identity)
         swarm = Gossip(
             self.model,
             self._optimizer,
             run=self.run_name,
             task=self._task.description,
-            settings=gossip_settings,
+            settings=self._gossip_settings,
             network=self._given.network.model_copy(update={"identity_path": identity}),
             take_state=True,
             samples_per_step=self._batch,
@@ -150,7 +171,7 @@ class Trainer:
                 task=self._task.description,
                 addresses=swarm.addresses if swarm else (),
                 device=f"{self._device} {self._precision.precision}",
-                parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+                parameters=self._parameters,
                 samples=self._batches.samples,
                 first=swarm is None or not swarm.network.initial_peers,
                 steps=self._total_steps,
@@ -183,7 +204,7 @@ class Trainer:
             if settings.max_seconds is not None and time.monotonic() - started_s >= settings.max_seconds:
                 return "seconds"
             loss = self._inner_step()
-            if report.is_due() or self._device.type == "cpu":
+            if report.is_due() or self._device.type == "cpu" or self._step >= self._total_steps:
                 self._loss = loss.item()
                 if not math.isfinite(self._loss):
                     raise self._non_finite()
@@ -233,7 +254,9 @@ class Trainer:
 
     def _evaluate(self, of: Literal["peer", "merged"]) -> None:
         started_s = time.monotonic()
-        found = self._evaluation_set.evaluate(self.model)
+        found = self._interrupts.run(lambda: self._evaluation_set.evaluate(self.model))
+        if found is None:
+            return
         self._evaluation_took_s = time.monotonic() - started_s
         self._evaluation = found
         self._bus.emit(
@@ -281,12 +304,20 @@ class Trainer:
                 "precision": self._precision.state(),
             },
         )
+        if not self._is_finite():
+            reason = "the parameters are not finite; the last good checkpoint is kept"
+            self._bus.emit(events.CheckpointFailed(step=self._step, reason=reason))
+            return
         try:
             path = self._checkpoints.save(self.model, self._optimizer, state=state)
         except CheckpointError as error:
             self._bus.emit(events.CheckpointFailed(step=self._step, reason=error.what))
             return
         self._bus.emit(events.CheckpointSaved(step=self._step, path=str(path)))
+
+    def _is_finite(self) -> bool:
+        tensors = self.model.state_dict().values()
+        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         checkpoint.apply(self.model, self._optimizer, fingerprint=self._task.description)

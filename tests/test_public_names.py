@@ -1,0 +1,51 @@
+"""What `import gossiptrain` promises, and what it must not cost."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import gossiptrain
+from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.errors import GossipError
+from gossiptrain.training.gossip import Gossip, gossip
+
+PROMISED = {
+    "gossip": gossip,
+    "Gossip": Gossip,
+    "GossipSettings": GossipSettings,
+    "NetworkSettings": NetworkSettings,
+    "GossipError": GossipError,
+}
+
+
+def test_the_public_names_are_exactly_those_promised() -> None:
+    assert set(gossiptrain.__all__) == PROMISED.keys()
+    assert {name: getattr(gossiptrain, name) for name in gossiptrain.__all__} == PROMISED
+
+
+def test_all_of_them_are_listed_and_come_with_a_star_import() -> None:
+    assert PROMISED.keys() <= set(dir(gossiptrain))
+    names: dict[str, object] = {}
+    exec("from gossiptrain import *", names)
+    assert PROMISED.items() <= names.items()
+
+
+def test_another_name_is_an_attribute_error_that_says_which() -> None:
+    with pytest.raises(AttributeError, match=r"module 'gossiptrain' has no attribute 'gosip'"):
+        getattr(gossiptrain, "gosip")  # noqa: B009 - a checker would refuse the plain form
+
+
+def test_no_submodule_is_hidden_behind_a_public_name() -> None:
+    assert not {module.name for module in pkgutil.iter_modules(gossiptrain.__path__)} & PROMISED.keys()
+
+
+@pytest.mark.parametrize("heavy", ["torch", "pydantic", "numpy"])
+def test_the_package_alone_imports_nothing_heavy(heavy: str) -> None:
+    assert importlib.util.find_spec(heavy) is not None
+    script = f"import sys, gossiptrain.errors; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0

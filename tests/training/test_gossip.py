@@ -1,0 +1,334 @@
+"""The door for any PyTorch loop: what it refuses, what it does at step boundaries, that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.errors import (
+    AddressError,
+    GossipError,
+    IdentityInUseError,
+    PeerUnreachableError,
+    PortInUseError,
+    RunMismatchError,
+    UsageError,
+)
+from gossiptrain.training import events
+from gossiptrain.training.gossip import Gossip, gossip
+from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
+from tests.processes import MARK_VARIABLE, Family, wait_until
+
+PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
+NOBODY = f"/ip4/127.0.0.1/tcp/9/p2p/{PEER_ID}"
+HOST_VALUE = 3.0
+NEVER = GossipSettings(gossip_min_group_size=16, matchmaking_time=0.2, every_steps=10**9)
+"""Whoever goes by these settings is never in a group, not even when it leaves, and keeps its parameters."""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Member]:
+    """A living member that others of this file meet."""
+    with Member(HOST_VALUE, run="hosts", task="constant", every_steps=None, settings=NEVER) as member:
+        yield member
+
+
+def joining(host: Member, model: nn.Module | None = None, **options: Any) -> Gossip:
+    """Somebody about to join the host's swarm with a model of another value."""
+    model = model or Constant(-1.0)
+    given: dict[str, Any] = {"run": "hosts", "task": "constant", "network": LOCAL, "settings": NEVER, **options}
+    return gossip(model, standing_still(model), **{"initial_peers": [host.address], **given})
+
+
+def alone(model: nn.Module, optimizer: torch.optim.Optimizer, **options: Any) -> Gossip:
+    given: dict[str, Any] = {"run": "alone", "network": LOCAL, **options}
+    return gossip(model, optimizer, **given)
+
+
+def assert_nothing_left(optimizer: torch.optim.Optimizer) -> None:
+    assert not optimizer._optimizer_step_post_hooks
+    assert not [thread for thread in threading.enumerate() if thread.name == "gossiptrain node reader"]
+
+
+# What is refused before anything is started.
+
+
+@pytest.fixture
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a process is started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+@pytest.mark.usefixtures("no_process")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every_steps": 0}, "every_steps"),
+        ({"every_seconds": -1.0}, "every_seconds"),
+        ({"run": ""}, "names of run and task"),
+        ({"run": "x" * 1000}, "names of run and task"),
+        ({"task": "x" * 1000}, "names of run and task"),
+        ({"samples_per_step": 0}, "samples_per_step"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name_before_any_process_is_started(options: dict[str, Any], words: str) -> None:
+    model = Constant(0.0)
+    with pytest.raises(UsageError, match=words):
+        gossip(model, standing_still(model), **options)
+
+
+@pytest.mark.usefixtures("no_process")
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"initial_peers": ("/ip4/127.0.0.1/tcp/4011",)}, "/p2p/ID is missing"),
+        ({"initial_peers": ("localhost:4011",)}, "has not the form"),
+        ({"host_maddrs": ("/ip4/300.0.0.1/tcp/0",)}, "not an IPv4 address"),
+        ({"host_maddrs": (NOBODY,)}, "the peer adds its own"),
+        ({"announce_maddrs": ("/ip4/203.0.113.7/tcp/0",)}, "the real port"),
+    ],
+)
+def test_malformed_addresses_are_refused_before_any_process_is_started(network: dict[str, Any], words: str) -> None:
+    model = Constant(0.0)
+    with pytest.raises(AddressError, match=words) as caught:
+        gossip(model, standing_still(model), network=NetworkSettings(**network))
+    assert caught.value.exit_code == 11
+
+
+def test_a_name_may_be_announced_though_nobody_can_listen_on_one() -> None:
+    model = Constant(0.0)
+    gossip(model, standing_still(model), network=NetworkSettings(announce_maddrs=("/dns4/peer.example/tcp/4011",)))
+
+
+@pytest.mark.usefixtures("no_process")
+def test_a_model_with_nothing_to_average_is_refused() -> None:
+    model = nn.Linear(2, 2).requires_grad_(False)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(UsageError, match="nothing to average"):
+        gossip(model, optimizer)
+
+
+@pytest.mark.usefixtures("no_process")
+def test_merging_outside_the_block_is_refused() -> None:
+    model = Constant(0.0)
+    with pytest.raises(UsageError, match="outside the `with` block"):
+        gossip(model, standing_still(model)).merge()
+
+
+def test_settings_given_as_a_whole_and_one_by_one_go_together() -> None:
+    model = Constant(0.0)
+
+    def pace(**options: Any) -> tuple[int | None, float | None]:
+        settings = gossip(model, standing_still(model), **options).settings
+        return settings.every_steps, settings.every_seconds
+
+    assert pace() == (50, None)
+    assert pace(every_seconds=2.0) == (None, 2.0)
+    assert pace(settings=GossipSettings(every_steps=7)) == (7, None)
+    assert pace(settings=GossipSettings(every_steps=7), every_seconds=2.0) == (None, 2.0)
+    assert pace(settings=GossipSettings(every_seconds=7.0), every_steps=3) == (3, None)
+
+
+# A member that has no company.
+
+
+def test_a_lone_member_trains_as_ever_says_so_once_and_leaves_nothing_behind(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK_VARIABLE, family.mark)
+    torch.manual_seed(0)
+    model, twin = nn.Linear(3, 1), nn.Linear(3, 1)
+    twin.load_state_dict(model.state_dict())
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1, momentum=0.9) for each in (model, twin)]
+    told: list[events.Event] = []
+
+    def step(number: int) -> None:
+        each = (model, twin)[number]
+        optimizers[number].zero_grad()
+        each(torch.ones(4, 3)).square().mean().backward()
+        optimizers[number].step()
+
+    with alone(model, optimizers[0], every_steps=2, on_event=told.append) as swarm:
+        for _ in range(20):
+            step(0)
+        assert swarm.step == 20
+        assert swarm.is_alone
+        assert swarm.addresses[0].endswith(f"/p2p/{swarm.peer_id}")
+        assert [member for member in family.members() if "gossiptrain.node" in member.command]
+        began_s = time.monotonic()
+        assert swarm.merge() is False
+        assert time.monotonic() - began_s < 0.5
+        with pytest.raises(UsageError, match="entered before"):
+            swarm.__enter__()
+    for _ in range(20):
+        step(1)
+    torch.testing.assert_close(model.state_dict(), twin.state_dict(), rtol=0.0, atol=0.0)
+    assert len([event for event in told if isinstance(event, events.Started)]) == 1
+    assert [event.alone for event in told if isinstance(event, events.RoundFailed)] == [True]
+    assert_nothing_left(optimizers[0])
+    family.assert_gone(within_s=2.0)
+    step(0)
+    assert swarm.step == 20, "the optimizer does not know the swarm any more"
+
+
+def test_an_error_in_the_block_comes_through_and_leaves_nothing_behind(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK_VARIABLE, family.mark)
+    model = Constant(1.0)
+    optimizer = standing_still(model)
+    with pytest.raises(ZeroDivisionError), alone(model, optimizer):
+        raise ZeroDivisionError
+    assert_nothing_left(optimizer)
+    family.assert_gone(within_s=2.0)
+
+
+def test_a_port_that_is_in_use_is_named(host: Member) -> None:
+    place = host.address.partition("/p2p/")[0]
+    model = Constant(0.0)
+    network = NetworkSettings(host_maddrs=(place,), preset="local")
+    with pytest.raises(PortInUseError, match=f"Port {place.rpartition('/')[2]} is in use") as caught:
+        alone(model, standing_still(model), network=network).__enter__()
+    assert caught.value.exit_code == 12
+
+
+def test_two_live_peers_never_share_an_identity(tmp_path: Any) -> None:
+    network = LOCAL.model_copy(update={"identity_path": str(tmp_path / "key")})
+    one, other = Constant(0.0), Constant(0.0)
+    with alone(one, standing_still(one), network=network) as first:
+        with pytest.raises(IdentityInUseError) as caught:
+            alone(other, standing_still(other), network=network).__enter__()
+        kept = first.peer_id
+    assert caught.value.exit_code == 15
+    with alone(other, standing_still(other), network=network) as again:
+        assert again.peer_id == kept
+
+
+# To join.
+
+
+def test_a_late_member_takes_over_the_parameters_of_a_living_one(host: Member) -> None:
+    told: list[events.Event] = []
+    model = Constant(-1.0)
+    with joining(host, model, on_event=told.append) as swarm:
+        assert torch.equal(model.weight.detach(), torch.full((1000,), HOST_VALUE))
+        assert 0 < swarm.step <= host.swarm.step
+        assert swarm.peers == 2
+    (joined,) = [event for event in told if isinstance(event, events.Joined)]
+    assert (joined.donor, joined.bytes) == (host.swarm.peer_id, 4000)
+    started = next(event for event in told if isinstance(event, events.Started))
+    assert not started.first
+
+
+def test_the_own_parameters_can_be_kept(host: Member) -> None:
+    model = Constant(-1.0)
+    with joining(host, model, take_state=False) as swarm:
+        assert torch.equal(model.weight.detach(), torch.full((1000,), -1.0))
+        assert swarm.step == 0
+
+
+def test_one_living_peer_among_the_initial_ones_is_enough(host: Member) -> None:
+    with joining(host, initial_peers=[NOBODY, host.address]) as swarm:
+        assert swarm.peers == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"run": "guests"}, "the run differs: 'guests' here, 'hosts' there"),
+        ({"task": "other"}, "the task differs: 'other' here, 'constant' there"),
+        ({"model": Constant(0.0, elements=999)}, "the model differs: 999 averaged values here, 1,000 there"),
+        ({"model": nn.Linear(999, 1)}, "the model differs: as many values, but other tensor names, shapes"),
+    ],
+)
+def test_who_trains_something_else_is_told_what_differs(host: Member, options: dict[str, Any], words: str) -> None:
+    model = options.get("model") or Constant(-1.0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RunMismatchError, match=words) as caught:
+        joining(host, **{"model": model, **options}).__enter__()
+    assert caught.value.exit_code == 14
+    assert host.swarm.peer_id in caught.value.what
+    torch.testing.assert_close(model.state_dict(), before, rtol=0.0, atol=0.0)
+
+
+def test_initial_peers_that_are_all_dead_are_named_with_the_reason() -> None:
+    model = Constant(0.0)
+    swarm = gossip(model, standing_still(model), run="alone", network=LOCAL, initial_peers=[NOBODY])
+    with pytest.raises(PeerUnreachableError, match="None of the initial peers answers") as caught:
+        swarm.__enter__()
+    assert NOBODY in caught.value.what
+    assert caught.value.remedy
+    assert caught.value.exit_code == 13
+
+
+# Together.
+
+
+def test_what_a_member_learns_during_a_round_stays() -> None:
+    """One member counts its steps in its parameters, the other learns nothing."""
+    settings = GossipSettings(every_steps=20)
+    one = Member(0.0, settings=settings, run="learning", take_state=False)
+
+    def learn(optimizer: object, arguments: object, keywords: object) -> None:
+        with torch.no_grad():
+            one.model.weight.add_(1.0)
+
+    one.optimizer.register_step_pre_hook(learn)
+    with one, Member(0.0, settings=settings, run="learning", initial_peers=[one.address], take_state=False) as other:
+        wait_for_rounds([one, other], 3, where=lambda event: not event.final)
+    for number in sorted(other.after_round.keys() & one.after_round.keys())[:3]:
+        # The other one holds the average itself; this one is ahead of it by the whole steps of meanwhile.
+        ahead = (one.after_round[number] - other.after_round[number])[0].item()
+        assert ahead >= 0.0
+        assert ahead == pytest.approx(round(ahead), abs=1e-3)
+
+
+def test_parameters_that_are_not_finite_are_shown_to_nobody() -> None:
+    told: list[events.Event] = []
+    model = Constant(float("nan"))
+    optimizer = standing_still(model)
+    with Member(1.0, run="finite", every_steps=1) as healthy:
+        with gossip(
+            model,
+            optimizer,
+            run="finite",
+            network=LOCAL,
+            initial_peers=[healthy.address],
+            take_state=False,
+            every_steps=1,
+            on_event=told.append,
+        ) as swarm:
+            for _ in range(3):
+                optimizer.step()
+            assert not swarm.contributing
+            assert swarm.merge() is False
+        warnings = [event.message for event in told if isinstance(event, events.Notice)]
+        assert warnings == ["The parameters are not finite; they are shown to nobody."]
+    assert not healthy.rounds()
+    assert torch.equal(healthy.values, torch.ones(1000))
+
+
+def test_a_member_that_leaves_says_goodbye(host: Member) -> None:
+    with joining(host) as swarm:
+        guest = swarm.peer_id
+        wait_until(lambda: ("joined", guest) in changes(host), "the host hears of the guest")
+    wait_until(lambda: ("left", guest) in changes(host), "the host hears the goodbye")
+
+
+def changes(member: Member) -> list[tuple[str, str]]:
+    return [(event.change, event.peer_id) for event in member.told if isinstance(event, events.PeerChanged)]
+
+
+def test_every_error_of_this_door_is_a_gossip_error() -> None:
+    for kind in (AddressError, IdentityInUseError, PeerUnreachableError, PortInUseError, RunMismatchError, UsageError):
+        assert issubclass(kind, GossipError)

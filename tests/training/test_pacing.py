@@ -1,0 +1,124 @@
+"""When a round is due: after so many steps or seconds, whichever comes first, and how long until then."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossiptrain.config import GossipSettings
+from gossiptrain.training.pacing import RETRY_S, Pace
+
+
+def pace(*, every_steps: int | None = None, every_seconds: float | None = None, now_s: float = 0.0) -> Pace:
+    return Pace(GossipSettings(every_steps=every_steps, every_seconds=every_seconds), now_s=now_s)
+
+
+def after_steps(count: int, *, seconds_each: float = 0.1, every_steps: int | None = None) -> tuple[Pace, float]:
+    """A pace that has seen so many steps of equal length, and the time at which the last one ended."""
+    counted = pace(every_steps=every_steps)
+    for number in range(1, count + 1):
+        counted.step_done(number * seconds_each)
+    return counted, count * seconds_each
+
+
+def test_a_round_is_due_after_so_many_steps() -> None:
+    counted, now_s = after_steps(9, every_steps=10)
+    assert not counted.is_due(now_s)
+    counted.step_done(now_s + 0.1)
+    assert counted.is_due(now_s + 0.1)
+
+
+def test_a_round_is_due_after_so_many_seconds_however_few_steps_were_made() -> None:
+    counted = pace(every_seconds=5.0, now_s=100.0)
+    assert not counted.is_due(104.9)
+    assert counted.is_due(105.0)
+
+
+@pytest.mark.parametrize(("steps", "now_s"), [(10, 1.0), (1, 5.0)])
+def test_with_both_set_whichever_comes_first_counts(steps: int, now_s: float) -> None:
+    counted = pace(every_steps=10, every_seconds=5.0)
+    for _ in range(steps):
+        counted.step_done(now_s)
+    assert counted.is_due(now_s)
+
+
+def test_the_forecast_is_unknown_until_a_step_was_made() -> None:
+    assert pace(every_steps=10).due_in_s(3.0) is None
+    assert pace(every_seconds=10.0).due_in_s(3.0) == 7.0
+
+
+@given(st.integers(1, 50), st.integers(0, 60), st.floats(0.001, 10.0))
+@settings(deadline=None, max_examples=100)
+def test_the_forecast_is_the_steps_that_are_left_at_the_speed_of_the_steps_so_far(
+    every_steps: int, made: int, seconds_each: float
+) -> None:
+    counted, now_s = after_steps(made, seconds_each=seconds_each, every_steps=every_steps)
+    forecast_s = counted.due_in_s(now_s)
+    if made == 0:
+        assert forecast_s is None
+    else:
+        assert forecast_s == pytest.approx(max(0, every_steps - made) * seconds_each, rel=1e-6)
+
+
+@given(st.floats(0.1, 100.0), st.floats(0.0, 300.0))
+@settings(deadline=None, max_examples=100)
+def test_a_round_is_due_exactly_when_the_forecast_is_zero(every_seconds: float, now_s: float) -> None:
+    counted = pace(every_seconds=every_seconds)
+    forecast_s = counted.due_in_s(now_s)
+    assert forecast_s is not None
+    assert forecast_s >= 0.0
+    assert counted.is_due(now_s) == (forecast_s == 0.0)
+
+
+def test_a_slower_step_moves_the_forecast_towards_it() -> None:
+    counted, now_s = after_steps(5, seconds_each=1.0, every_steps=100)
+    before_s = counted.due_in_s(now_s)
+    counted.step_done(now_s + 3.0)
+    after_s = counted.due_in_s(now_s + 3.0)
+    assert before_s == pytest.approx(95 * 1.0)
+    assert after_s == pytest.approx(94 * 1.2)
+
+
+def test_after_a_committed_round_counting_starts_again() -> None:
+    counted, now_s = after_steps(12, every_steps=10)
+    counted.round_committed(now_s)
+    assert not counted.is_due(now_s)
+    assert counted.due_in_s(now_s) == pytest.approx(10 * 0.1)
+    timed = pace(every_seconds=5.0)
+    timed.round_committed(5.0)
+    assert timed.due_in_s(7.0) == 3.0
+
+
+def test_steps_made_during_a_round_do_not_count_towards_the_next_one() -> None:
+    counted, now_s = after_steps(15, every_steps=10)
+    counted.round_committed(now_s)
+    for _ in range(9):
+        counted.step_done(now_s)
+    assert not counted.is_due(now_s)
+    counted.step_done(now_s)
+    assert counted.is_due(now_s)
+
+
+def test_after_a_failed_round_the_next_try_waits_a_moment_and_no_longer() -> None:
+    counted, now_s = after_steps(10, every_steps=10)
+    counted.round_failed(now_s)
+    assert not counted.is_due(now_s)
+    assert not counted.is_due(now_s + 0.9 * RETRY_S)
+    assert counted.is_due(now_s + RETRY_S)
+
+
+def test_a_peer_that_wants_to_merge_makes_the_round_due_at_once() -> None:
+    counted, now_s = after_steps(1, every_steps=1000)
+    counted.hurry()
+    assert counted.is_due(now_s)
+    assert counted.due_in_s(now_s) == 0.0
+
+
+@pytest.mark.parametrize("ended", [Pace.round_committed, Pace.round_failed])
+def test_the_hurry_is_over_after_one_try(ended: object) -> None:
+    counted, now_s = after_steps(1, every_steps=1000)
+    counted.hurry()
+    assert callable(ended)
+    ended(counted, now_s)
+    assert not counted.is_due(now_s + RETRY_S)
