@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import Command, Family
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -23,3 +26,13 @@ def gossip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GOSSIPTRAIN_DATA", raising=False)
     return Command(capsys)
+
+
+@pytest.fixture(scope="session")
+def real_cifar() -> Path:
+    """A folder in which the real CIFAR-10 is found; tests that need it are skipped where there is none."""
+    named = os.environ.get("GOSSIPTRAIN_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"no real data: there is no cifar-10-batches-py in {folder}, and GOSSIPTRAIN_DATA names no other")
+    return folder

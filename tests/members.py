@@ -7,7 +7,6 @@ still unless they are averaged, so that what averaging does to them can be check
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -52,6 +51,7 @@ class Member:
             self.model, self.optimizer, initial_peers=initial_peers, on_event=self._note, **given
         )
         self._up = threading.Event()
+        self._pause = threading.Event()
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name=f"member {value}")
@@ -80,6 +80,10 @@ class Member:
         if self._error is not None:
             raise self._error
 
+    def pause(self) -> None:
+        """Has it make no more steps, and therefore take part in nothing, until it is told to stop."""
+        self._pause.set()
+
     def stop(self) -> None:
         """Has it merge and leave; `join` waits for that."""
         self._stop.set()
@@ -102,9 +106,9 @@ class Member:
         try:
             with self.swarm:
                 self._up.set()
-                while not self._stop.is_set():
-                    self.optimizer.step()
-                    time.sleep(STEP_S)
+                while not self._stop.wait(STEP_S):
+                    if not self._pause.is_set():
+                        self.optimizer.step()
         except BaseException as error:  # noqa: BLE001 - handed to the thread of the test
             self._error = error
 

@@ -94,10 +94,15 @@ class Family:
         return peer
 
     def train(self, *arguments: str, task: str = "digits", environment: dict[str, str] | None = None) -> Peer:
-        """Starts `gossip train TASK` with one thread and JSON lines, listening on this computer alone."""
+        """Starts `gossip train TASK` with one thread and JSON lines, listening on this computer alone.
+
+        Unless told otherwise it does not end by itself before the test does.
+        """
         local = ["--threads", "1", "--device", "cpu", "--log-format", "json", "--preset", "local"]
         if not any(argument.startswith(("--host", "--alone")) for argument in arguments):
             local += ["--host-maddr", "/ip4/127.0.0.1/tcp/0"]
+        if not {"--epochs", "--max-steps", "--max-seconds", "--resume"} & set(arguments):
+            local += ["--epochs", "1000000"]
         return self.start("train", task, *local, *arguments, environment=environment)
 
     def members(self) -> list[Member]:

@@ -1,13 +1,18 @@
-"""Commands make their run folders in the working directory: each test gets one of its own."""
+"""What the tests of the commands share."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import pytest
 
+from tests.processes import MARK_VARIABLE, Family
 
-@pytest.fixture(autouse=True)
-def own_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`runs/` and everything else is made under the test's temporary folder."""
-    monkeypatch.chdir(tmp_path)
+
+@pytest.fixture
+def children(family: Family, monkeypatch: pytest.MonkeyPatch) -> Family:
+    """The family of all processes that this test starts, in whichever way, and its folder as the working directory."""
+    monkeypatch.chdir(family.folder)
+    monkeypatch.setenv(MARK_VARIABLE, family.mark)
+    monkeypatch.setenv("TMPDIR", os.fspath(family.temporary))
+    return family

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.cli.baselines import AloneRun, Baselines, spread
 from gossiptrain.cli.local_swarm import SwarmPlan
-from tests.cli.processes import async_until
+from tests.cli.waiting import until
 
 
 @settings(deadline=None, max_examples=50)
@@ -25,6 +26,7 @@ def test_every_run_is_given_to_one_process_and_none_has_much_more_to_do(steps: l
         assert max(worker.steps for worker in workers) - min(worker.steps for worker in workers) <= max(steps)
 
 
+@pytest.mark.usefixtures("children")
 def test_each_share_is_trained_alone_for_its_own_number_of_steps() -> None:
     plan = SwarmPlan(run="test", folder=Path("test"), parts=3, max_steps=1)
     steps = (900, 300, 10)
@@ -35,9 +37,10 @@ def test_each_share_is_trained_alone_for_its_own_number_of_steps() -> None:
 
     async def course() -> Baselines:
         async with Baselines(runs, processes=1) as baselines:
+            await baselines.start()
             assert baselines.share_done == 0.0
-            await async_until(lambda: 0.0 < baselines.share_done < 1.0)
-            await async_until(lambda: baselines.are_over)
+            await until(lambda: 0.0 < baselines.share_done < 1.0, "a part of it")
+            await until(lambda: baselines.are_over, "the end")
         return baselines
 
     baselines = asyncio.run(course())
@@ -48,10 +51,12 @@ def test_each_share_is_trained_alone_for_its_own_number_of_steps() -> None:
     assert nothing < less < learnt
 
 
+@pytest.mark.usefixtures("children")
 def test_what_a_failed_process_said_last_is_kept() -> None:
     async def course() -> Baselines:
         async with Baselines([AloneRun(["train", "nothing"], 10)]) as baselines:
-            await async_until(lambda: baselines.are_over)
+            await baselines.start()
+            await until(lambda: baselines.are_over, "the end")
         return baselines
 
     assert "nothing" in asyncio.run(course()).last_words

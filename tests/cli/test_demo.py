@@ -6,18 +6,15 @@ import json
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from gossiptrain.cli.demo import LEAST_TRAIN_S, TRAIN_S, time_to_train
-from gossiptrain.cli.main import main
+from gossiptrain.cli.demonstration import LEAST_TRAIN_S, TRAIN_S, time_to_train
+from gossiptrain.cli.main import EXIT_INTERRUPTED
 from gossiptrain.errors import SwarmFailedError, UsageError
 from gossiptrain.training.checkpoints import load_checkpoint
-from tests.cli.processes import descendants, left_after
+from tests.processes import GOSSIP, Command, Family, Peer, wait_until
 
 REPORT_KEYS = {
     "peers",
@@ -31,111 +28,86 @@ REPORT_KEYS = {
 }
 
 
-class Demo:
-    """A demonstration in a process of its own, with a pipe for its output."""
-
-    def __init__(self, *arguments: str) -> None:
-        program = "from gossiptrain.cli.main import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "demo", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.output = self.process.stdout
-
-    def line_with(self, text: str) -> str:
-        """The next line that holds `text`."""
-        for line in self.output:
-            if text in line:
-                return line
-        raise AssertionError(f"the demonstration ended without a word of {text!r}")
-
-    def family(self) -> set[int]:
-        """All processes of it."""
-        return descendants(self.process.pid) | {self.process.pid}
+def start_demo(family: Family, *arguments: str) -> Peer:
+    """A demonstration with a file for its output."""
+    return family.start("demo", "--log-format", "plain", *arguments)
 
 
-@contextmanager
-def demonstration(*arguments: str) -> Iterator[Demo]:
-    demo = Demo(*arguments)
-    try:
-        yield demo
-    finally:
-        demo.process.kill()
-        demo.process.communicate()
+def wait_for_word(demo: Peer, word: str) -> None:
+    """Until the demonstration says `word`."""
+    wait_until(lambda: word in demo.out or demo.process.poll() is not None, word)
+    assert word in demo.out, demo.err
 
 
-def test_a_short_demonstration_from_the_first_peer_to_the_verdict() -> None:
-    with demonstration("--peers", "3", "--seconds", "2", "--report", "report.json", "--log-format", "plain") as demo:
-        command = demo.line_with("is started with")
-        family = demo.family()
-        rest = demo.output.read()
-        code = demo.process.wait()
+def test_a_short_demonstration_from_the_first_peer_to_the_verdict(children: Family) -> None:
+    demo = start_demo(children, "--peers", "2", "--seconds", "2", "--report", "report.json")
+    code = demo.wait()
     report = json.loads(Path("report.json").read_text())
     assert set(report) == REPORT_KEYS
-    assert report["peers"] == 3
-    assert [len(report[name]) for name in ("accuracy_alone", "accuracy_together", "bytes_sent")] == [3, 3, 3]
+    assert report["peers"] == 2
+    assert [len(report[name]) for name in ("accuracy_alone", "accuracy_together", "bytes_sent")] == [2, 2, 2]
     assert report["rounds_committed"] >= 1
     assert min(report["bytes_sent"]) > 0
     assert report["seconds"] >= 2.0
     assert report["disagreement"] >= 0.0
-    # Three trained models, however little the computer let them train: guessing would give one in ten.
+    # Trained models, however little the computer let them train: guessing would give one in ten.
     assert min(report["accuracy_alone"] + report["accuracy_together"] + [report["accuracy_merged"]]) > 0.3
     assert code in (0, SwarmFailedError.exit_code)
-    assert (code == 0) is ("The swarm did what it should" in rest)
+    assert ("The swarm did what it should:" in demo.out) is (code == 0)
+    assert ("The swarm did not do what it should:" in demo.err) is (code != 0)
 
-    run = Path(re.search(r"--out (\S+)/peer-a", command)[1])  # type: ignore[index]
-    assert f"gossip train digits --run {run.name} --initial-peer /ip4/127.0.0.1/tcp/" in rest
-    for label, share in (("a", "1/3"), ("b", "2/3"), ("c", "3/3")):
-        assert re.search(rf"^ +{label} +{share} ", rest, re.MULTILINE)
+    (run,) = Path("runs").iterdir()
+    assert f"--out {run}/peer-a" in demo.out
+    assert re.search(rf"gossip train digits --run {run.name} .*--initial-peer /ip4/127.0.0.1/tcp/\d+/p2p/", demo.out)
+    for label, share in (("a", "1/2"), ("b", "2/2")):
+        assert re.search(rf"^ +{label} +{share} ", demo.out, re.MULTILINE)
         own_steps = load_checkpoint(run / f"peer-{label}").state.extra["own_steps"]
         assert load_checkpoint(run / f"alone-{label}").state.step == own_steps
-    assert left_after(family, patience_s=2.0) == set()
+    children.assert_gone(within_s=2.0)
 
 
-def test_kill_9_leaves_no_process() -> None:
-    with demonstration("--peers", "2") as demo:
-        demo.line_with("To join")
-        family = demo.family()
-        assert len(family) >= 5, "itself, two trainers, and the first one's node and daemon"
-        demo.process.kill()
-        demo.process.wait()
-        assert left_after(family, patience_s=2.0) == set()
+def test_kill_9_leaves_no_process(children: Family) -> None:
+    demo = start_demo(children, "--peers", "2")
+    wait_for_word(demo, "To join")
+    assert len(children.members()) >= 5, "itself, two trainers, and the first one's node and daemon"
+    demo.kill()
+    children.assert_gone(within_s=2.0)
 
 
-def test_the_first_ctrl_c_stops_politely_and_the_second_ends_it_now() -> None:
-    with demonstration("--peers", "2", "--seconds", "60") as demo:
-        demo.line_with("training together")
-        family = demo.family()
-        demo.process.send_signal(signal.SIGINT)
-        demo.line_with("Stopping")
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.process.wait() == 130
-        assert left_after(family, patience_s=2.0) == set()
+def test_the_first_ctrl_c_stops_politely_and_the_second_ends_it_now(children: Family) -> None:
+    demo = start_demo(children, "--peers", "2", "--seconds", "600")
+    wait_for_word(demo, "training together")
+    demo.signal(signal.SIGINT)
+    wait_for_word(demo, "Stopping")
+    demo.signal(signal.SIGINT)
+    assert demo.wait() == EXIT_INTERRUPTED
+    children.assert_gone(within_s=2.0)
 
 
-def test_when_nobody_reads_its_output_it_ends_and_leaves_no_process() -> None:
-    with demonstration("--peers", "2") as demo:
-        demo.line_with("is started with")
-        family = demo.family()
-        demo.output.close()
-        assert demo.process.wait(timeout=60) not in (0, SwarmFailedError.exit_code)
-        assert left_after(family, patience_s=2.0) == set()
+def test_when_nobody_reads_its_output_it_ends_and_leaves_no_process(children: Family) -> None:
+    with subprocess.Popen([GOSSIP, "demo", "--peers", "2"], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert "is started with" in demo.stdout.readline()
+        demo.stdout.close()
+    assert demo.returncode == 1
+    children.assert_gone(within_s=2.0)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--peers", "1"], ["--peers", "17"], ["--seconds", "0"], ["--seed", "-1"], ["--log-format", "xml"], ["--report", "no/x"]],
+    [
+        ["--peers", "1"],
+        ["--peers", "17"],
+        ["--seconds", "0"],
+        ["--seed", "-1"],
+        ["--log-format", "xml"],
+        ["--report", "no/x"],
+    ],
 )
-def test_wrong_flags_are_refused_before_anything_is_started(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", *arguments])
-    assert ended.value.code == UsageError.exit_code
-    assert "Error" in capsys.readouterr().err
+def test_wrong_flags_are_refused_before_anything_is_started(gossip: Command, arguments: list[str]) -> None:
+    ended = gossip("demo", *arguments)
+    assert ended.code == UsageError.exit_code
+    assert "Error" in ended.err
     assert not Path("runs").exists()
 
 

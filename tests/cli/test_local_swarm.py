@@ -12,7 +12,8 @@ import pytest
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan, label_of
 from gossiptrain.training.checkpoints import load_checkpoint
 from gossiptrain.training.events import Event, Finished, Joined, RoundCommitted, Started
-from tests.cli.processes import async_until, descendants, left_after
+from tests.cli.waiting import until
+from tests.processes import DAEMON, NODE, Family
 
 PLAN = SwarmPlan(run="test", folder=Path("swarm"), parts=2, max_steps=1_000_000, seed=7)
 
@@ -41,28 +42,25 @@ class Heard:
 async def course_with_a_death_and_a_latecomer(swarm: LocalSwarm, heard: Heard) -> tuple[LocalPeer, list[LocalPeer]]:
     """Two peers train; a third joins; one is killed; the others go on, stop and save."""
     await swarm.start(2)
-    await async_until(lambda: heard.met("a", "b") and heard.met("b", "a"))
+    await until(lambda: heard.met("a", "b") and heard.met("b", "a"), "a round of two")
     await swarm.add()
-    await async_until(lambda: heard.met("c", "a", "b"))
+    await until(lambda: heard.met("c", "a", "b"), "a round of three")
     killed = swarm.kill_one()
     assert killed is not None
     rest = [peer for peer in swarm.peers.values() if peer is not killed]
     first, second = (peer.label for peer in rest)
-    await async_until(lambda: heard.met(first, second) and heard.met(second, first))
+    await until(lambda: heard.met(first, second) and heard.met(second, first), "a round without the killed one")
     swarm.ask_to_stop()
-    await async_until(lambda: not swarm.living)
+    await until(lambda: not swarm.living, "the end of all")
     return killed, rest
 
 
-def test_a_peer_is_killed_and_the_rest_go_on_and_save() -> None:
+def test_a_peer_is_killed_and_the_rest_go_on_and_save(children: Family) -> None:
     heard = Heard()
-    processes: set[int] = set()
 
     async def course() -> tuple[LocalPeer, list[LocalPeer]]:
         async with LocalSwarm(PLAN, heard, rng=random.Random(1)) as swarm:
-            ended = await course_with_a_death_and_a_latecomer(swarm, heard)
-            processes.update(peer.child.pid for peer in swarm.peers.values())
-            return ended
+            return await course_with_a_death_and_a_latecomer(swarm, heard)
 
     killed, rest = asyncio.run(course())
     assert killed.child.exit_code == -9
@@ -73,24 +71,23 @@ def test_a_peer_is_killed_and_the_rest_go_on_and_save() -> None:
     assert heard.donor("a") is None
     assert heard.donor("b") == heard.peer_id("a")
     assert heard.donor("c") in (heard.peer_id("a"), heard.peer_id("b"))
-    assert left_after(processes, patience_s=0) == set()
+    children.assert_gone(within_s=2.0)
 
 
-def test_whatever_happens_inside_no_process_is_left() -> None:
-    processes: set[int] = set()
-
+def test_whatever_happens_inside_no_process_is_left(children: Family) -> None:
     async def course() -> None:
         async with LocalSwarm(PLAN, lambda label, event: None) as swarm:
             await swarm.start(2)
             first = swarm.peers["a"]
-            await async_until(lambda: bool(first.addresses))
-            processes.update(*(descendants(peer.child.pid) | {peer.child.pid} for peer in swarm.peers.values()))
+            await until(lambda: bool(first.addresses), "the first peer")
+            commands = " ".join(member.command for member in children.members())
+            assert NODE in commands
+            assert DAEMON in commands
             raise RuntimeError("a mistake")
 
     with pytest.raises(RuntimeError, match="a mistake"):
         asyncio.run(course())
-    assert len(processes) >= 4, "two trainers, a node and its daemon"
-    assert left_after(processes, patience_s=2.0) == set()
+    children.assert_gone(within_s=2.0)
 
 
 def test_the_last_living_peer_is_never_killed() -> None:

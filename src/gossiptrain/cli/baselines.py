@@ -81,7 +81,6 @@ class Baselines:
         return failed[0].last_words if failed else ""
 
     async def __aenter__(self) -> Self:
-        await self.start()
         return self
 
     async def __aexit__(

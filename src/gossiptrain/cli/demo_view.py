@@ -33,6 +33,9 @@ MESSAGES = 4
 class DemoView(Protocol):
     """What the demonstration is shown by. All methods raise OSError where the stream is gone, except `close`."""
 
+    offers_keys: bool
+    """Whether a person is there who may press keys."""
+
     def handle(self, label: str, event: Event) -> None:
         """Takes an event of the peer `label`; the table knows it already."""
 
@@ -98,6 +101,8 @@ class Storyteller:
 class PlainDemoView:
     """One line every few seconds, with the state of the swarm where that has changed, and messages at once."""
 
+    offers_keys = False
+
     def __init__(
         self,
         stream: TextIO,
@@ -138,6 +143,8 @@ class PlainDemoView:
 class JsonDemoView:
     """Each event as its peer wrote it, with the peer's label; what is told is an event `demo`."""
 
+    offers_keys = False
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
@@ -162,6 +169,8 @@ class JsonDemoView:
 class LiveDemoView:
     """The table, drawn anew several times a second; what is told scrolls by above it."""
 
+    offers_keys = True
+
     def __init__(self, console: Console, table: SwarmTable, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._table = table
@@ -171,6 +180,7 @@ class LiveDemoView:
         self._drawn_s = -float("inf")
         self._live: Live | None = None
         self._closed = False
+        self._status = ""
 
     def handle(self, label: str, event: Event) -> None:
         """See `DemoView`."""
@@ -184,6 +194,7 @@ class LiveDemoView:
 
     def tick(self, status: str, *, keys: bool) -> None:
         """See `DemoView`."""
+        self._status = status
         if self._closed or self._clock() - self._drawn_s < LIVE_INTERVAL_S:
             return
         self._drawn_s = self._clock()
@@ -205,4 +216,5 @@ class LiveDemoView:
         live, self._live, self._closed = self._live, None, True
         if live is not None:
             with contextlib.suppress(OSError):
+                live.update(self._picture(self._status, keys=False))
                 live.stop()

@@ -32,6 +32,8 @@ DEFAULT_EVERY_STEPS = 50
 MAX_NAME_CHARS = 200
 PROGRESS_S = 0.5
 """Period in which the node, and through it other peers, are told where this trainer stands."""
+LAST_WORD_S = 1.0
+"""When the last other peer has left or died, how long a round with it that is still under way is waited for."""
 
 
 class Gossip:
@@ -136,8 +138,8 @@ class Gossip:
     def merge(self, *, timeout_s: float | None = None) -> bool:
         """Waits for one last round and takes its whole average; says whether one took place.
 
-        timeout_s: longest wait; by default twice `matchmaking_time`. Returns at once when alone. Raises UsageError
-        outside the `with` block.
+        timeout_s: longest wait; by default twice `matchmaking_time`. A peer that is alone waits for nobody. Raises
+        UsageError outside the `with` block.
         """
         if not self._inside:
             raise UsageError("merge() was called outside the `with` block: there is no swarm to merge with.")
@@ -153,6 +155,8 @@ class Gossip:
     def _merge_until(self, deadline_s: float) -> bool:
         rounds_before: int | None = None
         while time.monotonic() < deadline_s and self.contributing:
+            if self.is_alone:
+                deadline_s = min(deadline_s, time.monotonic() + LAST_WORD_S)
             if not self._in_flight:
                 if rounds_before is not None and self.rounds > rounds_before:
                     return True
@@ -179,7 +183,9 @@ class Gossip:
         if now_s - self._last_progress_s >= PROGRESS_S:
             self._last_progress_s = now_s
             self._tell_progress(ready_in_s=self._pace.due_in_s(now_s) if self.contributing else None)
-        if not self._in_flight and self.contributing and self._pace.is_due(now_s):
+        if self._in_flight or not self.contributing or (self._said_alone and self.peers < 2):
+            return
+        if self._pace.is_due(now_s):
             if self.is_alone:
                 self._say_alone()
             else:
