@@ -189,3 +189,34 @@ def test_groups_of_a_large_swarm_keep_the_limits_and_mix() -> None:
             assert len(met) > 12
 
     run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_an_organiser_sends_guests_on_to_a_peer_of_higher_rank_that_they_have_not_met(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            best = organiser_of(swarm)
+            unaware = next(peer for name, peer in swarm.peers.items() if name != best)
+            unaware.swarm.membership.suspect(swarm.peers[best].id)
+            rounds = await swarm.average()
+            assert [members_of(found) for found in rounds.values()] == [4, 4, 4, 4]
+            assert all(found is not None and found.formation_seconds < 1.5 for found in rounds.values())
+
+    run_on(kind, scenario)
+
+
+def test_a_guest_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            best = organiser_of(swarm)
+            others = [name for name in swarm.peers if name != best]
+            network.freeze(best)
+            for name in others[1:]:
+                swarm.peers[name].swarm.membership.suspect(swarm.peers[best].id)
+            rounds = await swarm.average(*others)
+            assert [members_of(found) for found in rounds.values()] == [3, 3, 3]
+            network.thaw(best)
+
+    run_on("virtual", scenario, network=network)

@@ -155,6 +155,8 @@ class NodeHandle:
         while True:
             reason = self._listen(process)
             if self._stopping.is_set():
+                # The end of this thread would be the node's, which is still saying goodbye; `close` bounds that.
+                process.process.wait()
                 return
             process.end(grace_s=0.5)
             if not self._ready.is_set():

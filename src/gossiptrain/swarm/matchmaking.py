@@ -3,8 +3,8 @@
 Owns readiness and the organiser of each round. For every round the living peers rank themselves by (run, round,
 seed); whoever comes first collects the ready ones and divides them, so that one round trip is enough when all are
 ready. Nobody is a server: the organiser changes with every round, and the next in rank stands in for a dead one.
-Two organisers at once, where peers see different members, cost larger groups and nothing else. Does not know what
-a group does with itself.
+An organiser that meets a peer of higher rank sends its guests there. Two organisers at once, where peers see different
+members, cost larger groups and nothing else. Does not know what a group does with itself.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gossiptrain.net.framing import receive_message, receive_one_of, send_messag
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import Assignment, NewerRound, NoGroup, Ready, Waiting
+from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
 
 READY = "/gossiptrain/ready"
 
-Answer = Assignment | NoGroup | NewerRound
+Answer = Assignment | NoGroup | NewerRound | Elsewhere
 
 
 @dataclass
@@ -63,10 +63,13 @@ class Matchmaker:
 
         samples: seen since the last round; the weight of this peer's contribution.
         """
+        sent_to: PeerId | None = None
+        insist = False
         try:
             async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
                 while len(self._membership.trainers()) >= self._limits.minimum:
-                    answer = await self._ask_organiser(samples)
+                    ready = Ready(round=self._membership.round, samples=samples, urgent=self._left_out, insist=insist)
+                    answer = await self._ask_organiser(sent_to or self._organiser(ready.round), ready)
                     if isinstance(answer, Assignment):
                         self._left_out = False
                         self._membership.reach_round(answer.round + 1)
@@ -74,16 +77,19 @@ class Matchmaker:
                     if isinstance(answer, NoGroup):
                         self._left_out = answer.left_out
                         return None
+                    insist = insist or (answer is None and sent_to is not None)
+                    sent_to = PeerId(answer.organiser) if isinstance(answer, Elsewhere) else None
         except TimeoutError:
             pass
         return None
 
-    async def _ask_organiser(self, samples: int) -> Answer | None:
-        """One attempt; None where the organiser did not answer and another one has to be asked."""
-        number = self._membership.round
-        ready = Ready(round=number, samples=samples, urgent=self._left_out)
+    def _organiser(self, round_number: int) -> PeerId:
+        """Who organises a round, as far as this peer can see."""
         run, seed = self._door.fingerprint.key, self._settings.seed
-        organiser = PeerId(organisers(self._membership.trainers(), run=run, round_number=number, seed=seed)[0])
+        return PeerId(organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)[0])
+
+    async def _ask_organiser(self, organiser: PeerId, ready: Ready) -> Answer | None:
+        """One attempt; None where the organiser did not answer and another one has to be asked."""
         if organiser == self._membership.me:
             return await self._wait_in_hall(organiser, ready, stream=None)
         try:
@@ -103,10 +109,10 @@ class Matchmaker:
             await send_message(stream, ready)
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._keepalive_s):
-                    answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup)
+                    answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup, Elsewhere)
                 if isinstance(answer, Assignment) and not self._is_sound(answer):
                     raise UnreachableError(f"{organiser} gave out a group that cannot be")
-                if isinstance(answer, Assignment | NewerRound | NoGroup):
+                if isinstance(answer, Answer):
                     return answer
         finally:
             stream.abort()
@@ -138,6 +144,9 @@ class Matchmaker:
         hall.guests[peer] = guest
         try:
             while not guest.answer.done():
+                organiser = self._organiser(ready.round)
+                if organiser not in (self._membership.me, peer) and not ready.insist:
+                    return Elsewhere(organiser=organiser)
                 self._consider(hall)
                 until_deadline_s = max(0.0, hall.opened_at + self._settings.matchmaking_time - self._clock.now())
                 await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
@@ -153,6 +162,8 @@ class Matchmaker:
     def _consider(self, hall: _Hall) -> None:
         """Forms the groups as soon as nobody is worth waiting for, or the time for waiting is over."""
         remaining_s = hall.opened_at + self._settings.matchmaking_time - self._clock.now()
+        if len(self._membership.trainers() | hall.guests.keys()) < self._limits.minimum:
+            remaining_s = 0.0
         if remaining_s > 0 and (len(hall.guests) < self._limits.minimum or self._expected(hall, remaining_s)):
             return
         self._dismiss(hall)

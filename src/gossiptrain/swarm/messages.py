@@ -96,6 +96,8 @@ class Ready(Message):
     """Samples seen since its last round: the weight of its contribution."""
     urgent: bool
     """Whether it was left out of the last round it was ready for."""
+    insist: bool = False
+    """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
 
 
 class Waiting(Message):
@@ -106,6 +108,12 @@ class NewerRound(Message):
     """The round asked for is over; the next one is this."""
 
     round: Count
+
+
+class Elsewhere(Message):
+    """Another peer organises this round: one that the peer that was asked has met, and the asking one perhaps not."""
+
+    organiser: PeerText
 
 
 class NoGroup(Message):

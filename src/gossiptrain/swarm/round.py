@@ -1,7 +1,7 @@
 """A round from assignment to commit: all of a group take over the same average, or nothing changes.
 
 Owns the course of one round for one member: an attempt, a report to the leader, its verdict, and again. The leader
-is the first of the members that answers. A member that never hears a verdict leaves everything as it was. What the
+is the first of the members that answers, so a member that reaches nobody leads itself. What the
 leader decides, and why, is in `leader`; how groups are found and what is done with the average is not known here.
 """
 
