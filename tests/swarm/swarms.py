@@ -46,6 +46,7 @@ class TestPeer:
 
     name: str
     swarm: SwarmPeer
+    incarnation: int
     values: Vector
     changes: list[tuple[Change, PeerId]] = field(default_factory=list)
     background: asyncio.Task[None] | None = None
@@ -105,7 +106,7 @@ class Swarm:
             donate=donate,
             on_change=lambda change, peer: changes.append((change, peer)),
         )
-        peer = TestPeer(name, swarm, values, changes)
+        peer = TestPeer(name, swarm, self._starts, values, changes)
         await swarm.open()
         peer.is_ready()
         if initial == "first":
@@ -117,11 +118,15 @@ class Swarm:
         return peer
 
     async def know_each_other(self) -> None:
-        """Waits until every peer sees all others alive."""
-        everyone = {peer.id for peer in self.peers.values()}
+        """Waits until every peer sees all others alive, as they were last started."""
+        everyone = {peer.id: peer.incarnation for peer in self.peers.values()}
         for peer in self.peers.values():
-            while not everyone <= peer.swarm.membership.live().keys() | {peer.id}:
+            others = {other: incarnation for other, incarnation in everyone.items() if other != peer.id}
+            while not others.items() <= self._seen_by(peer).items():
                 await peer.swarm.transport.clock.sleep(0.01)
+
+    def _seen_by(self, peer: TestPeer) -> dict[PeerId, int]:
+        return {other: heartbeat.incarnation for other, heartbeat in peer.swarm.membership.live().items()}
 
     async def average(self, *names: str, samples: int = 1, alpha: float = 1.0) -> dict[str, AveragedRound | None]:
         """One round of all named peers, by default of all."""
