@@ -40,7 +40,11 @@ class Door:
         self.fingerprint = fingerprint or HELPER_FINGERPRINT
         self._is_helper = fingerprint is None
         self._members = members
-        self._known: set[PeerId] = set()
+        self._admitted: set[PeerId] = set()
+        """Who has shown to be of this run, and may open streams."""
+        self._greeted: set[PeerId] = set()
+        """Who has answered this peer's own greeting, and so has admitted it. Having been greeted by somebody is not
+        enough: a stream could then overtake the answer, and be cut off at the other side's door."""
 
     async def open(self) -> None:
         """From now on answers greetings."""
@@ -48,7 +52,7 @@ class Door:
 
     def forget(self, peer: PeerId) -> None:
         """Has the peer greeted again before the next stream to it, because it may have started anew."""
-        self._known.discard(peer)
+        self._greeted.discard(peer)
 
     async def greet(self, peer: PeerId) -> Welcome:
         """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
@@ -72,12 +76,13 @@ class Door:
                 cause="Peers average only with peers of the same run, task, model and protocol version.",
                 remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
             )
-        self._known.add(peer)
+        self._admitted.add(peer)
+        self._greeted.add(peer)
         return welcome
 
     async def stream(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream to a member, greeting it first where that has not been done. Raises UnreachableError."""
-        if peer not in self._known:
+        if peer not in self._greeted:
             try:
                 welcome = await self.greet(peer)
             except (RunMismatchError, StreamClosedError, TimeoutError) as error:
@@ -97,7 +102,7 @@ class Door:
         """
 
         async def guarded(stream: Stream) -> None:
-            if stream.remote not in self._known:
+            if stream.remote not in self._admitted:
                 stream.abort()
                 return
             try:
@@ -125,7 +130,7 @@ class Door:
                 same_run = self.fingerprint.difference(hello.fingerprint) is None
                 accepted = same_run and not self._is_helper and not hello.helper
                 if accepted:
-                    self._known.add(stream.remote)
+                    self._admitted.add(stream.remote)
                 members = self._members() if accepted else ()
                 await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
         except (ConnectionError, TimeoutError):
