@@ -78,7 +78,11 @@ class Matchmaker:
                         self._left_out = answer.left_out
                         return None
                     insist = insist or (answer is None and sent_to is not None)
-                    sent_to = PeerId(answer.organiser) if isinstance(answer, Elsewhere) else None
+                    sent_to = None
+                    if isinstance(answer, Elsewhere):
+                        # Whoever this peer has just found dead, it does not try again on another's word.
+                        insist = insist or self._membership.has_lost(PeerId(answer.organiser))
+                        sent_to = None if insist else PeerId(answer.organiser)
         except TimeoutError:
             pass
         return None

@@ -145,6 +145,10 @@ class Membership:
         latest_first = sorted(known, key=lambda member: -member.advanced_at)
         return tuple(member.heartbeat.addresses[0] for member in latest_first if member.heartbeat.addresses)
 
+    def has_lost(self, peer: PeerId) -> bool:
+        """Whether the peer was once known and does not live as far as this one can see."""
+        return peer in self._members and not self._members[peer].live
+
     def suspect(self, peer: PeerId) -> None:
         """Counts a peer as gone until its next heartbeat, on direct evidence that it does not answer."""
         member = self._members.get(peer)
