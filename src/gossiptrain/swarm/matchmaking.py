@@ -173,10 +173,12 @@ class Matchmaker:
         self._dismiss(hall)
 
     def _expected(self, hall: _Hall, remaining_s: float) -> bool:
-        """Whether a peer that is not here yet should be ready in time."""
+        """Whether a peer that is not here yet should be ready in time. One that wants to merge makes all others so."""
+        heartbeats = self._membership.live().values()
+        merging = self._membership.own.finishing or any(heartbeat.finishing for heartbeat in heartbeats)
         for peer in self._membership.trainers() - hall.guests.keys():
             ready_in_s = self._membership.ready_in_s(PeerId(peer))
-            if ready_in_s is not None and ready_in_s <= remaining_s:
+            if ready_in_s is not None and (merging or ready_in_s <= remaining_s):
                 return True
         return False
 
