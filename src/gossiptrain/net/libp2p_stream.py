@@ -57,6 +57,11 @@ class Libp2pStream(Stream):
                 raise StreamClosedError("the other side, or the network between, has ended the stream") from error
             self.bytes_sent += len(piece)
 
+    async def wait_for_end(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not self._ended and await self._reader.read(READ_BUFFER_BYTES):
+                pass
+
     async def close(self) -> None:
         self._ended = True
         self._writer.close()

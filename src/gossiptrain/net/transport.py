@@ -46,8 +46,15 @@ class Stream(ABC):
         """Writes all of `data`, waiting while the other side does not keep up. Raises StreamClosedError."""
 
     @abstractmethod
+    async def wait_for_end(self) -> None:
+        """Until the other side has ended the stream. What it still writes before that is dropped."""
+
+    @abstractmethod
     async def close(self) -> None:
-        """Ends the stream in order: what was written still arrives. Never raises for a broken stream."""
+        """Ends the stream, once the last bytes that were expected on it have been read; never raises.
+
+        Whoever reads last closes: what the other side has not read when this one ends the stream may never reach it.
+        """
 
     @abstractmethod
     def abort(self) -> None:
@@ -101,7 +108,8 @@ class Transport(ABC):
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """From now on runs `handler` in a task of its own for each stream that a peer opens on `protocol`.
 
-        The stream is aborted when the handler raises, and closed when it returns.
+        The handler writes last and the opener reads last: when the handler returns, the stream is kept until the
+        opener ends it, for at most `handlers.LINGER_S` seconds. It is aborted when the handler raises.
         """
 
     @abstractmethod

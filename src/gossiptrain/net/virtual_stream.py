@@ -1,11 +1,13 @@
 """Streams of the network in memory: two pipes, one in each direction, over the links between two peers.
 
-Owns backpressure and how a stream ends. Does not know transports, protocols or faults of the links.
+Owns backpressure and how a stream ends: as libp2p's daemon may do it, dropping what has not been read.
+Does not know transports, protocols or faults of the links.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
@@ -17,7 +19,8 @@ class Pipe:
 
     def __init__(self, link: Link, capacity_bytes: int) -> None:
         self._link = link
-        self._capacity_bytes = capacity_bytes
+        self.capacity_bytes = capacity_bytes
+        """Most bytes on their way or not yet read."""
         self._pending_bytes = 0
         self._arrived = bytearray()
         self._read_error: str | None = None
@@ -47,23 +50,23 @@ class Pipe:
 
     async def write(self, data: memoryview) -> int:
         """Waits for room and sends the head of `data`; returns how many bytes. Raises StreamClosedError."""
-        while self._write_error is None and self._pending_bytes >= self._capacity_bytes:
+        while self._write_error is None and self._pending_bytes >= self.capacity_bytes:
             self._writable.clear()
             await self._writable.wait()
         if self._write_error is not None:
             raise StreamClosedError(self._write_error)
-        room_bytes = self._capacity_bytes - self._pending_bytes
+        room_bytes = self.capacity_bytes - self._pending_bytes
         piece = bytes(data[: min(room_bytes, self._link.piece_bytes or room_bytes)])
         self._pending_bytes += len(piece)
         self._link.send(len(piece), lambda: self._arrive(piece))
         return len(piece)
 
-    def finish(self, *, told: str, in_order: bool) -> None:
-        """Ends the stream from the writer's side. `in_order`: the reader still gets what was written before."""
+    def finish(self, *, told: str) -> None:
+        """Ends the stream from the writer's side. What the reader has not taken when it hears of it is lost."""
         if self._write_error is not None:
             return
         self.stop_writing("this side has closed the stream")
-        self._link.send(0, lambda: self._arrive_end(told, in_order))
+        self._link.send(0, lambda: self._arrive_end(told))
 
     def stop_writing(self, reason: str) -> None:
         """From now on writes raise StreamClosedError."""
@@ -81,9 +84,8 @@ class Pipe:
             self._arrived += piece
             self._readable.set()
 
-    def _arrive_end(self, reason: str, in_order: bool) -> None:
-        if not in_order:
-            self._arrived.clear()
+    def _arrive_end(self, reason: str) -> None:
+        self._arrived.clear()
         self._read_error = self._read_error or reason
         self._readable.set()
         self.on_end(reason)
@@ -120,13 +122,18 @@ class VirtualStream(Stream):
             self.bytes_sent += sent_bytes
             left = left[sent_bytes:]
 
+    async def wait_for_end(self) -> None:
+        with contextlib.suppress(StreamClosedError):
+            while True:
+                await self._incoming.read(self._incoming.capacity_bytes)
+
     async def close(self) -> None:
-        self._end("the other side has closed the stream", in_order=True)
+        self._end("the other side has closed the stream")
 
     def abort(self) -> None:
-        self._end("the other side has reset the stream", in_order=False)
+        self._end("the other side has reset the stream")
 
-    def _end(self, told: str, *, in_order: bool) -> None:
+    def _end(self, told: str) -> None:
         self._incoming.stop_reading("this side has closed the stream")
-        self._outgoing.finish(told=told, in_order=in_order)
+        self._outgoing.finish(told=told)
         self._open_streams.pop(self, None)

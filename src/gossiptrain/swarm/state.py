@@ -119,8 +119,6 @@ class StateDesk:
             for chunk in self._chunks(len(vector)):
                 async with self._clock.timeout(self._timing.stall_timeout_s):
                     await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
-            # The snapshot must stay as it is until all of it has left this process.
-            await stream.close()
 
     def _chunks(self, elements: int) -> list[Slice]:
         return Slice(0, elements).chunks(self._timing.chunk_bytes // ELEMENT_BYTES)
