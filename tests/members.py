@@ -88,6 +88,11 @@ class Member:
         """Has it merge and leave; `join` waits for that."""
         self._stop.set()
 
+    @property
+    def has_left(self) -> bool:
+        """Whether its block has ended."""
+        return not self._thread.is_alive()
+
     def join(self) -> None:
         """Waits until it has left."""
         self._thread.join(90.0)

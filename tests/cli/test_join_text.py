@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 
-from gossiptrain.cli.join_text import join_command, join_text
+import pytest
+
+from gossiptrain.cli.join_text import join_command, join_text, own_program
 from gossiptrain.training.events import Started
 
 PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
@@ -58,3 +62,25 @@ def test_of_several_addresses_of_one_kind_one_is_enough() -> None:
 def test_a_command_can_be_pasted_into_a_shell_whatever_the_name_of_the_run_is() -> None:
     command = [*COMMAND, "--run", "it's mine; rm -rf /"]
     assert shlex.split(join_command(HERE, command)) == [*command, "--initial-peer", HERE]
+
+
+@pytest.mark.parametrize(
+    ("called", "on_the_path", "typed"),
+    [
+        ("src/trainGossip.py", False, ["python", "src/trainGossip.py"]),
+        (".venv/bin/gossip", False, [".venv/bin/gossip"]),
+        ("{here}/.venv/bin/gossip", False, [".venv/bin/gossip"]),
+        ("{here}/.venv/bin/gossip", True, ["gossip"]),
+        ("/somewhere/else/gossip", False, ["gossip"]),
+    ],
+)
+def test_commands_begin_as_the_program_can_be_called_here(
+    called: str, on_the_path: bool, typed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / ".venv" / "bin" / "gossip"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(program.parent) if on_the_path else "/nowhere")
+    monkeypatch.setattr(sys, "argv", [called.format(here=tmp_path)])
+    assert own_program() == typed

@@ -293,6 +293,38 @@ def test_what_a_member_learns_during_a_round_stays() -> None:
         assert ahead == pytest.approx(round(ahead), abs=1e-3)
 
 
+def test_a_loop_that_only_listens_gives_to_joiners_and_keeps_its_model_until_the_next_step() -> None:
+    told: list[events.Event] = []
+    model = Constant(1.0)
+    optimizer = standing_still(model)
+    with gossip(model, optimizer, run="listening", network=LOCAL, every_steps=1, on_event=told.append) as swarm:
+        newcomer = Member(-1.0, run="listening", every_steps=1, initial_peers=[swarm.addresses[0]])
+        newcomer.start()
+
+        def newcomer_has_joined() -> bool:
+            swarm.listen()
+            return any(isinstance(event, events.Joined) for event in newcomer.told)
+
+        wait_until(newcomer_has_joined, "the newcomer is given the parameters")
+        assert torch.equal(newcomer.values, torch.ones(1000))
+        assert swarm.peers == 1, "what does not need an answer at once is heard at the next step"
+        optimizer.step()
+
+        def round_is_over() -> bool:
+            swarm.listen()
+            optimizer.step()
+            return swarm.rounds > 0
+
+        def newcomer_has_left() -> bool:
+            optimizer.step()
+            return newcomer.has_left
+
+        wait_until(round_is_over, "a round is heard of")
+        newcomer.stop()
+        wait_until(newcomer_has_left, "the newcomer leaves")
+    assert torch.equal(model.weight.detach(), torch.ones(1000))
+
+
 def test_parameters_that_are_not_finite_are_shown_to_nobody() -> None:
     told: list[events.Event] = []
     model = Constant(float("nan"))

@@ -61,6 +61,25 @@ def test_a_second_sigterm_changes_nothing(family: Family) -> None:
     assert process.wait() == 0
 
 
+def test_work_is_broken_off_but_not_in_the_middle_of_what_must_be_whole() -> None:
+    done: list[str] = []
+
+    def whole() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append("whole")
+
+    def work() -> str:
+        interrupts.hold(lambda: done.append("before"))
+        interrupts.hold(whole)
+        done.append("never")
+        return "result"
+
+    with Interrupts() as interrupts:
+        interrupts.polite = True
+        assert interrupts.run(work) is None
+    assert done == ["before", "whole"]
+
+
 @pytest.mark.parametrize("number", POLITE)
 def test_before_there_is_a_loop_there_is_nothing_to_finish(number: signal.Signals) -> None:
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):

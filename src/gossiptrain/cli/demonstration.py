@@ -20,7 +20,7 @@ from pathlib import Path
 from gossiptrain.cli.comparison import Comparison, Measured, compare
 from gossiptrain.cli.demo_view import DemoView
 from gossiptrain.cli.evaluate import write_report
-from gossiptrain.cli.join_text import join_command
+from gossiptrain.cli.join_text import join_command, own_program
 from gossiptrain.cli.keys import Keys
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan
 from gossiptrain.cli.verdict import Outcome, PeerOutcome, lines_of, problems_of, report_of, success_of
@@ -264,7 +264,7 @@ class Demonstration:
         return f"starting {counted(self._order.peers, 'peer')}, {train} of them train"
 
     def _join_command(self, peer: LocalPeer) -> str:
-        command = ["gossip", "train", "digits", "--run", self._plan.run, "--max-steps", str(self._plan.max_steps)]
+        command = [*own_program(), "train", "digits", "--run", self._plan.run, "--max-steps", str(self._plan.max_steps)]
         return join_command(peer.addresses[0], command)
 
 
@@ -288,4 +288,4 @@ def _end_of(peer: LocalPeer) -> str:
 
 
 def _shown(command: list[str]) -> str:
-    return shlex.join(["gossip", *command])
+    return shlex.join([*own_program(), *command])

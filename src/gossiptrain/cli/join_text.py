@@ -6,10 +6,23 @@ Owns what is printed for the same computer, the same network and the internet. D
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from gossiptrain.net.addresses import join_addresses
 from gossiptrain.training.events import Started
+
+
+def own_program() -> list[str]:
+    """How this program was called, so that what is printed can be typed in the same place."""
+    called = Path(sys.argv[0])
+    if called.suffix == ".py":
+        return ["python", sys.argv[0]]
+    if shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
+        return [str(called.absolute().relative_to(Path.cwd()))]
+    return ["gossip"]
 
 
 def join_text(started: Started, *, command: Sequence[str]) -> str:

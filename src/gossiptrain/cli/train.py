@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from gossiptrain.cli import options
-from gossiptrain.cli.join_text import join_text
+from gossiptrain.cli.join_text import join_text, own_program
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
 from gossiptrain.monitor.choose import view_for
@@ -231,8 +231,9 @@ def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
 
 def _command(settings: TrainSettings, gossip_settings: GossipSettings) -> list[str]:
     """How another peer of the same run is started: with everything that must be equal, and nothing else."""
-    script = Path(sys.argv[0])
-    command = ["python", sys.argv[0]] if script.name.startswith("trainGossip") else ["gossip", "train", settings.task]
+    command = (
+        own_program() if Path(sys.argv[0]).name.startswith("trainGossip") else [*own_program(), "train", settings.task]
+    )
     if settings.run is not None:
         command += ["--run", settings.run]
     for name, value in settings.variant.items():

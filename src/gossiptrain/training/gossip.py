@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -91,6 +92,8 @@ class Gossip:
         self.fingerprint = RunFingerprint(PROTOCOL_VERSION, run, task, self._flat.digest, self._flat.elements)
         self._launch = NodeLaunch(self.fingerprint, settings, network, take_state and bool(network.initial_peers))
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._put_off: deque[Message] = deque()
+        """Heard by `listen`, and not yet acted upon."""
         self._in_flight = False
         self._finishing = False
         self._samples_at_round = 0
@@ -154,6 +157,7 @@ class Gossip:
 
     def _merge_until(self, deadline_s: float) -> bool:
         rounds_before: int | None = None
+        self._hear_all()
         while time.monotonic() < deadline_s and self.contributing:
             if self.is_alone:
                 deadline_s = min(deadline_s, time.monotonic() + LAST_WORD_S)
@@ -167,6 +171,23 @@ class Gossip:
                 self._take_snapshot()
             self._hear_one(timeout_s=min(0.2, max(0.0, deadline_s - time.monotonic())))
         return rounds_before is not None and self.rounds > rounds_before
+
+    def listen(self) -> None:
+        """Call now and then where the loop makes no steps for long, for example between the batches of an evaluation.
+
+        Joiners are given the parameters meanwhile, and others do not wait for this peer. The model is not changed:
+        what a round has brought is applied at the next step.
+        """
+        while not self._messages.empty():
+            message = self._messages.get_nowait()
+            if isinstance(message, control.StateWanted):
+                self._hear(message)
+            else:
+                self._put_off.append(message)
+        now_s = time.monotonic()
+        if now_s - self._last_progress_s >= PROGRESS_S:
+            self._last_progress_s = now_s
+            self._tell_progress(ready_in_s=None)
 
     def stop_contributing(self) -> None:
         """Shows this peer's parameters to nobody any more, because they are not good."""
@@ -215,6 +236,8 @@ class Gossip:
     # What the node says.
 
     def _hear_all(self) -> None:
+        while self._put_off:
+            self._hear(self._put_off.popleft())
         while not self._messages.empty():
             self._hear(self._messages.get_nowait())
 

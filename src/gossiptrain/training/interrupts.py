@@ -39,6 +39,14 @@ class Interrupts:
         except _BrokenOff:
             return None
 
+    def hold(self, action: Callable[[], None]) -> None:
+        """Does, in the middle of `run`'s work, what must not be broken off half way."""
+        self._can_break_off = False
+        action()
+        self._can_break_off = True
+        if self.requested:
+            raise _BrokenOff
+
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._handle)

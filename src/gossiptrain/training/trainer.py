@@ -254,7 +254,7 @@ class Trainer:
 
     def _evaluate(self, of: Literal["peer", "merged"]) -> None:
         started_s = time.monotonic()
-        found = self._interrupts.run(lambda: self._evaluation_set.evaluate(self.model))
+        found = self._interrupts.run(lambda: self._evaluation_set.evaluate(self.model, after_batch=self._listen))
         if found is None:
             return
         self._evaluation_took_s = time.monotonic() - started_s
@@ -262,6 +262,10 @@ class Trainer:
         self._bus.emit(
             events.Evaluated(step=self._step, loss=found.loss, accuracy=found.accuracy, samples=found.samples, of=of)
         )
+
+    def _listen(self) -> None:
+        if self._swarm is not None:
+            self._interrupts.hold(self._swarm.listen)
 
     # The end, and what is kept.
 

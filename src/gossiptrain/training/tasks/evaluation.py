@@ -6,7 +6,7 @@ Owns the evaluation loop. Does not know data sets, nor when a trainer evaluates.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,10 +39,13 @@ class EvaluationSet(ABC):
     def batches(self, indices: NDArray[np.int64]) -> Iterator[Batch]:
         """The named samples, in this order, on the device. Raises DataCorruptError where one cannot be read."""
 
-    def evaluate(self, model: nn.Module, *, samples: int | None = None) -> Evaluation:
+    def evaluate(
+        self, model: nn.Module, *, samples: int | None = None, after_batch: Callable[[], None] = lambda: None
+    ) -> Evaluation:
         """Evaluates in eval mode and leaves every module in the mode it had.
 
-        samples: at most so many, always the same ones, drawn from all classes; None: all of them.
+        samples: at most so many, always the same ones, drawn from all classes; None: all of them. after_batch: called
+        after each batch; it must not change the model.
         """
         chosen = self._some(samples)
         loss = torch.zeros((), dtype=torch.float64)
@@ -53,6 +56,7 @@ class EvaluationSet(ABC):
                 # Kept on the device: asking for a number in every batch would make the device wait.
                 loss = loss.to(logits.device) + functional.cross_entropy(logits, batch.targets, reduction="sum")
                 right = right.to(logits.device) + (logits.argmax(dim=1) == batch.targets).sum()
+                after_batch()
         return Evaluation(loss.item() / len(chosen), right.item() / len(chosen), len(chosen))
 
     def close(self) -> None:  # noqa: B027  most sets have nothing to free
