@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_share_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_request_to_stop_breaks_off_a_long_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(self: EvaluationSet, model: nn.Module, *, samples: int | None = None) -> Evaluation:
+    def endless(self: EvaluationSet, model: nn.Module, **options: object) -> Evaluation:
         signal.raise_signal(signal.SIGTERM)
         time.sleep(100.0)
         raise AssertionError("nobody waits for this")
