@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from gossiptrain import errors
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.net import lanes
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.swarm import messages
@@ -49,6 +50,8 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     "--identity": (NetworkSettings, "identity_path"),
     "--relay": (NetworkSettings, "relay"),
     "--preset": (NetworkSettings, "preset"),
+    "--lane": (NetworkSettings, "lane"),
+    "--lane-port": (NetworkSettings, "lane_port"),
     "--batch": (TrainSettings, "batch"),
     "--epochs": (TrainSettings, "epochs"),
     "--lr": (TrainSettings, "learning_rate"),
@@ -219,7 +222,7 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    assert described == {kind.__name__ for kind in message_kinds(messages)}
+    assert described == {kind.__name__ for module in (messages, lanes) for kind in message_kinds(module)}
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 

@@ -24,23 +24,28 @@ import contextlib
 import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 import pytest
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.transport import Transport
+from gossiptrain.net.transport import PeerId, Stream, Transport
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.net.virtual_time import run_virtual
 
-Kind = Literal["virtual", "libp2p"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+if TYPE_CHECKING:
+    from gossiptrain.net.libp2p import Libp2pTransport
+
+Kind = Literal["virtual", "libp2p", "direct"]
+"""`direct` is libp2p with every stream opened as one for bulk, and so over a lane."""
+KINDS: tuple[Kind, ...] = ("virtual", "libp2p")
 ResultT = TypeVar("ResultT")
 REAL_LIMIT_S = 60.0
 """Longest a scenario may take on real daemons."""
 
 on_both_transports = pytest.mark.parametrize("kind", KINDS)
+on_all_streams = pytest.mark.parametrize("kind", get_args(Kind))
 
 
 class MakeTransport(Protocol):
@@ -55,7 +60,7 @@ Scenario = Callable[[MakeTransport], Awaitable[ResultT]]
 def run_on(kind: Kind, scenario: Scenario[ResultT], *, network: VirtualNetwork | None = None) -> ResultT:
     """Runs `scenario` on transports of `kind` and checks that nothing is left behind. Returns what it returns."""
     unseen: list[dict[str, Any]] = []
-    maker = _Libp2pMaker() if kind == "libp2p" else None
+    maker = None if kind == "virtual" else _Libp2pMaker(bulk=kind == "direct")
     gc.freeze()  # so that the collection below looks at the scenario's own objects only
     try:
         if maker is not None:
@@ -85,6 +90,19 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def _open_lanes_only(transport: Libp2pTransport) -> None:
+    from gossiptrain.net.lanes import LANE
+
+    open_stream = transport.open_stream
+
+    async def open_lane(peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+        stream = await open_stream(peer, protocol, bulk=protocol != LANE)
+        assert stream.kind == ("libp2p" if protocol == LANE else "direct")
+        return stream
+
+    transport.open_stream = open_lane  # type: ignore[method-assign]
+
+
 class _VirtualMaker:
     def __init__(self, network: VirtualNetwork) -> None:
         self._network = network
@@ -100,17 +118,21 @@ class _VirtualMaker:
 
 
 class _Libp2pMaker:
-    def __init__(self) -> None:
+    def __init__(self, *, bulk: bool) -> None:
         from gossiptrain.net.libp2p import Libp2pTransport  # takes seconds, and only some tests need it
 
         self._start = Libp2pTransport.start
+        self._bulk = bulk
         self._made: list[Libp2pTransport] = []
         self._identities: dict[str, Identity] = {}
 
     async def __call__(self, name: str) -> Transport:
         identity = self._identities.setdefault(name, Identity.generate())
-        self._made.append(await self._start(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), identity))
-        return self._made[-1]
+        transport = await self._start(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), identity)
+        self._made.append(transport)
+        if self._bulk:
+            _open_lanes_only(transport)
+        return transport
 
     async def close(self) -> None:
         for transport in self._made:

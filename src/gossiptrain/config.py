@@ -15,6 +15,8 @@ from gossiptrain.errors import UsageError
 PositiveSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
 Preset = Literal["local", "lan", "wan"]
+LaneMode = Literal["auto", "direct", "libp2p"]
+CodecName = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Settings(BaseModel):
@@ -101,6 +103,11 @@ class NetworkSettings(Settings):
     """File of the private key. None: a new identity for this start."""
     relay: bool = False
     """Whether to be reachable through other peers' relays when behind a NAT."""
+    lane: LaneMode = "auto"
+    """How parameters travel: over a direct encrypted connection where one can be made (`auto`), over nothing else
+    (`direct`), or always through libp2p's daemon (`libp2p`)."""
+    lane_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """TCP port at which direct connections are taken. 0: any free one."""
     preset: Preset = "lan"
     """Which `TimingSettings` to use: `local` (one computer), `lan` or `wan`."""
 

@@ -1,4 +1,4 @@
-"""What every transport promises, shown on both: the same scenario in memory and on real libp2p daemons."""
+"""What every transport promises: the same scenario in memory, on real libp2p daemons, and over direct lanes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from gossiptrain.net import handlers
 from gossiptrain.net.framing import Message, ProtocolViolationError, call, receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
-from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+from tests.transports import Kind, MakeTransport, on_all_streams, run_on, until
 
-pytestmark = on_both_transports
+pytestmark = on_all_streams
 PROTOCOL = "/test/1"
 
 

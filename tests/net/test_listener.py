@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gossiptrain.net.listener import UnixListener
+from gossiptrain.net.listener import StreamListener, listening_unix_socket
 from tests.transports import until
 
 
@@ -27,7 +27,7 @@ def dial(path: Path) -> socket.socket:
 def test_each_connection_is_handed_over(tmp_path: Path) -> None:
     async def main() -> None:
         taken: list[socket.socket] = []
-        listener = UnixListener(tmp_path / "socket", on_connection=taken.append)
+        listener = StreamListener(listening_unix_socket(tmp_path / "socket"), on_connection=taken.append)
         dialled = [dial(tmp_path / "socket") for _ in range(3)]
         await until(lambda: len(taken) == 3)
         listener.close()
@@ -53,7 +53,7 @@ def test_a_shortage_of_files_is_waited_out(tmp_path: Path, monkeypatch: pytest.M
 
         monkeypatch.setattr(socket.socket, "accept", scarce)
         monkeypatch.setattr("gossiptrain.net.listener._RETRY_S", 0.01)
-        listener = UnixListener(tmp_path / "socket", on_connection=taken.append)
+        listener = StreamListener(listening_unix_socket(tmp_path / "socket"), on_connection=taken.append)
         with dial(tmp_path / "socket"):
             await until(lambda: len(taken) == 1)
             taken[0].close()
@@ -69,6 +69,6 @@ def test_a_shortage_of_files_is_waited_out(tmp_path: Path, monkeypatch: pytest.M
 def test_a_place_where_nothing_can_listen_is_an_error(tmp_path: Path) -> None:
     async def main() -> None:
         with pytest.raises(FileNotFoundError):
-            UnixListener(tmp_path / "no" / "socket", on_connection=lambda connection: None)
+            listening_unix_socket(tmp_path / "no" / "socket")
 
     asyncio.run(main())

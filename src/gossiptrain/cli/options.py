@@ -44,6 +44,15 @@ PresetName = Annotated[
     str | None,
     typer.Option("--preset", metavar="local|lan|wan", help="How patient to be with the network (lan)"),
 ]
+Lane = Annotated[
+    str | None,
+    typer.Option(
+        "--lane", metavar="auto|direct|libp2p", help="How parameters travel: directly where that is possible (auto)"
+    ),
+]
+LanePort = Annotated[
+    int | None, typer.Option("--lane-port", help="TCP port for direct connections; 0: any free one (0)")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where the data are ($GOSSIPTRAIN_DATA, then the usual places)"),

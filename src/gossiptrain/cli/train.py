@@ -38,6 +38,8 @@ def train(
     identity: options.IdentityFile = None,
     relay: options.Relay = None,
     preset: options.PresetName = None,
+    lane: options.Lane = None,
+    lane_port: options.LanePort = None,
     run: Annotated[str | None, typer.Option(help="Name of the run, the same for all its peers (the task)")] = None,
     gossip_group_size: Annotated[
         int | None, typer.Option(help="Most peers that average together, 2-64 (16)", rich_help_panel=GOSSIP)
@@ -161,6 +163,8 @@ def train(
             "identity_path": identity,
             "relay": relay,
             "preset": preset,
+            "lane": lane,
+            "lane_port": lane_port,
         },
         file.get("network", {}),
         network_before,

@@ -17,7 +17,6 @@ with networking_parts():
     from hivemind.dht.validation import DHTRecord, RecordValidatorBase
     from hivemind.p2p import P2P
     from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerID
-    from hivemind.p2p.p2p_daemon_bindings.utils import read_pbmsg_safe, write_pbmsg
     from hivemind.proto import p2pd_pb2
     from hivemind.utils.logging import use_hivemind_log_handler
     from hivemind.utils.multiaddr import Multiaddr
@@ -42,6 +41,4 @@ __all__ = [
     "RecordValidatorBase",
     "get_dht_time",
     "p2pd_pb2",
-    "read_pbmsg_safe",
-    "write_pbmsg",
 ]

@@ -16,20 +16,23 @@ from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import AddressError, NodeFailedError
-from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
+from gossiptrain.net.addresses import Address, parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.daemon import Daemon, PrivateFolder
-from gossiptrain.net.daemon_control import DaemonControl
+from gossiptrain.net.daemon_control import DaemonControl, read_protobuf
 from gossiptrain.net.daemon_words import TOO_SOON, UNKNOWN_PROTOCOL
 from gossiptrain.net.handlers import HandlerTasks, answer
-from gossiptrain.net.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2, read_pbmsg_safe
+from gossiptrain.net.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.identity import Identity, is_peer_id, verify
+from gossiptrain.net.lane_choice import LaneChoice
+from gossiptrain.net.lanes import IpAddress, Lanes
 from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
-from gossiptrain.net.libp2p_stream import READ_BUFFER_BYTES, Libp2pStream
-from gossiptrain.net.listener import UnixListener
+from gossiptrain.net.libp2p_stream import Libp2pStream
+from gossiptrain.net.listener import StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.task_family import TaskFamily
 from gossiptrain.net.transport import PeerId, Stream, StreamHandler, Transport, UnreachableError
+from gossiptrain.net.wire import Wire
 
 START_TIMEOUT_S = 30.0
 _CONTROL_SOCKET = "daemon.sock"
@@ -42,7 +45,7 @@ class Libp2pTransport(Transport):
 
     directory: Libp2pDirectory
 
-    def __init__(self, identity: Identity, *, daemon: Daemon, folder: PrivateFolder) -> None:
+    def __init__(self, network: NetworkSettings, identity: Identity, *, daemon: Daemon, folder: PrivateFolder) -> None:
         self.peer_id = identity.peer_id
         self.addresses = ()
         self.clock = Clock()
@@ -52,12 +55,14 @@ class Libp2pTransport(Transport):
         self._control = DaemonControl(folder.path / _CONTROL_SOCKET)
         self._tasks = TaskFamily()
         self._handlers = HandlerTasks()
-        self._streams: dict[Libp2pStream, None] = {}
+        self._streams: dict[Stream, None] = {}
         self._protocols: dict[str, StreamHandler] = {}
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._undialled: set[PeerId] = set()
         self._last_failures: dict[str, str] = {}
-        self._listener: UnixListener | None = None
+        self._lanes = Lanes(self, folder=folder.path, handler_of=self._protocols.get)
+        self._lane_choice = LaneChoice(self._lanes, network.lane, self.clock)
+        self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
 
     @classmethod
@@ -69,7 +74,8 @@ class Libp2pTransport(Transport):
         asked = [parse_listen_address(text) for text in network.host_maddrs]
         for text in network.announce_maddrs:
             parse_announce_address(text)
-        for address in asked:
+        lane_places = [f"/ip{ip.version}/{ip}/tcp/{network.lane_port}" for ip in _hosts(asked)]
+        for address in (*asked, *map(parse_listen_address, lane_places)):
             check_listenable(address)
         folder = PrivateFolder()
         try:
@@ -77,9 +83,11 @@ class Libp2pTransport(Transport):
         except BaseException:
             folder.remove()
             raise
-        transport = cls(identity, daemon=daemon, folder=folder)
+        transport = cls(network, identity, daemon=daemon, folder=folder)
         try:
             await transport._attach()
+            hosts = [] if network.lane == "libp2p" else _hosts(asked)
+            await transport._lanes.open_for_others(hosts, network.lane_port)
             if not network.announce_maddrs:
                 check_listening(asked, transport.addresses)
         except BaseException as error:
@@ -93,6 +101,11 @@ class Libp2pTransport(Transport):
     def daemon_pid(self) -> int:
         """Process id of the daemon."""
         return self._daemon.process.pid
+
+    @property
+    def lanes_used(self) -> dict[PeerId, str]:
+        """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
+        return dict(self._lane_choice.last_used)
 
     @property
     def private_folder(self) -> Path:
@@ -143,19 +156,10 @@ class Libp2pTransport(Transport):
         self._known[peer] = tuple(addresses)
         self._undialled.add(peer)
 
-    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
-        if peer in self._undialled:
-            # What was noted is newer than what the daemon may know; where it fails, the daemon's own may still do.
-            with contextlib.suppress(UnreachableError):
-                await self._dial_known(peer)
-            self._undialled.discard(peer)
-        try:
-            return await self._open(peer, protocol)
-        except UnreachableError as refusal:
-            if peer not in self._known or str(refusal) == UNKNOWN_PROTOCOL:
-                raise
-        await self._dial_known(peer)
-        return await self._open(peer, protocol)
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+        if bulk:
+            return await self._lane_choice.open(peer, protocol, lambda: self._open_over_daemon(peer, protocol))
+        return await self._open_over_daemon(peer, protocol)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         known = protocol in self._protocols
@@ -177,6 +181,7 @@ class Libp2pTransport(Transport):
         for stream in tuple(self._streams):
             stream.abort()
         try:
+            await self._lanes.close()
             await self._handlers.close()
             await self._tasks.close()
             if self._p2p is not None:
@@ -189,7 +194,8 @@ class Libp2pTransport(Transport):
         """Opens this side's socket for streams from others, and takes up the directory. Raises UnreachableError."""
         async with asyncio.timeout(START_TIMEOUT_S):
             await self.refresh_addresses()
-            self._listener = UnixListener(self._folder.path / _LISTEN_SOCKET, on_connection=self._accept)
+            listening = listening_unix_socket(self._folder.path / _LISTEN_SOCKET)
+            self._listener = StreamListener(listening, on_connection=self._accept)
             with self._tasks.adopting():
                 self._p2p = await P2P.replicate(Multiaddr(f"/unix{self._folder.path / _CONTROL_SOCKET}"))
                 node = await DHTNode.create(
@@ -205,6 +211,20 @@ class Libp2pTransport(Transport):
                 )
             node.protocol.storage, node.protocol.cache = BoundedStorage(), BoundedStorage()
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
+
+    async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
+        if peer in self._undialled:
+            # What was noted is newer than what the daemon may know; where it fails, the daemon's own may still do.
+            with contextlib.suppress(UnreachableError):
+                await self._dial_known(peer)
+            self._undialled.discard(peer)
+        try:
+            return await self._open(peer, protocol)
+        except UnreachableError as refusal:
+            if peer not in self._known or str(refusal) == UNKNOWN_PROTOCOL:
+                raise
+        await self._dial_known(peer)
+        return await self._open(peer, protocol)
 
     async def _dial_known(self, peer: PeerId) -> None:
         failures = []
@@ -224,30 +244,25 @@ class Libp2pTransport(Transport):
         if not is_peer_id(peer):
             raise UnreachableError("this is not the id of a peer")
         request = p2pd_pb2.StreamOpenRequest(peer=PeerID.from_base58(peer).to_bytes(), proto=[protocol])
-        reader, writer, _ = await self._control.converse(
-            p2pd_pb2.Request(type=p2pd_pb2.Request.STREAM_OPEN, streamOpen=request)
-        )
-        return Libp2pStream(peer, self._streams, reader=reader, writer=writer)
+        wire, _ = await self._control.converse(p2pd_pb2.Request(type=p2pd_pb2.Request.STREAM_OPEN, streamOpen=request))
+        return Libp2pStream(peer, self._streams, wire=wire)
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
 
     async def _answer(self, connection: socket.socket) -> None:
-        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_BUFFER_BYTES)
+        wire = Wire(connection)
         try:
-            await self._answer_stream(reader, writer)
+            info = await read_protobuf(wire, p2pd_pb2.StreamInfo)
+            if info.proto in self._protocols:
+                stream = Libp2pStream(PeerId(PeerID(info.peer).to_base58()), self._streams, wire=wire)
+                await answer(self._protocols[info.proto], stream)
         finally:
-            writer.transport.abort()  # does nothing after an orderly close
+            wire.end()
 
-    async def _answer_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        info = p2pd_pb2.StreamInfo()
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            await read_pbmsg_safe(reader, info)
-        if info.proto not in self._protocols:
-            return  # the daemon, or its peer, went away before a word was said
-        remote = PeerId(PeerID(info.peer).to_base58())
-        stream = Libp2pStream(remote, self._streams, reader=reader, writer=writer)
-        await answer(self._protocols[info.proto], stream)
+
+def _hosts(listening: Sequence[Address]) -> list[IpAddress]:
+    return [address.ip for address in listening if address.ip is not None]
 
 
 async def _start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path) -> Daemon:

@@ -32,18 +32,33 @@ class Stream(ABC):
     One task may read while another writes. Nothing here has a deadline of its own: callers put one around it.
     """
 
+    kind = "libp2p"
+    """Over what it goes, for people: `libp2p`, or `direct` for a connection of its own."""
+
     def __init__(self, remote: PeerId) -> None:
         self.remote = remote
         self.bytes_sent = 0
         self.bytes_received = 0
 
-    @abstractmethod
     async def read_exactly(self, size_bytes: int) -> bytes:
         """Reads `size_bytes` bytes. Raises StreamClosedError where the stream ends before."""
+        data = bytearray(size_bytes)
+        await self.read_into(memoryview(data))
+        return bytes(data)
+
+    @abstractmethod
+    async def read_into(self, target: memoryview) -> None:
+        """Fills `target`, bytes, completely. Raises StreamClosedError where the stream ends before.
+
+        Where it raises, `target` may hold anything; a read that is cancelled loses nothing.
+        """
 
     @abstractmethod
     async def write(self, data: Buffer) -> None:
-        """Writes all of `data`, waiting while the other side does not keep up. Raises StreamClosedError."""
+        """Writes all of `data`, waiting while the other side does not keep up. Raises StreamClosedError.
+
+        `data` may be used again when this returns. After a write that was cancelled the stream is of no more use.
+        """
 
     @abstractmethod
     async def wait_for_end(self) -> None:
@@ -101,8 +116,11 @@ class Transport(ABC):
         """Notes where `peer` may be dialled when a stream to it is opened later. Later notes replace earlier ones."""
 
     @abstractmethod
-    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
-        """Opens a stream, dialling the peer first where needed. Raises UnreachableError."""
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+        """Opens a stream, dialling the peer first where needed. Raises UnreachableError.
+
+        bulk: it is for many bytes, and may take longer to open if it is fast then.
+        """
 
     @abstractmethod
     async def serve(self, protocol: str, handler: StreamHandler) -> None:

@@ -104,16 +104,16 @@ class VirtualStream(Stream):
         incoming.on_end = outgoing.stop_writing
         open_streams[self] = None
 
-    async def read_exactly(self, size_bytes: int) -> bytes:
+    async def read_into(self, target: memoryview) -> None:
         received = bytearray()
         try:
-            while len(received) < size_bytes:
-                received += await self._incoming.read(size_bytes - len(received))
+            while len(received) < len(target):
+                received += await self._incoming.read(len(target) - len(received))
         except BaseException:
             self._incoming.put_back(received)  # a cancelled read loses nothing
             raise
-        self.bytes_received += size_bytes
-        return bytes(received)
+        target[:] = received
+        self.bytes_received += len(target)
 
     async def write(self, data: Buffer) -> None:
         left = memoryview(data).cast("B")

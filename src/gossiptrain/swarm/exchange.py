@@ -198,7 +198,7 @@ class Exchange:
         """Sends `peer` the own chunks of its slice, and reads their means."""
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                stream = await self._door.stream(peer, EXCHANGE)
+                stream = await self._door.stream(peer, EXCHANGE, bulk=True)
         except (UnreachableError, TimeoutError) as error:
             raise _LinkFailedError(peer, surely=True) from error
         self._streams.append(stream)

@@ -1,0 +1,44 @@
+"""Which way bulk bytes take to each peer: a lane of their own, or a stream of libp2p where no lane can be had.
+
+Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round.
+Does not know how either way is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from gossiptrain.config import LaneMode
+from gossiptrain.net.clock import Clock
+from gossiptrain.net.lanes import Lanes, NoLaneError
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+
+AVOID_S = 60.0
+"""After a lane to a peer could not be had, the next try is so much later."""
+
+
+class LaneChoice:
+    """Opens bulk streams over lanes where possible."""
+
+    def __init__(self, lanes: Lanes, mode: LaneMode, clock: Clock) -> None:
+        self._lanes = lanes
+        self._mode = mode
+        self._clock = clock
+        self._avoided_until_s: dict[PeerId, float] = {}
+        self.last_used: dict[PeerId, str] = {}
+        """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
+
+    async def open(self, peer: PeerId, protocol: str, over_libp2p: Callable[[], Awaitable[Stream]]) -> Stream:
+        """A stream of `protocol`. Raises UnreachableError; with the mode `direct` also where there is no lane."""
+        if self._mode != "libp2p" and self._clock.now() >= self._avoided_until_s.get(peer, 0.0):
+            try:
+                return self._note(await self._lanes.open(peer, protocol))
+            except NoLaneError as error:
+                if self._mode == "direct":
+                    raise UnreachableError(f"no lane to {peer}: {error}") from error
+                self._avoided_until_s[peer] = self._clock.now() + AVOID_S
+        return self._note(await over_libp2p())
+
+    def _note(self, stream: Stream) -> Stream:
+        self.last_used[stream.remote] = stream.kind
+        return stream

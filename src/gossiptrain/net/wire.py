@@ -1,0 +1,104 @@
+"""One connected non-blocking socket in an event loop.
+
+Owns the waiting for bytes and for room, straight into and out of the callers' memory: no buffer of its own, so a
+cancelled wait loses nothing that had not been handed over. Does not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from gossiptrain.net.transport import Buffer, StreamClosedError
+
+ENDED_HERE = "this side has closed the stream"
+ENDED_THERE = "the other side, or the network between, has ended the stream"
+
+
+class Wire:
+    """A socket that one task at a time reads while another one writes. Used only in the loop in which it is made."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Owns `connection` from now on."""
+        connection.setblocking(False)
+        self._socket = connection
+        self._descriptor = connection.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[bool, asyncio.Future[None]] = {}
+        self.ended = False
+
+    async def receive(self, target: memoryview) -> int:
+        """Waits for bytes and writes some into `target`; returns how many, at least 1. Raises StreamClosedError."""
+        while True:
+            received = self.receive_now(target)
+            if received:
+                return received
+            await self._until_ready(to_read=True)
+
+    def receive_now(self, target: memoryview) -> int:
+        """Writes into `target` what is there already; 0 where there is nothing yet. Raises StreamClosedError."""
+        if self.ended:
+            raise StreamClosedError(ENDED_HERE)
+        try:
+            received = self._socket.recv_into(target)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise StreamClosedError(ENDED_THERE) from error
+        if not received:
+            raise StreamClosedError(ENDED_THERE)
+        return received
+
+    async def send(self, data: Buffer) -> None:
+        """Hands all of `data` to the kernel, waiting for room. Raises StreamClosedError."""
+        left = memoryview(data).cast("B")
+        while left:
+            if self.ended:
+                raise StreamClosedError(ENDED_HERE)
+            try:
+                left = left[self._socket.send(left) :]
+            except (BlockingIOError, InterruptedError):
+                await self._until_ready(to_read=False)
+            except OSError as error:
+                raise StreamClosedError(ENDED_THERE) from error
+
+    async def wait_for_end(self, scratch: memoryview) -> None:
+        """Until the other side has ended the connection; what still comes is dropped."""
+        with contextlib.suppress(StreamClosedError):
+            while True:
+                await self.receive(scratch)
+
+    def end(self) -> None:
+        """Closes the socket: what was handed to the kernel still leaves. Whoever waits here sees StreamClosedError."""
+        if self.ended:
+            return
+        self.ended = True
+        for to_read, waiting in self._waiting.items():
+            # Before the descriptor is closed, since its number may be given out again at once.
+            self._stop_watching(to_read=to_read)
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
+        self._socket.close()
+
+    async def _until_ready(self, *, to_read: bool) -> None:
+        ready = self._loop.create_future()
+        self._waiting[to_read] = ready
+        watch = self._loop.add_reader if to_read else self._loop.add_writer
+        watch(self._descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            if self._waiting.get(to_read) is ready:
+                del self._waiting[to_read]
+                self._stop_watching(to_read=to_read)
+
+    def _stop_watching(self, *, to_read: bool) -> None:
+        stop = self._loop.remove_reader if to_read else self._loop.remove_writer
+        stop(self._descriptor)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
