@@ -27,7 +27,7 @@ from gossiptrain.config import PRESETS, GossipSettings, NetworkSettings, Preset
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
-from gossiptrain.swarm.exchange import Buffers
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
 

@@ -50,6 +50,7 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     "--identity": (NetworkSettings, "identity_path"),
     "--relay": (NetworkSettings, "relay"),
     "--preset": (NetworkSettings, "preset"),
+    "--codec": (GossipSettings, "codec"),
     "--lane": (NetworkSettings, "lane"),
     "--lane-port": (NetworkSettings, "lane_port"),
     "--batch": (TrainSettings, "batch"),

@@ -14,7 +14,7 @@ from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import PeerId
-from gossiptrain.swarm.exchange import Buffers
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.membership import Change, OwnState
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
@@ -49,6 +49,9 @@ class TestPeer:
     incarnation: int
     values: Vector
     changes: list[tuple[Change, PeerId]] = field(default_factory=list)
+    buffers: Buffers = field(
+        default_factory=lambda: Buffers(np.zeros(ELEMENTS, np.float32), np.full(ELEMENTS, np.nan, np.float32))
+    )
     background: asyncio.Task[None] | None = None
 
     @property
@@ -57,7 +60,8 @@ class TestPeer:
 
     async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
         """One round by the delta rule; the values change only where it commits."""
-        buffers = Buffers(snapshot=self.values.copy(), average=np.full_like(self.values, np.nan))
+        buffers = self.buffers
+        buffers.snapshot[:] = self.values
         averaged = await self.swarm.average(buffers, samples=samples)
         if averaged is not None and averaged.result.committed:
             self.values[:] = self.values + np.float32(alpha) * (buffers.average - buffers.snapshot)

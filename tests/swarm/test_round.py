@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossiptrain.config import GossipSettings
+from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights, contraction_with_alpha
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.net.virtual_wires import LinkSettings
 from gossiptrain.swarm.peer import AveragedRound
-from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 
@@ -68,6 +68,112 @@ def test_each_member_sends_the_least_possible(kind: Kind) -> None:
                 assert 0 <= found.result.bytes_sent - 1.5 * model_bytes < 1000
 
     run_on(kind, scenario)
+
+
+def far_from(expected: np.ndarray[tuple[int], np.dtype[np.float64]], swarm: Swarm) -> float:
+    """How far the values, which all peers have in common, are from those, relative to their size."""
+    (values,) = {peer.values.tobytes() for peer in swarm.peers.values()}
+    found = np.frombuffer(values, np.float32)
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def mean_of(swarm: Swarm) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.asarray(np.mean(list(values_of(swarm).values()), axis=0, dtype=np.float64))
+
+
+@on_both_transports
+@pytest.mark.parametrize(("codec", "loss"), [("fp16", 1e-3), ("bf16", 6e-3)])
+def test_with_half_the_bytes_all_still_hold_bitwise_one_average(kind: Kind, codec: CodecName, loss: float) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=2.0, codec=codec)) as swarm:
+            before = mean_of(swarm)
+            rounds = committed(await swarm.average())
+            assert len(rounds) == 4
+            assert far_from(before, swarm) < loss
+            for found in rounds.values():
+                assert 0 <= found.result.bytes_sent - 0.75 * before.size * 4 < 1000
+
+    run_on(kind, scenario)
+
+
+@on_both_transports
+def test_int8_sends_differences_to_the_last_average_as_soon_as_all_hold_the_same(kind: Kind) -> None:
+    moves = np.random.default_rng(0).normal(scale=0.01, size=(3, 4, ELEMENTS))
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=2.0, codec="int8")) as swarm:
+            first = committed(await swarm.average())
+            sent = [found.result.bytes_sent for found in first.values()]
+            for move in moves:
+                for peer, step in zip(swarm.peers.values(), move, strict=True):
+                    peer.values += step.astype(np.float32)
+                before = mean_of(swarm)
+                rounds = committed(await swarm.average())
+                assert len(rounds) == 4
+                assert far_from(before, swarm) < 2e-2 * 0.01, "the error is a share of the movement, not of the values"
+                now = [found.result.bytes_sent for found in rounds.values()]
+                assert all(more > 1.4 * less for more, less in zip(sent, now, strict=True))
+
+    run_on(kind, scenario)
+
+
+def test_int8_is_exact_where_nobody_has_moved() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=2.0, codec="int8")) as swarm:
+            await swarm.average()
+            before = mean_of(swarm)
+            assert len(committed(await swarm.average())) == 3
+            assert far_from(before, swarm) == 0.0
+
+    run_on("virtual", scenario)
+
+
+def test_a_newcomer_without_the_last_average_makes_the_group_start_from_values_again() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=2.0, codec="int8")) as swarm:
+            for _ in range(2):
+                await swarm.average()
+            await swarm.add("d")
+            await swarm.know_each_other()
+            before = mean_of(swarm)
+            assert len(committed(await swarm.average())) == 4
+            assert far_from(before, swarm) < 1e-3
+
+    run_on("virtual", scenario)
+
+
+def test_peers_that_would_code_differently_do_not_code_at_all() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2, settings=GossipSettings(matchmaking_time=2.0, codec="bf16")) as swarm:
+            swarm.peers["b"].swarm._matchmaker._settings = GossipSettings(matchmaking_time=2.0, codec="fp16")
+            before = mean_of(swarm)
+            assert len(committed(await swarm.average())) == 2
+            assert far_from(before, swarm) < 1e-6
+
+    run_on("virtual", scenario)
+
+
+@given(after_s=st.floats(0.0, 0.05))
+@settings(deadline=None, max_examples=40)
+def test_a_failed_attempt_on_differences_is_repeated_on_values(after_s: float) -> None:
+    network = VirtualNetwork(latency_s=0.003)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=2.0, codec="int8")) as swarm:
+            await swarm.average()
+            for number, peer in enumerate(swarm.peers.values()):
+                peer.values += np.float32(number)
+            before = values_of(swarm)
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            await asyncio.sleep(after_s)
+            tasks["d"].cancel()
+            await swarm.peers["d"].stop()
+            network.crash("d")
+            rounds = {name: await tasks[name] for name in "abc"}
+            check_all_or_nothing(before, swarm, rounds, atol=0.1)
+            assert len(committed(rounds)) in (0, 3)
+
+    run_on("virtual", scenario, network=network)
 
 
 def test_the_disagreement_that_is_reported_is_the_one_there_was() -> None:
@@ -125,6 +231,8 @@ def check_all_or_nothing(
     before: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]],
     swarm: Swarm,
     rounds: dict[str, AveragedRound | None],
+    *,
+    atol: float = 1e-5,
 ) -> None:
     """Every member holds its old values, or the complete average over the members that it says took part."""
     ids = {peer.id: name for name, peer in swarm.peers.items()}
@@ -135,7 +243,7 @@ def check_all_or_nothing(
             continue
         members = [ids[member] for member in found.result.members]
         expected = np.mean([before[member] for member in members], axis=0, dtype=np.float64)
-        assert np.allclose(values, expected, atol=1e-5)
+        assert np.allclose(values, expected, atol=atol)
 
 
 @given(

@@ -51,6 +51,10 @@ def train(
         float | None,
         typer.Option(help="Share of the average that is taken, 0.1-1.0 (1.0)", rich_help_panel=GOSSIP),
     ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(metavar="fp32|fp16|bf16|int8", help="How parameters travel (fp32)", rich_help_panel=GOSSIP),
+    ] = None,
     every_steps: Annotated[
         int | None, typer.Option(help="Inner steps between rounds (by task)", rich_help_panel=GOSSIP)
     ] = None,
@@ -144,6 +148,7 @@ def train(
             "gossip_group_size": gossip_group_size,
             "gossip_min_group_size": gossip_min_group_size,
             "gossip_alpha": gossip_alpha,
+            "codec": codec,
             "every_steps": every_steps,
             "every_seconds": every_seconds,
             "matchmaking_time": matchmaking_time,

@@ -32,21 +32,24 @@ def clipped_weights(samples: Sequence[int]) -> list[float]:
     return [weight / total for weight in clipped]
 
 
-def weighted_mean(parts: Sequence[Vector], weights: Sequence[float], out: Vector) -> None:
+def weighted_mean(
+    parts: Sequence[Vector], weights: Sequence[float], out: Vector, *, scratch: Vector | None = None
+) -> None:
     """Writes sum(weights[i] * parts[i]) into `out`, in float32 and in the order given, so that it is repeatable.
 
-    The weights must sum to 1. Equal parts give exactly that part back only up to rounding.
+    The weights must sum to 1. Equal parts give exactly that part back only up to rounding. scratch: memory as long as
+    `out`, for those who call this often.
     """
     np.multiply(parts[0], np.float32(weights[0]), out=out)
-    scaled = np.empty_like(out)
+    scaled = np.empty_like(out) if scratch is None else scratch
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         np.multiply(part, np.float32(weight), out=scaled)
         out += scaled
 
 
-def squared_distances(parts: Sequence[Vector], mean: Vector) -> float:
-    """Sum over all parts of |part - mean|^2, in float64."""
-    difference = np.empty_like(mean)
+def squared_distances(parts: Sequence[Vector], mean: Vector, *, scratch: Vector | None = None) -> float:
+    """Sum over all parts of |part - mean|^2; the parts are added up in float64. scratch: as in `weighted_mean`."""
+    difference = np.empty_like(mean) if scratch is None else scratch
     total = 0.0
     for part in parts:
         np.subtract(part, mean, out=difference)

@@ -15,7 +15,8 @@ from gossiptrain.core.averaging import Vector
 def is_finite(vector: Vector) -> bool:
     """Whether the vector holds neither NaN nor infinity.
 
-    A sum is finite only if every term is, and costs a tenth of testing each element. The sum is taken in float64,
-    which the largest float32 values cannot overflow.
+    A sum of squares is finite only if every term is, and costs a hundredth of testing each element. Where it is not,
+    values beyond 1e16 may have made it overflow: then a sum in float64 decides, which float32 values cannot overflow.
     """
-    return math.isfinite(float(np.sum(vector, dtype=np.float64)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(float(np.dot(vector, vector))) or math.isfinite(float(np.sum(vector, dtype=np.float64)))

@@ -22,12 +22,26 @@ from typing import Annotated, TypeAlias
 from pydantic import Field, StringConstraints
 
 from gossiptrain.net.addresses import readable_addresses
-from gossiptrain.net.framing import Message, opened, receive_message, receive_one_of, send_message
+from gossiptrain.net.framing import (
+    Message,
+    ProtocolViolationError,
+    opened,
+    receive_message,
+    receive_one_of,
+    send_message,
+)
 from gossiptrain.net.handlers import HandlerTasks, answer
 from gossiptrain.net.lane_stream import LaneStream, shake_hands
 from gossiptrain.net.listener import StreamListener, listening_tcp_socket
 from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES, Credentials, Handshake
-from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, StreamHandler, Transport
+from gossiptrain.net.transport import (
+    PeerId,
+    Stream,
+    StreamClosedError,
+    StreamHandler,
+    Transport,
+    UnreachableError,
+)
 from gossiptrain.net.wire import Wire
 
 LANE = "/gossiptrain/lane"
@@ -109,9 +123,12 @@ class Lanes:
     async def open(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a lane of its own. Raises NoLaneError; UnreachableError where `peer` is not there."""
         request = LaneRequest(protocol=protocol, certificate=self._credentials.certificate.hex())
-        async with opened(self._transport, peer, protocol=LANE) as stream:
-            await send_message(stream, request)
-            reply = await receive_one_of(stream, LaneOffer, LaneRefusal)
+        try:
+            async with opened(self._transport, peer, protocol=LANE) as stream:
+                await send_message(stream, request)
+                reply = await receive_one_of(stream, LaneOffer, LaneRefusal)
+        except (StreamClosedError, ProtocolViolationError) as error:
+            raise UnreachableError(str(error)) from error
         if not isinstance(reply, LaneOffer):
             raise NoLaneError("the other side offers none")
         return await self._dial(peer, reply)

@@ -30,6 +30,8 @@ FROZEN_AFTER_S = 5.0
 START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
 MAX_KNOWN_ADDRESSES = 32
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""The node's arithmetic is bound by memory; more threads would only take the trainer's processor time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class _Process:
                 # A session of its own, so that Ctrl+C in the terminal reaches only the trainer.
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
             )
         finally:
             theirs.close()

@@ -25,7 +25,7 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
-from gossiptrain.swarm.exchange import Buffers
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.membership import Change, OwnState
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation

@@ -11,8 +11,9 @@ from collections import OrderedDict
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Buffers
+from gossiptrain.swarm.exchange import EXCHANGE, Attempt
 from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
 from gossiptrain.swarm.round import REPORT, Round, RoundResult
@@ -44,6 +45,8 @@ class Averager:
             number=0,
             members=tuple(PeerId(member) for member in assignment.members),
             samples=assignment.samples,
+            codec=assignment.codec,
+            base=assignment.base,
         )
         current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members)
         self._rounds[attempt.round_id] = current

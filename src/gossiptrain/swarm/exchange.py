@@ -4,50 +4,50 @@ Owns the streaming of tensors. The flat vector is cut into one slice per member.
 its chunks of that one's slice; the owner of a slice adds them up in the order of the members, always in float32, and
 streams the mean back on the same connection while later chunks still arrive (butterfly all-reduce, 2(k-1)/k models
 per member, the least possible). Ends with the complete average in the result, or with whom the attempt failed on.
-Does not decide what follows from either.
+Does not decide what follows from either, nor how values are coded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
+from blake3 import blake3
 
-from gossiptrain.config import TimingSettings
-from gossiptrain.core.averaging import Vector, clipped_weights, squared_distances, squared_norm, weighted_mean
+from gossiptrain.config import CodecName, TimingSettings
+from gossiptrain.core.averaging import Vector, clipped_weights
+from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice, equal_slices
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import ExchangeHeader
+from gossiptrain.swarm.reduction import Reduction
 
 EXCHANGE = "/gossiptrain/exchange"
-ELEMENT_BYTES = 4
+FALLBACK: CodecName = "fp16"
+"""What stands in for a codec of differences where the members hold no average in common."""
 
 ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
-class Buffers:
-    """The memory of a round: what this peer brings and where the average goes, both of the model's flat length."""
-
-    snapshot: Vector
-    average: Vector
-
-
-@dataclass(frozen=True)
 class Attempt:
-    """Which attempt of which round, and by whom; `members` and `samples` in the order all of them share."""
+    """Which attempt of which round, and by whom; `members` and `samples` in the order all of them share.
+
+    base: name of the last average, where all members still hold it; empty where they do not.
+    """
 
     round_id: str
     number: int
     members: tuple[PeerId, ...]
     samples: tuple[int, ...]
+    codec: CodecName = "fp32"
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,21 +105,20 @@ class Exchange:
         self._door = door
         self._clock = door.transport.clock
         self._timing: TimingSettings = door.timing
-        self._buffers = buffers
         self._me = attempt.members.index(door.transport.peer_id)
         self._others = [peer for peer in attempt.members if peer != door.transport.peer_id]
         slices = equal_slices(len(buffers.snapshot), len(attempt.members))
         chunk_elements = self._timing.chunk_bytes // ELEMENT_BYTES
         self._chunks = {peer: piece.chunks(chunk_elements) for peer, piece in zip(attempt.members, slices, strict=True)}
-        self._weights = clipped_weights(attempt.samples)
+        self._longest = min(chunk_elements, max(map(len, slices)))
+        self._coding = self._chosen_coding(buffers)
+        self._reduction = Reduction(self._coding, clipped_weights(attempt.samples), longest=self._longest)
         self._inbound: dict[PeerId, asyncio.Future[Stream]] = {
             peer: asyncio.get_running_loop().create_future() for peer in self._others
         }
         self._streams: list[Stream] = []
         self._frontier = _Frontier()
-        self._digests = {peer: hashlib.sha256() for peer in attempt.members}
-        self._squared_distance = 0.0
-        self._squared_mean = 0.0
+        self._digests = {peer: blake3() for peer in attempt.members}
         self._halted = asyncio.Event()
         self.over = asyncio.Event()
         """Set when `run` has returned."""
@@ -168,8 +167,8 @@ class Exchange:
         return Outcome(
             finished=True,
             digest=self._digest(),
-            squared_distance=self._squared_distance,
-            squared_mean=self._squared_mean,
+            squared_distance=self._reduction.squared_distance,
+            squared_mean=self._reduction.squared_mean,
             bytes_sent=self._bytes_sent(),
         )
 
@@ -185,7 +184,7 @@ class Exchange:
         return sum(stream.bytes_sent for stream in self._streams)
 
     def _digest(self) -> str:
-        whole = hashlib.sha256()
+        whole = blake3(self.attempt.base.encode())
         for peer in self.attempt.members:
             whole.update(self._digests[peer].digest())
         return whole.hexdigest()
@@ -210,51 +209,48 @@ class Exchange:
     async def _send_contribution(self, peer: PeerId, stream: Stream) -> None:
         header = ExchangeHeader(round_id=self.attempt.round_id, attempt=self.attempt.number)
         await self._soon(send_message(stream, header), peer)
+        scratch = self._scratch()
         for chunk in self._chunks[peer]:
-            await self._soon(stream.write(_bytes_of(self._buffers.snapshot, chunk)), peer)
+            await self._soon(stream.write(self._coding.contribution(chunk, scratch)), peer)
 
     async def _receive_means(self, peer: PeerId, stream: Stream) -> None:
         # Before the first mean the owner may have to wait for the connections of all others.
         more_patience_s = self._timing.dial_timeout_s
+        scratch = self._scratch()
         for chunk in self._chunks[peer]:
-            reading = stream.read_exactly(len(chunk) * ELEMENT_BYTES)
-            raw = await self._soon(reading, peer, more_patience_s=more_patience_s)
+            target = self._coding.mean_target(chunk, scratch)
+            await self._soon(stream.read_into(target), peer, more_patience_s=more_patience_s)
             more_patience_s = 0.0
-            mean = np.frombuffer(raw, "<f4")
-            if not is_finite(mean):
+            self._digests[peer].update(target)
+            if not is_finite(self._coding.take_mean(chunk, scratch)):
                 raise _LinkFailedError(peer, surely=True)
-            self._buffers.average[chunk.start : chunk.stop] = mean
-            self._digests[peer].update(raw)
 
     async def _reduce(self) -> None:
         """Adds up the own slice, chunk by chunk, in the order of the members."""
         me = self.attempt.members[self._me]
+        scratches = {peer: self._scratch() for peer in self._others}
         for chunk in self._chunks[me]:
             parts = [
-                self._buffers.snapshot[chunk.start : chunk.stop]
-                if peer == me
-                else await self._contribution(peer, chunk)
+                self._coding.own_part(chunk) if peer == me else await self._contribution(peer, chunk, scratches[peer])
                 for peer in self.attempt.members
             ]
-            mean = self._buffers.average[chunk.start : chunk.stop]
-            weighted_mean(parts, self._weights, mean)
-            self._squared_distance += squared_distances(parts, mean)
-            self._squared_mean += squared_norm(mean)
-            self._digests[me].update(_bytes_of(self._buffers.average, chunk))
+            self._reduction.add(chunk, parts)
+            self._digests[me].update(self._coding.mean(chunk))
             self._frontier.advance()
 
-    async def _contribution(self, peer: PeerId, chunk: Slice) -> Vector:
+    async def _contribution(self, peer: PeerId, chunk: Slice, scratch: Scratch) -> Vector:
         """The next chunk of another member. Contributions depend on nobody else, so silence here is its own fault."""
+        target = scratch.wire[: self._coding.size_bytes(chunk)].data
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await asyncio.shield(self._inbound[peer])
             async with self._clock.timeout(self._timing.stall_timeout_s):
-                raw = await stream.read_exactly(len(chunk) * ELEMENT_BYTES)
+                await stream.read_into(target)
         except TimeoutError as error:
             raise _LinkFailedError(peer, surely=True) from error
         except ConnectionError as error:
             raise _LinkFailedError(peer, surely=False) from error
-        part = np.frombuffer(raw, "<f4")
+        part = self._coding.contributed(chunk, scratch)
         if not is_finite(part):
             raise _LinkFailedError(peer, surely=True)
         return part
@@ -264,7 +260,23 @@ class Exchange:
         stream = await asyncio.shield(self._inbound[peer])
         for index, chunk in enumerate(self._chunks[self.attempt.members[self._me]]):
             await self._frontier.reached(index)
-            await self._soon(stream.write(_bytes_of(self._buffers.average, chunk)), peer)
+            await self._soon(stream.write(self._coding.mean(chunk)), peer)
+
+    def _chosen_coding(self, buffers: Buffers) -> Coding:
+        """By rules that all members follow alike: a first attempt may have spoilt the average they had in common."""
+        name, attempt = self.attempt.codec, self.attempt
+        if name == "fp32":
+            return PlainCoding(buffers)
+        own_chunks = self._chunks[attempt.members[self._me]]
+        seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
+        codec = codec_named(name, seed=seed, longest_elements=self._longest)
+        differences = codec.codes_differences and bool(attempt.base) and attempt.number == 0
+        if codec.codes_differences and not differences:
+            codec = codec_named(FALLBACK, seed=seed, longest_elements=self._longest)
+        return CodecCoding(buffers, codec, own_chunks, differences=differences)
+
+    def _scratch(self) -> Scratch:
+        return self._coding.scratch(self._longest)
 
     async def _soon(self, action: Awaitable[ResultT], peer: PeerId, *, more_patience_s: float = 0.0) -> ResultT:
         """Does what may have to wait for `peer`, which may itself be waiting: twice the patience, half the blame."""
@@ -273,10 +285,6 @@ class Exchange:
                 return await action
         except (ConnectionError, TimeoutError) as error:
             raise _LinkFailedError(peer, surely=False) from error
-
-
-def _bytes_of(vector: Vector, chunk: Slice) -> memoryview:
-    return vector[chunk.start : chunk.stop].data.cast("B")
 
 
 def _leaves(group: BaseExceptionGroup[_LinkFailedError]) -> Sequence[_LinkFailedError]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.grouping import GroupLimits, form_groups, organisers
@@ -22,6 +24,8 @@ from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
 
 READY = "/gossiptrain/ready"
+
+ValueT = TypeVar("ValueT", bound=str)
 
 Answer = Assignment | NoGroup | NewerRound | Elsewhere
 
@@ -58,17 +62,25 @@ class Matchmaker:
         """From now on organises when asked."""
         await self._door.serve(READY, self._serve)
 
-    async def find_group(self, samples: int) -> Assignment | None:
+    async def find_group(self, samples: int, *, base: str = "") -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`.
 
-        samples: seen since the last round; the weight of this peer's contribution.
+        samples: seen since the last round; the weight of this peer's contribution. base: name of the last average, if
+        this peer still holds it.
         """
         sent_to: PeerId | None = None
         insist = False
         try:
             async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
                 while len(self._membership.trainers()) >= self._limits.minimum:
-                    ready = Ready(round=self._membership.round, samples=samples, urgent=self._left_out, insist=insist)
+                    ready = Ready(
+                        round=self._membership.round,
+                        samples=samples,
+                        urgent=self._left_out,
+                        codec=self._settings.codec,
+                        base=base,
+                        insist=insist,
+                    )
                     answer = await self._ask_organiser(sent_to or self._organiser(ready.round), ready)
                     if isinstance(answer, Assignment):
                         self._left_out = False
@@ -194,11 +206,14 @@ class Matchmaker:
             urgent=[peer for peer, guest in guests.items() if guest.ready.urgent],
         )
         for group in grouping.groups:
+            readies = [guests[PeerId(peer)].ready for peer in group]
             assignment = Assignment(
                 round_id=f"{self._rng.getrandbits(128):032x}",
                 round=hall.round,
                 members=group,
-                samples=tuple(guests[PeerId(peer)].ready.samples for peer in group),
+                samples=tuple(ready.samples for ready in readies),
+                codec=_common([ready.codec for ready in readies]) or "fp32",
+                base=_common([ready.base for ready in readies]) or "",
             )
             for peer in group:
                 _answer(guests[PeerId(peer)], assignment)
@@ -211,3 +226,8 @@ class Matchmaker:
 def _answer(guest: _Guest, answer: Answer) -> None:
     if not guest.answer.done():
         guest.answer.set_result(answer)
+
+
+def _common(values: Sequence[ValueT]) -> ValueT | None:
+    """What all of them are, or None."""
+    return values[0] if len(set(values)) == 1 else None

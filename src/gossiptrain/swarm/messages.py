@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from gossiptrain.config import CodecName
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message
 
@@ -96,6 +97,10 @@ class Ready(Message):
     """Samples seen since its last round: the weight of its contribution."""
     urgent: bool
     """Whether it was left out of the last round it was ready for."""
+    codec: CodecName = "fp32"
+    """How it would like values to be coded."""
+    base: HexText = ""
+    """Name of the last average that it took part in, where it still holds it; empty where it does not."""
     insist: bool = False
     """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
 
@@ -130,6 +135,10 @@ class Assignment(Message):
     round: Count
     members: Members
     samples: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+    codec: CodecName = "fp32"
+    """How all of them code their values: as all of them would like it, or plainly."""
+    base: HexText = ""
+    """Name of the last average where all of them hold the same one; empty where they do not."""
 
 
 class ExchangeHeader(Message):

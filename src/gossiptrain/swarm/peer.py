@@ -22,8 +22,8 @@ from gossiptrain.core.guards import is_finite
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import Buffers
 from gossiptrain.swarm.matchmaking import Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
@@ -82,6 +82,8 @@ class SwarmPeer:
         self._averager = Averager(self.door, minimum_members=settings.gossip_min_group_size)
         self._state_desk = StateDesk(self.door, donate)
         self._initial_peers: tuple[str, ...] = ()
+        self._base = ""
+        """Name of the average that the buffer of the last round still holds."""
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
@@ -145,16 +147,20 @@ class SwarmPeer:
     async def average(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
         """One round: finds a group of peers that are ready now and averages with it.
 
+        `buffers.average` must be the same memory in every round, and nobody else may change it.
         None where no group was found, or where the snapshot is not finite and therefore not shown to anyone.
         """
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        assignment = await self._matchmaker.find_group(samples)
+        assignment = await self._matchmaker.find_group(samples, base=self._base)
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
+        # From now on the buffer of the average holds something else, perhaps nothing whole.
+        self._base = ""
         result = await self._averager.average(assignment, buffers)
+        self._base = result.digest
         return AveragedRound(assignment.round, formation_seconds, result)
 
     async def leave(self) -> None:

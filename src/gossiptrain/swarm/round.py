@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import Attempt, Buffers, Exchange, Outcome
+from gossiptrain.swarm.exchange import Attempt, Exchange, Outcome
 from gossiptrain.swarm.leader import Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 

@@ -1,0 +1,201 @@
+"""What a smaller format on the wire costs: time, accuracy, and how far averages still converge.
+
+    .venv/bin/python -m benchmarks.codecs
+    .venv/bin/python -m benchmarks.codecs --elements 262144 --repetitions 50 --json codecs.json
+
+Speed is that of one core in GB/s of float32, of one chunk again and again, so that all of it stays in the cache. One
+repetition codes some chunks in a row. Peers are simulated, with normally distributed values that differ by a tenth of
+themselves at the start. They average in random groups of four and take what is decoded of the mean; or else all in
+one group, by differences to a vector that all hold, at first what they have in common. Then each moves by the mean
+less what the others received of it, and the vector moves by the mean. Disagreement is the root mean square distance
+of the peers from their mean, error the distance of that mean from the one at the start, both relative to the root
+mean square of the values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
+from gossiptrain.config import CodecName
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.codecs import Codec, codec_named
+
+NAMES: tuple[CodecName, ...] = get_args(CodecName)
+PEERS, GROUP, ROUNDS = 8, 4, 30
+PEER_ELEMENTS = 20_000
+SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Where simulated peers end: `disagreement` among them, `error` of their mean."""
+
+    disagreement: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One row. Speeds in GB/s of float32. error: of one chunk coded once, relative, root mean square."""
+
+    codec: CodecName
+    elements: int
+    bytes_per_value: float
+    encode_gb_per_s: Summary
+    decode_gb_per_s: Summary
+    error: float
+    values_in_groups: Floor
+    differences_of_all: Floor | None
+
+
+def measure(name: CodecName, *, elements: int, repetitions: int, calls: int) -> Figures:
+    """Times one codec and simulates peers that use it."""
+    codec = codec_named(name, seed=1, longest_elements=elements)
+    # One of its own, so that the timing draws none of its random numbers.
+    peers_codec = codec_named(name, seed=1, longest_elements=PEER_ELEMENTS)
+    values = np.random.default_rng(0).standard_normal(elements, np.float32)
+    raw = np.empty(codec.size_bytes(elements), np.uint8)
+    found = np.empty_like(values)
+    return Figures(
+        codec=name,
+        elements=elements,
+        bytes_per_value=len(raw) / elements,
+        encode_gb_per_s=speed(lambda: codec.encode(values, raw), values, repetitions=repetitions, calls=calls),
+        decode_gb_per_s=speed(lambda: codec.decode(raw, found), values, repetitions=repetitions, calls=calls),
+        error=relative(found - values, values),
+        values_in_groups=values_in_groups(peers_codec),
+        differences_of_all=differences_of_all(peers_codec) if codec.codes_differences else None,
+    )
+
+
+def speed(work: Callable[[], None], values: Vector, *, repetitions: int, calls: int) -> Summary:
+    """GB/s of float32; each repetition does the work `calls` times. One before them is not counted."""
+    samples: list[float] = []
+    for _ in range(repetitions + 1):
+        started_s = time.perf_counter()
+        for _ in range(calls):
+            work()
+        samples.append(calls * values.nbytes / (time.perf_counter() - started_s) / 1e9)
+    return summary(samples[1:])
+
+
+def values_in_groups(codec: Codec) -> Floor:
+    """Random groups of four; their members' values are coded, and so is the mean, which all take over."""
+    _, peers = start()
+    wanted = mean_of(peers)
+    rng = np.random.default_rng(1)
+    for _ in range(ROUNDS):
+        for group in rng.permutation(PEERS).reshape(-1, GROUP):
+            peers[group] = travelled(codec, mean_of([travelled(codec, peer) for peer in peers[group]]))
+    return floor(peers, wanted)
+
+
+def differences_of_all(codec: Codec) -> Floor:
+    """One group of all; differences to a vector that all hold are coded, and so is their mean."""
+    base, peers = start()
+    wanted = mean_of(peers)
+    for _ in range(ROUNDS):
+        received = np.stack([travelled(codec, peer - base) for peer in peers])
+        mean = travelled(codec, mean_of(received))
+        peers += mean - received
+        base = base + mean
+    return floor(peers, wanted)
+
+
+def start() -> tuple[Vector, Vector]:
+    """What all peers have in common [PEER_ELEMENTS], and the peers [PEERS, PEER_ELEMENTS]."""
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal(PEER_ELEMENTS, np.float32)
+    peers = rng.standard_normal((PEERS, PEER_ELEMENTS), np.float32)
+    peers *= np.float32(SPREAD)
+    peers += common
+    return common, peers
+
+
+def travelled(codec: Codec, values: Vector) -> Vector:
+    """What the other side has of `values`."""
+    raw = np.empty(codec.size_bytes(len(values)), np.uint8)
+    codec.encode(values, raw)
+    found = np.empty_like(values)
+    codec.decode(raw, found)
+    return found
+
+
+def mean_of(vectors: Vector | list[Vector]) -> Vector:
+    """In float64, then rounded."""
+    return np.asarray(np.mean(vectors, axis=0, dtype=np.float64), np.float32)
+
+
+def floor(peers: Vector, wanted: Vector) -> Floor:
+    """How far the peers are from each other, and their mean from the wanted one."""
+    mean = mean_of(peers)
+    return Floor(disagreement=relative(peers - mean, mean), error=relative(mean - wanted, wanted))
+
+
+def relative(differences: Vector, values: Vector) -> float:
+    """Root mean square of one relative to that of the other."""
+    squares = [float(np.mean(np.square(vector, dtype=np.float64))) for vector in (differences, values)]
+    return math.sqrt(squares[0] / squares[1])
+
+
+def with_spread(speeds: Summary) -> str:
+    """`7.1 (6.8-7.3)`: median, least and most."""
+    return f"{speeds.median:.1f} ({speeds.minimum:.1f}-{speeds.maximum:.1f})"
+
+
+def show(results: list[Figures]) -> None:
+    """Two tables: costs, and what becomes of averages."""
+    cost_rows = [
+        [
+            result.codec,
+            f"{result.bytes_per_value:.3f}",
+            with_spread(result.encode_gb_per_s),
+            with_spread(result.decode_gb_per_s),
+            f"{result.error:.1e}",
+        ]
+        for result in results
+    ]
+    columns = ["", "bytes per value", "encode, GB/s", "decode, GB/s", "error, once"]
+    show_table(f"One chunk of {results[0].elements:,} values", columns, cost_rows)
+    floors = [(f"{result.codec}, values, groups of {GROUP}", result.values_in_groups) for result in results]
+    floors += [
+        (f"{result.codec}, differences, all", result.differences_of_all)
+        for result in results
+        if result.differences_of_all is not None
+    ]
+    floor_rows = [[label, f"{found.disagreement:.1e}", f"{found.error:.1e}"] for label, found in floors]
+    show_table(f"{PEERS} peers after {ROUNDS} rounds", ["", "disagreement", "error of the mean"], floor_rows)
+
+
+def main() -> None:
+    """Reads the arguments, measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codecs", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument(
+        "--elements", type=whole_number(1, 1 << 24), default=65536, metavar="N", help="values in a chunk (65536)"
+    )
+    parser.add_argument("--repetitions", type=whole_number(1), default=30, metavar="N", help="speeds measured (30)")
+    parser.add_argument("--calls", type=whole_number(1), default=100, metavar="N", help="chunks in each (100)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    given = parser.parse_args()
+    where = machine()
+    results = [
+        measure(name, elements=given.elements, repetitions=given.repetitions, calls=given.calls)
+        for name in given.codecs
+    ]
+    show(results)
+    if given.json is not None:
+        write_json(given.json, benchmark="codecs", measured_on=where, results=results)
+
+
+if __name__ == "__main__":
+    main()
