@@ -91,12 +91,12 @@ def is_running(pid: int) -> bool:
 
 
 def _open_lanes_only(transport: Libp2pTransport) -> None:
-    from gossiptrain.net.lanes import LANE
+    from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES
 
     open_stream = transport.open_stream
 
-    async def open_lane(peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
-        stream = await open_stream(peer, protocol, bulk=protocol != LANE)
+    async def open_lane(peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        stream = await open_stream(peer, protocol, bulk_bytes=0 if protocol == LANE else LANE_WORTH_BYTES)
         assert stream.kind == ("libp2p" if protocol == LANE else "direct")
         return stream
 

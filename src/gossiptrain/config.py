@@ -73,7 +73,7 @@ class TimingSettings(Settings):
     """Longest time from the first byte of a round to its end, retries included."""
     directory_s: PositiveSeconds = 20.0
     """Period in which a peer renews its entry in the directory and looks for peers that it does not know."""
-    chunk_bytes: Annotated[int, Field(ge=64, le=4 << 20)] = 256 << 10
+    chunk_bytes: Annotated[int, Field(ge=64, le=4 << 20)] = 512 << 10
     """Unit in which tensors are streamed and reduced."""
 
 

@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,15 @@ from gossiptrain.net import lane_choice, lanes
 from gossiptrain.net.framing import opened, receive_message, send_message
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.lane_stream import LaneStream, shake_hands
-from gossiptrain.net.lanes import LANE, LaneOffer, LaneRequest
+from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES, LaneOffer, LaneRequest
 from gossiptrain.net.libp2p import Libp2pTransport
-from gossiptrain.net.tls import Credentials, Handshake
+from gossiptrain.net.tls import Credentials, Engine
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, UnreachableError
 from gossiptrain.net.wire import Wire
 from tests.transports import until
 
 BULK = "/test/bulk"
+MANY = LANE_WORTH_BYTES
 Scenario = Callable[[Libp2pTransport, Libp2pTransport], Awaitable[None]]
 
 
@@ -81,13 +81,13 @@ async def enter(offer: LaneOffer, credentials: Credentials) -> LaneStream:
     """Takes up an offer, step by step."""
     wire = dial(offer)
     await wire.send(bytes.fromhex(offer.token))
-    handshake = Handshake(credentials, expected=bytes.fromhex(offer.certificate), server=False)
+    engine = Engine(credentials, expected=bytes.fromhex(offer.certificate), server=False)
     try:
-        await shake_hands(wire, handshake)
+        await shake_hands(wire, engine)
     except StreamClosedError:
         wire.end()
         raise
-    return LaneStream(PeerId("bob"), {}, wire=wire, handshake=handshake)
+    return LaneStream(PeerId("bob"), {}, wire=wire, engine=engine)
 
 
 async def is_turned_away(stream: LaneStream) -> bool:
@@ -108,14 +108,14 @@ def test_bulk_streams_go_over_a_lane_and_others_through_the_daemon(host: str) ->
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        for bulk, kind in ((True, "direct"), (False, "libp2p")):
-            stream = await alice.open_stream(bob.peer_id, BULK, bulk=bulk)
+        for bulk_bytes, kind in ((MANY, "direct"), (MANY - 1, "libp2p"), (0, "libp2p")):
+            stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=bulk_bytes)
             await stream.write(b"x")
             assert await stream.read_exactly(1) == b"x"
             assert (stream.kind, handler.streams[-1].kind) == (kind, kind)
+            assert alice.lanes_used == {bob.peer_id: "direct"}
             assert (stream.remote, handler.streams[-1].remote) == (bob.peer_id, alice.peer_id)
             await stream.close()
-        assert alice.lanes_used == {bob.peer_id: "direct"}
 
     run_with_two(scenario, host=host)
 
@@ -125,7 +125,7 @@ def test_where_one_side_has_no_lanes_the_daemon_carries_everything(modes: tuple[
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         for _ in range(2):
-            stream = await alice.open_stream(bob.peer_id, BULK, bulk=True)
+            stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
             await stream.write(b"x")
             assert await stream.read_exactly(1) == b"x"
             assert stream.kind == "libp2p"
@@ -139,7 +139,7 @@ def test_a_peer_that_wants_nothing_but_a_lane_is_told_that_there_is_none() -> No
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         with pytest.raises(UnreachableError, match=r"no lane to .*the other side offers none"):
-            await alice.open_stream(bob.peer_id, BULK, bulk=True)
+            await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
 
     run_with_two(scenario, "direct", "libp2p")
 
@@ -156,14 +156,14 @@ def test_an_address_that_leads_nowhere_costs_one_attempt_in_a_while(monkeypatch:
 
         monkeypatch.setattr(lanes.Lanes, "_places", nowhere)
         for _ in range(3):
-            stream = await alice.open_stream(bob.peer_id, BULK, bulk=True)
+            stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
             assert stream.kind == "libp2p"
             await stream.close()
         assert len(asked) == 1
         monkeypatch.setattr(lanes.Lanes, "_places", places)
         monkeypatch.setattr(lane_choice, "AVOID_S", 0.0)
         alice._lane_choice._avoided_until_s.clear()
-        stream = await alice.open_stream(bob.peer_id, BULK, bulk=True)
+        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
         assert stream.kind == "direct", "the way is taken once it is there"
         await stream.close()
 
@@ -173,11 +173,11 @@ def test_an_address_that_leads_nowhere_costs_one_attempt_in_a_while(monkeypatch:
 # Who gets in.
 
 
-def test_an_offer_is_good_for_one_lane(tmp_path: Path) -> None:
+def test_an_offer_is_good_for_one_lane() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        credentials = Credentials.create(tmp_path)
+        credentials = Credentials.create()
         offer = await offer_to(alice, bob, credentials)
         stream = await enter(offer, credentials)
         await stream.write(b"x")
@@ -190,13 +190,13 @@ def test_an_offer_is_good_for_one_lane(tmp_path: Path) -> None:
     run_with_two(scenario)
 
 
-def test_an_offer_that_is_too_old_is_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offer_that_is_too_old_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "OFFER_S", -1.0)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        credentials = Credentials.create(tmp_path)
+        credentials = Credentials.create()
         with pytest.raises(StreamClosedError):
             await enter(await offer_to(alice, bob, credentials), credentials)
         assert not handler.streams
@@ -204,42 +204,38 @@ def test_an_offer_that_is_too_old_is_void(tmp_path: Path, monkeypatch: pytest.Mo
     run_with_two(scenario)
 
 
-def test_whoever_has_the_token_but_not_the_certificate_stays_outside(tmp_path: Path) -> None:
+def test_whoever_has_the_token_but_not_the_certificate_stays_outside() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        (tmp_path / "thief").mkdir()
-        offer = await offer_to(alice, bob, Credentials.create(tmp_path))
+        offer = await offer_to(alice, bob, Credentials.create())
         # In TLS 1.3 the client has finished before the server has looked at its certificate.
-        assert await is_turned_away(await enter(offer, Credentials.create(tmp_path / "thief")))
+        assert await is_turned_away(await enter(offer, Credentials.create()))
         assert not handler.streams
 
     run_with_two(scenario)
 
 
-def test_whoever_answers_with_another_certificate_gets_no_byte(tmp_path: Path) -> None:
+def test_whoever_answers_with_another_certificate_gets_no_byte() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        (tmp_path / "other").mkdir()
-        offer = await offer_to(alice, bob, Credentials.create(tmp_path))
-        other = Credentials.create(tmp_path / "other").certificate.hex()
-        with pytest.raises(lanes.NoLaneError, match="not who it should be"):
-            await alice._lanes._dial(bob.peer_id, offer.model_copy(update={"certificate": other}))
-        with pytest.raises(lanes.NoLaneError, match="no certificate"):
-            await alice._lanes._dial(bob.peer_id, offer.model_copy(update={"certificate": "00ff"}))
+        for certificate in (Credentials.create().certificate.hex(), "00ff"):
+            offer = await offer_to(alice, bob, alice._lanes._credentials)
+            with pytest.raises(lanes.NoLaneError, match="not who it should be"):
+                await alice._lanes._dial(bob.peer_id, offer.model_copy(update={"certificate": certificate}))
         assert not handler.streams
 
     run_with_two(scenario)
 
 
 @pytest.mark.parametrize("words", [b"", b"x" * 31, b"x" * 32, b"GET / HTTP/1.1\r\nHost: somewhere.else\r\n\r\n"])
-def test_strangers_are_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
+def test_strangers_are_turned_away(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
     monkeypatch.setattr(lanes, "HANDSHAKE_S", 0.5)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        offer = await offer_to(alice, bob, Credentials.create(tmp_path))
+        offer = await offer_to(alice, bob, Credentials.create())
         wire = dial(offer)
         await wire.send(words)
         async with asyncio.timeout(10.0):
@@ -249,13 +245,13 @@ def test_strangers_are_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run_with_two(scenario)
 
 
-def test_no_more_than_so_many_strangers_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_so_many_strangers_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "MAX_ARRIVING", 2)
     monkeypatch.setattr(lanes, "HANDSHAKE_S", 60.0)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        offer = await offer_to(alice, bob, Credentials.create(tmp_path))
+        offer = await offer_to(alice, bob, Credentials.create())
         waiting = [dial(offer) for _ in range(2)]
         await until(lambda: bob._lanes._arriving == 2)
         third = dial(offer)
@@ -267,12 +263,12 @@ def test_no_more_than_so_many_strangers_wait_at_once(tmp_path: Path, monkeypatch
     run_with_two(scenario)
 
 
-def test_offers_that_nobody_takes_up_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offers_that_nobody_takes_up_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "MAX_OFFERS", 3)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        credentials = Credentials.create(tmp_path)
+        credentials = Credentials.create()
         for _ in range(10):
             last = await offer_to(alice, bob, credentials)
         assert len(bob._lanes._offers) <= 4
@@ -284,11 +280,11 @@ def test_offers_that_nobody_takes_up_are_forgotten(tmp_path: Path, monkeypatch: 
 # When the lane breaks.
 
 
-def test_bytes_that_are_not_what_was_sealed_end_the_stream(tmp_path: Path) -> None:
+def test_bytes_that_are_not_what_was_sealed_end_the_stream() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        credentials = Credentials.create(tmp_path)
+        credentials = Credentials.create()
         stream = await enter(await offer_to(alice, bob, credentials), credentials)
         await stream.write(b"x")
         assert await stream.read_exactly(1) == b"x"
@@ -301,7 +297,7 @@ def test_bytes_that_are_not_what_was_sealed_end_the_stream(tmp_path: Path) -> No
     run_with_two(scenario)
 
 
-def test_a_node_that_listens_nowhere_offers_nothing(tmp_path: Path) -> None:
+def test_a_node_that_listens_nowhere_offers_nothing() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         bob.addresses = ("/dns/example.org/tcp/4011/p2p/" + bob.peer_id,)
         await bob.serve(BULK, Answering())

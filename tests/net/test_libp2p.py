@@ -102,7 +102,7 @@ def test_a_killed_owner_leaves_nothing_even_when_its_daemon_is_stopped() -> None
 
 def test_the_key_is_nowhere_once_the_daemon_runs() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
-        assert {entry.name for entry in alice.private_folder.iterdir()} == {"daemon.sock", "streams.sock", "lane.pem"}
+        assert {entry.name for entry in alice.private_folder.iterdir()} == {"daemon.sock", "streams.sock"}
 
     on_libp2p(scenario)
 

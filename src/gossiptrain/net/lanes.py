@@ -13,10 +13,8 @@ import contextlib
 import ipaddress
 import secrets
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from pydantic import Field, StringConstraints
@@ -33,7 +31,7 @@ from gossiptrain.net.framing import (
 from gossiptrain.net.handlers import HandlerTasks, answer
 from gossiptrain.net.lane_stream import LaneStream, shake_hands
 from gossiptrain.net.listener import StreamListener, listening_tcp_socket
-from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES, Credentials, Handshake
+from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES, Credentials, Engine
 from gossiptrain.net.transport import (
     PeerId,
     Stream,
@@ -50,6 +48,8 @@ OFFER_S = 10.0
 DIAL_S = 1.0
 """Longest wait for one address; a node has several, and some of them lead nowhere."""
 HANDSHAKE_S = 3.0
+LANE_WORTH_BYTES = 1 << 20
+"""A lane for fewer bytes than this takes longer than libp2p's daemons do: it costs two handshakes, some 5 ms."""
 MAX_PLACES = 8
 MAX_OFFERS = 1024
 MAX_ARRIVING = 64
@@ -94,13 +94,11 @@ class _Offer:
 class Lanes:
     """The lanes of one node: it listens for them, offers them and opens them."""
 
-    def __init__(
-        self, transport: Transport, *, folder: Path, handler_of: Callable[[str], StreamHandler | None]
-    ) -> None:
-        """folder: private, for the key. handler_of: who answers the streams of a protocol."""
+    def __init__(self, transport: Transport, *, handler_of: Callable[[str], StreamHandler | None]) -> None:
+        """handler_of: who answers the streams of a protocol."""
         self._transport = transport
         self._handler_of = handler_of
-        self._credentials = Credentials.create(folder)
+        self._credentials = Credentials.create()
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
         self._listeners: list[StreamListener] = []
@@ -182,14 +180,14 @@ class Lanes:
 
     async def _enter(self, wire: Wire, peer: PeerId, offer: LaneOffer) -> Stream:
         try:
-            handshake = self._handshake(bytes.fromhex(offer.certificate), server=False)
+            engine = Engine(self._credentials, expected=bytes.fromhex(offer.certificate), server=False)
             async with asyncio.timeout(HANDSHAKE_S):
                 await wire.send(bytes.fromhex(offer.token))
-                await shake_hands(wire, handshake)
+                await shake_hands(wire, engine)
         except BaseException:
             wire.end()
             raise
-        return LaneStream(peer, self._streams, wire=wire, handshake=handshake)
+        return LaneStream(peer, self._streams, wire=wire, engine=engine)
 
     # Where others open.
 
@@ -258,15 +256,9 @@ class Lanes:
                     offer = self._offers.pop(token.hex(), None)
                     if offer is None:
                         return None
-                    handshake = self._handshake(offer.certificate, server=True)
-                    await shake_hands(wire, handshake)
-                    return offer, LaneStream(offer.peer, self._streams, wire=wire, handshake=handshake)
+                    engine = Engine(self._credentials, expected=offer.certificate, server=True)
+                    await shake_hands(wire, engine)
+                    return offer, LaneStream(offer.peer, self._streams, wire=wire, engine=engine)
             return None
         finally:
             self._arriving -= 1
-
-    def _handshake(self, expected: bytes, *, server: bool) -> Handshake:
-        try:
-            return Handshake(self._credentials, expected=expected, server=server)
-        except (ssl.SSLError, ValueError) as error:
-            raise StreamClosedError("the other side has announced something that is no certificate") from error

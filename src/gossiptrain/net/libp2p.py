@@ -25,7 +25,7 @@ from gossiptrain.net.handlers import HandlerTasks, answer
 from gossiptrain.net.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.identity import Identity, is_peer_id, verify
 from gossiptrain.net.lane_choice import LaneChoice
-from gossiptrain.net.lanes import IpAddress, Lanes
+from gossiptrain.net.lanes import LANE_WORTH_BYTES, IpAddress, Lanes
 from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
 from gossiptrain.net.libp2p_stream import Libp2pStream
 from gossiptrain.net.listener import StreamListener, listening_unix_socket
@@ -60,7 +60,7 @@ class Libp2pTransport(Transport):
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._undialled: set[PeerId] = set()
         self._last_failures: dict[str, str] = {}
-        self._lanes = Lanes(self, folder=folder.path, handler_of=self._protocols.get)
+        self._lanes = Lanes(self, handler_of=self._protocols.get)
         self._lane_choice = LaneChoice(self._lanes, network.lane, self.clock)
         self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
@@ -156,8 +156,8 @@ class Libp2pTransport(Transport):
         self._known[peer] = tuple(addresses)
         self._undialled.add(peer)
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
-        if bulk:
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        if bulk_bytes >= LANE_WORTH_BYTES:
             return await self._lane_choice.open(peer, protocol, lambda: self._open_over_daemon(peer, protocol))
         return await self._open_over_daemon(peer, protocol)
 

@@ -116,10 +116,10 @@ class Transport(ABC):
         """Notes where `peer` may be dialled when a stream to it is opened later. Later notes replace earlier ones."""
 
     @abstractmethod
-    async def open_stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
         """Opens a stream, dialling the peer first where needed. Raises UnreachableError.
 
-        bulk: it is for many bytes, and may take longer to open if it is fast then.
+        bulk_bytes: about how many bytes it is for; where they are many, it may take longer to open and be fast then.
         """
 
     @abstractmethod

@@ -119,7 +119,7 @@ class VirtualTransport(Transport):
     def remember(self, peer: PeerId, addresses: Sequence[str]) -> None:
         self._known[peer] = tuple(addresses)
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
         if peer not in self.connected:
             await self._dial(peer)
         return await self.ask(peer, lambda: self._network.find(peer).accept(self, protocol), undo=VirtualStream.abort)

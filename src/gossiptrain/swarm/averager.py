@@ -16,6 +16,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import EXCHANGE, Attempt
 from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
+from gossiptrain.swarm.patience import Patience
 from gossiptrain.swarm.round import REPORT, Round, RoundResult
 
 REMEMBERED_ROUNDS = 16
@@ -29,6 +30,7 @@ class Averager:
         self._clock = door.transport.clock
         self._timing = door.timing
         self._minimum_members = minimum_members
+        self._patience = Patience(door.timing.stall_timeout_s)
         self._rounds: OrderedDict[str, Round] = OrderedDict()
         self._arrived = asyncio.Event()
 
@@ -48,7 +50,7 @@ class Averager:
             codec=assignment.codec,
             base=assignment.base,
         )
-        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members)
+        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members, patience=self._patience)
         self._rounds[attempt.round_id] = current
         while len(self._rounds) > REMEMBERED_ROUNDS:
             self._rounds.popitem(last=False)

@@ -80,7 +80,7 @@ class Door:
         self._greeted.add(peer)
         return welcome
 
-    async def stream(self, peer: PeerId, protocol: str, *, bulk: bool = False) -> Stream:
+    async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
         """Opens a stream to a member, greeting it first where that has not been done. Raises UnreachableError."""
         if peer not in self._greeted:
             try:
@@ -90,7 +90,7 @@ class Door:
             if welcome.hello.helper:
                 raise UnreachableError(f"{peer} trains nothing")
         try:
-            return await self.transport.open_stream(peer, protocol, bulk=bulk)
+            return await self.transport.open_stream(peer, protocol, bulk_bytes=bulk_bytes)
         except UnreachableError:
             self.forget(peer)
             raise

@@ -10,9 +10,9 @@ Does not decide what follows from either, nor how values are coded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from blake3 import blake3
 
@@ -20,19 +20,18 @@ from gossiptrain.config import CodecName, TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
-from gossiptrain.core.partition import Slice, equal_slices
+from gossiptrain.core.partition import equal_slices
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import ExchangeHeader
+from gossiptrain.swarm.patience import Patience, Watch
 from gossiptrain.swarm.reduction import Reduction
 
 EXCHANGE = "/gossiptrain/exchange"
 FALLBACK: CodecName = "fp16"
 """What stands in for a codec of differences where the members hold no average in common."""
-
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,14 @@ class _Frontier:
 class Exchange:
     """Runs one attempt. Create it, let `accept` have the streams that others open for it, and await `run`."""
 
-    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers) -> None:
+    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, patience: Patience) -> None:
         self.attempt = attempt
         self._door = door
         self._clock = door.transport.clock
         self._timing: TimingSettings = door.timing
+        self._patience = patience
+        self._stall_s = patience.stall_s
+        self._watches: list[Watch] = []
         self._me = attempt.members.index(door.transport.peer_id)
         self._others = [peer for peer in attempt.members if peer != door.transport.peer_id]
         slices = equal_slices(len(buffers.snapshot), len(attempt.members))
@@ -164,6 +166,7 @@ class Exchange:
                 suspects=tuple(sorted(suspects)),
                 waited_for=tuple(sorted(waited_for - suspects)),
             )
+        self._patience.went_well(max((watch.longest_wait_s for watch in self._watches), default=0.0))
         return Outcome(
             finished=True,
             digest=self._digest(),
@@ -195,9 +198,10 @@ class Exchange:
 
     async def _contribute(self, peer: PeerId) -> None:
         """Sends `peer` the own chunks of its slice, and reads their means."""
+        size_bytes = sum(map(self._coding.size_bytes, self._chunks[peer]))
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                stream = await self._door.stream(peer, EXCHANGE, bulk=True)
+                stream = await self._door.stream(peer, EXCHANGE, bulk_bytes=2 * size_bytes)
         except (UnreachableError, TimeoutError) as error:
             raise _LinkFailedError(peer, surely=True) from error
         self._streams.append(stream)
@@ -208,59 +212,88 @@ class Exchange:
 
     async def _send_contribution(self, peer: PeerId, stream: Stream) -> None:
         header = ExchangeHeader(round_id=self.attempt.round_id, attempt=self.attempt.number)
-        await self._soon(send_message(stream, header), peer)
         scratch = self._scratch()
-        for chunk in self._chunks[peer]:
-            await self._soon(stream.write(self._coding.contribution(chunk, scratch)), peer)
+        with self._blaming(peer):
+            async with (watch := self._watch()).within(2 * self._stall_s):
+                await send_message(stream, header)
+                for chunk in self._chunks[peer]:
+                    await stream.write(self._coding.contribution(chunk, scratch))
+                    watch.moved()
 
     async def _receive_means(self, peer: PeerId, stream: Stream) -> None:
-        # Before the first mean the owner may have to wait for the connections of all others.
-        more_patience_s = self._timing.dial_timeout_s
         scratch = self._scratch()
-        for chunk in self._chunks[peer]:
-            target = self._coding.mean_target(chunk, scratch)
-            await self._soon(stream.read_into(target), peer, more_patience_s=more_patience_s)
-            more_patience_s = 0.0
-            self._digests[peer].update(target)
-            if not is_finite(self._coding.take_mean(chunk, scratch)):
-                raise _LinkFailedError(peer, surely=True)
+        with self._blaming(peer):
+            # Before the first mean the owner may have to wait for the connections of all others.
+            async with (watch := self._watch()).within(self._timing.dial_timeout_s + 2 * self._stall_s):
+                for chunk in self._chunks[peer]:
+                    target = self._coding.mean_target(chunk, scratch)
+                    await stream.read_into(target)
+                    watch.moved(next_within_s=2 * self._stall_s)
+                    self._digests[peer].update(target)
+                    if not is_finite(self._coding.take_mean(chunk, scratch)):
+                        raise _LinkFailedError(peer, surely=True)
 
     async def _reduce(self) -> None:
         """Adds up the own slice, chunk by chunk, in the order of the members."""
         me = self.attempt.members[self._me]
+        streams = {peer: await self._accepted(peer) for peer in self._others}
         scratches = {peer: self._scratch() for peer in self._others}
-        for chunk in self._chunks[me]:
-            parts = [
-                self._coding.own_part(chunk) if peer == me else await self._contribution(peer, chunk, scratches[peer])
-                for peer in self.attempt.members
-            ]
-            self._reduction.add(chunk, parts)
-            self._digests[me].update(self._coding.mean(chunk))
-            self._frontier.advance()
+        parts: list[Vector] = []
+        waiting_for = me
+        try:
+            async with (watch := self._watch()).within(self._stall_s):
+                for chunk in self._chunks[me]:
+                    parts.clear()
+                    for waiting_for in self.attempt.members:
+                        if waiting_for == me:
+                            parts.append(self._coding.own_part(chunk))
+                        else:
+                            scratch = scratches[waiting_for]
+                            await streams[waiting_for].read_into(scratch.wire[: self._coding.size_bytes(chunk)].data)
+                            watch.moved()
+                            parts.append(self._checked(waiting_for, self._coding.contributed(chunk, scratch)))
+                    self._reduction.add(chunk, parts)
+                    self._digests[me].update(self._coding.mean(chunk))
+                    self._frontier.advance()
+        except TimeoutError as error:
+            # Contributions depend on nobody else, so silence here is the sender's own fault.
+            self._patience.ran_out()
+            raise _LinkFailedError(waiting_for, surely=True) from error
+        except ConnectionError as error:
+            raise _LinkFailedError(waiting_for, surely=False) from error
 
-    async def _contribution(self, peer: PeerId, chunk: Slice, scratch: Scratch) -> Vector:
-        """The next chunk of another member. Contributions depend on nobody else, so silence here is its own fault."""
-        target = scratch.wire[: self._coding.size_bytes(chunk)].data
+    async def _accepted(self, peer: PeerId) -> Stream:
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                stream = await asyncio.shield(self._inbound[peer])
-            async with self._clock.timeout(self._timing.stall_timeout_s):
-                await stream.read_into(target)
+                return await asyncio.shield(self._inbound[peer])
         except TimeoutError as error:
             raise _LinkFailedError(peer, surely=True) from error
-        except ConnectionError as error:
-            raise _LinkFailedError(peer, surely=False) from error
-        part = self._coding.contributed(chunk, scratch)
-        if not is_finite(part):
-            raise _LinkFailedError(peer, surely=True)
-        return part
 
     async def _give_back(self, peer: PeerId) -> None:
         """Sends `peer` the means of the own slice as they become known."""
         stream = await asyncio.shield(self._inbound[peer])
-        for index, chunk in enumerate(self._chunks[self.attempt.members[self._me]]):
-            await self._frontier.reached(index)
-            await self._soon(stream.write(self._coding.mean(chunk)), peer)
+        with self._blaming(peer):
+            for index, chunk in enumerate(self._chunks[self.attempt.members[self._me]]):
+                await self._frontier.reached(index)
+                async with self._clock.timeout(2 * self._stall_s):
+                    await stream.write(self._coding.mean(chunk))
+
+    def _checked(self, peer: PeerId, part: Vector) -> Vector:
+        if not is_finite(part):
+            raise _LinkFailedError(peer, surely=True)
+        return part
+
+    def _watch(self) -> Watch:
+        self._watches.append(Watch(self._clock))
+        return self._watches[-1]
+
+    @contextlib.contextmanager
+    def _blaming(self, peer: PeerId) -> Iterator[None]:
+        """For what may have to wait for `peer`, which may itself be waiting: twice the patience, half the blame."""
+        try:
+            yield
+        except (ConnectionError, TimeoutError) as error:
+            raise _LinkFailedError(peer, surely=False) from error
 
     def _chosen_coding(self, buffers: Buffers) -> Coding:
         """By rules that all members follow alike: a first attempt may have spoilt the average they had in common."""
@@ -277,14 +310,6 @@ class Exchange:
 
     def _scratch(self) -> Scratch:
         return self._coding.scratch(self._longest)
-
-    async def _soon(self, action: Awaitable[ResultT], peer: PeerId, *, more_patience_s: float = 0.0) -> ResultT:
-        """Does what may have to wait for `peer`, which may itself be waiting: twice the patience, half the blame."""
-        try:
-            async with self._clock.timeout(2 * self._timing.stall_timeout_s + more_patience_s):
-                return await action
-        except (ConnectionError, TimeoutError) as error:
-            raise _LinkFailedError(peer, surely=False) from error
 
 
 def _leaves(group: BaseExceptionGroup[_LinkFailedError]) -> Sequence[_LinkFailedError]:

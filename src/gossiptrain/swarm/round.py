@@ -17,6 +17,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import Attempt, Exchange, Outcome
 from gossiptrain.swarm.leader import Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
+from gossiptrain.swarm.patience import Patience
 
 REPORT = "/gossiptrain/report"
 
@@ -38,13 +39,16 @@ class RoundResult:
 class Round:
     """One member's part in one round."""
 
-    def __init__(self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int) -> None:
+    def __init__(
+        self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, patience: Patience
+    ) -> None:
         self._door = door
         self._clock = door.transport.clock
         self._timing = door.timing
         self._buffers = buffers
         self._samples = dict(zip(first.members, first.samples, strict=True))
         self._bytes_sent = 0
+        self._patience = patience
         self.leader = Leader(door, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
@@ -99,7 +103,7 @@ class Round:
         )
 
     async def _run_attempt(self) -> Outcome:
-        self.exchange = Exchange(self._door, self.attempt, self._buffers)
+        self.exchange = Exchange(self._door, self.attempt, self._buffers, patience=self._patience)
         self._wake()
         outcome = await self.exchange.run()
         self._bytes_sent += outcome.bytes_sent

@@ -70,7 +70,7 @@ class StateDesk:
         """
         started_s = self._clock.now()
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            stream = await self._door.stream(donor, STATE, bulk=True)
+            stream = await self._door.stream(donor, STATE, bulk_bytes=into.nbytes)
             await send_message(stream, StateRequest())
         try:
             # The donor answers at its next step boundary, which may be a while off.
