@@ -21,6 +21,9 @@ SEAL_BYTES = 64 << 10
 _FAIR_BYTES = 1 << 20
 """After so many bytes without waiting, other tasks have their turn."""
 _SEALED_BYTES = SEAL_BYTES + (SEAL_BYTES // RECORD_BYTES + 1) * RECORD_OVERHEAD_BYTES
+_received = memoryview(bytearray(RECEIVE_BYTES))
+"""Shared by all lanes of this process, whose one event loop never pauses between receiving bytes and putting them into
+an engine: a buffer for each lane would push the others out of the processor's cache."""
 
 
 class LaneStream(Stream):
@@ -33,7 +36,6 @@ class LaneStream(Stream):
         self._open_streams = open_streams
         self._wire = wire
         self._engine = engine
-        self._received = memoryview(bytearray(RECEIVE_BYTES))
         self._sealed = memoryview(bytearray(_SEALED_BYTES))
         self._put_back = bytearray()
         self._since_pause_bytes = 0
@@ -51,8 +53,8 @@ class LaneStream(Stream):
                 done += self._engine.open(target[done:])
                 if done == len(target):
                     break
-                received = await self._wire.receive(self._received)
-                self._engine.put(self._received[:received])
+                received = await self._wire.receive(_received)
+                self._engine.put(_received[:received])
             await self._pause_after(done)
         except BaseException:
             self._put_back[:0] = target[:done]  # a cancelled read loses nothing
@@ -71,7 +73,7 @@ class LaneStream(Stream):
             await self._pause_after(len(piece))
 
     async def wait_for_end(self) -> None:
-        await self._wire.wait_for_end(self._received)
+        await self._wire.wait_for_end(_received)
 
     async def close(self) -> None:
         self.abort()

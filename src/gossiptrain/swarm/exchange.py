@@ -251,8 +251,9 @@ class Exchange:
                             scratch = scratches[waiting_for]
                             await streams[waiting_for].read_into(scratch.wire[: self._coding.size_bytes(chunk)].data)
                             watch.moved()
-                            parts.append(self._checked(waiting_for, self._coding.contributed(chunk, scratch)))
-                    self._reduction.add(chunk, parts)
+                            parts.append(self._coding.contributed(chunk, scratch))
+                    if not self._reduction.add(chunk, parts):
+                        raise _LinkFailedError(self._not_finite(parts), surely=True)
                     self._digests[me].update(self._coding.mean(chunk))
                     self._frontier.advance()
         except TimeoutError as error:
@@ -278,10 +279,8 @@ class Exchange:
                 async with self._clock.timeout(2 * self._stall_s):
                     await stream.write(self._coding.mean(chunk))
 
-    def _checked(self, peer: PeerId, part: Vector) -> Vector:
-        if not is_finite(part):
-            raise _LinkFailedError(peer, surely=True)
-        return part
+    def _not_finite(self, parts: Sequence[Vector]) -> PeerId:
+        return next(peer for peer, part in zip(self.attempt.members, parts, strict=True) if not is_finite(part))
 
     def _watch(self) -> Watch:
         self._watches.append(Watch(self._clock))

@@ -6,13 +6,17 @@ where contributions come from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from gossiptrain.core.averaging import Vector, squared_distances, squared_norm, weighted_mean
+from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice
 from gossiptrain.swarm.coding import Coding
+
+ENORMOUS = 1e150
 
 
 class Reduction:
@@ -27,11 +31,25 @@ class Reduction:
         """Sum over all members of |contribution - mean|^2."""
         self.squared_mean = 0.0
 
-    def add(self, chunk: Slice, parts: Sequence[Vector]) -> None:
-        """Computes the mean of a chunk from the contributions of all members, in their order, and keeps it."""
+    def add(self, chunk: Slice, parts: Sequence[Vector]) -> bool:
+        """Computes the mean of a chunk from the contributions of all members, in their order, and keeps it.
+
+        False where a contribution is not finite; the mean then holds nothing of use. The sum of squares that is needed
+        anyway tells, without another look at every value.
+        """
         scratch = self._scratch[: len(chunk)]
         mean = self._coding.mean_place(chunk)
-        weighted_mean(parts, self._weights, mean, scratch=scratch)
-        self.squared_distance += squared_distances(parts, mean, scratch=scratch)
-        self._coding.keep_mean(chunk)
-        self.squared_mean += squared_norm(self._coding.kept(chunk))
+        with np.errstate(over="ignore", invalid="ignore"):
+            weighted_mean(parts, self._weights, mean, scratch=scratch)
+            squared_distance = squared_distances(parts, mean, scratch=scratch)
+            if not math.isfinite(squared_distance) and not all(map(is_finite, parts)):
+                return False
+            self._coding.keep_mean(chunk)
+            self.squared_distance += _bounded(squared_distance)
+            self.squared_mean += _bounded(squared_norm(self._coding.kept(chunk)))
+        return True
+
+
+def _bounded(sum_of_squares: float) -> float:
+    """Squares of finite values beyond 1e19 overflow; what is reported stays a number."""
+    return sum_of_squares if math.isfinite(sum_of_squares) else ENORMOUS
