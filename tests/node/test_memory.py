@@ -57,12 +57,35 @@ def test_it_has_no_name_that_could_be_left_behind(shared: SharedVectors) -> None
     shared.close()
 
 
-def test_vectors_that_nobody_wrote_take_no_memory() -> None:
-    large = SharedVectors.create(10_000_000)
-    assert os.fstat(large.descriptor).st_blocks == 0
-    large.snapshot[:] = 1
-    assert os.fstat(large.descriptor).st_blocks * 512 < 45_000_000
+def test_the_state_takes_memory_only_while_it_is_needed() -> None:
+    elements = 10_000_000
+    large = SharedVectors.create(elements)
+
+    def taken() -> float:
+        """In vectors of this length."""
+        return os.fstat(large.descriptor).st_blocks * 512 / (4 * elements)
+
+    assert taken() == pytest.approx(2.0, rel=1e-3)
+    large.snapshot.fill(1.0)
+    large.average.fill(2.0)
+    large.state.fill(3.0)
+    assert taken() == pytest.approx(3.0, rel=1e-3)
+    large.forget_state()
+    assert taken() == pytest.approx(2.0, rel=1e-3)
+    assert (large.snapshot.min(), large.snapshot.max()) == (1.0, 1.0)
+    assert (large.average.min(), large.average.max()) == (2.0, 2.0)
+    assert large.state.max() in (0.0, 3.0)
     large.close()
+
+
+@pytest.mark.parametrize("elements", [1, 1000, 1024, 1025])
+def test_forgetting_the_state_touches_nothing_else(elements: int) -> None:
+    small = SharedVectors.create(elements)
+    small.snapshot.fill(1.0)
+    small.average.fill(2.0)
+    small.forget_state()
+    assert (small.snapshot.min(), small.average.min()) == (1.0, 2.0)
+    small.close()
 
 
 def test_closing_while_somebody_holds_a_view_is_no_error(shared: SharedVectors) -> None:

@@ -1,8 +1,8 @@
 """The memory that trainer and node share: three flat vectors, without a name and without copies.
 
-Owns an anonymous file that lives only as long as a process holds it, so nothing is ever left behind. Pages are taken
-when first written; the third vector costs nothing until a joiner asks for the state. Who may write when is agreed by
-the messages of `control`: a vector belongs to whoever was last told about it.
+Owns an anonymous file that lives only as long as a process holds it, so nothing is ever left behind. It takes twice
+the size of the averaged values in float32; a third time only while a newcomer is being given the state. Who may write
+when is agreed by the messages of `control`: a vector belongs to whoever was last told about it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,19 @@ class SharedVectors:
         """New vectors, all zero. Their descriptor is passed to the node when it is started."""
         descriptor = _anonymous_file()
         os.ftruncate(descriptor, 3 * elements * ELEMENT_BYTES)
-        return cls(descriptor, elements)
+        vectors = cls(descriptor, elements)
+        # Their pages are taken now: taking them in the first round would make a step wait three times as long.
+        vectors.snapshot.fill(0.0)
+        vectors.average.fill(0.0)
+        return vectors
+
+    def forget_state(self) -> None:
+        """Gives back the pages of `state`, which is needed only while a newcomer is served; it reads as zeros then."""
+        if hasattr(mmap, "MADV_REMOVE"):
+            page = mmap.PAGESIZE
+            start = -(-2 * self.elements * ELEMENT_BYTES // page) * page
+            if start < len(self._map):
+                self._map.madvise(mmap.MADV_REMOVE, start, len(self._map) - start)
 
     def close(self) -> None:
         """Lets go of the memory. The vectors must not be used any more."""

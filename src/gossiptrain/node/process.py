@@ -132,7 +132,7 @@ class Node:
         self._state_taken = asyncio.get_running_loop().create_future()
         self._trainer.send(control.StateWanted())
         taken = await self._state_taken
-        return Donation(self._memory.state, taken.step, taken.samples)
+        return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
 
     def _tell_change(self, change: Change, peer: PeerId) -> None:
         membership = self._peer.membership

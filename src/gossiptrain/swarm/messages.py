@@ -209,7 +209,7 @@ class StateOffer(Message):
     step: Count
     samples: Count
     digest: HexText
-    """SHA-256 over the whole flat vector as little-endian float32."""
+    """BLAKE3 over the whole flat vector as little-endian float32."""
 
 
 class StateRefusal(Message):

@@ -7,11 +7,10 @@ anybody looks at it. Does not know where the donor's vector comes from nor what 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import numpy as np
+from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.guards import is_finite
@@ -32,6 +31,8 @@ class Donation:
     vector: Vector
     step: int
     samples: int
+    release: Callable[[], None] = lambda: None
+    """Called when the vector is not needed any more."""
 
 
 Donate = Callable[[], Awaitable[Donation | None]]
@@ -89,15 +90,14 @@ class StateDesk:
         return ReceivedState(donor, offer.step, offer.samples, seconds, len(into) * ELEMENT_BYTES)
 
     async def _receive(self, stream: Stream, into: Vector) -> str:
-        digest = hashlib.sha256()
+        digest = blake3()
         for chunk in self._chunks(len(into)):
+            part = into[chunk.start : chunk.stop]
             async with self._clock.timeout(self._timing.stall_timeout_s):
-                raw = await stream.read_exactly(len(chunk) * ELEMENT_BYTES)
-            part = np.frombuffer(raw, "<f4")
+                await stream.read_into(part.data.cast("B"))
             if not is_finite(part):
                 raise ProtocolViolationError("the state holds values that are not finite")
-            into[chunk.start : chunk.stop] = part
-            digest.update(raw)
+            digest.update(part.data.cast("B"))
         return digest.hexdigest()
 
     async def _serve(self, stream: Stream) -> None:
@@ -108,17 +108,23 @@ class StateDesk:
             if donation is None:
                 await send_message(stream, StateRefusal(reason="no state to give yet"))
                 return
-            vector = donation.vector
-            offer = StateOffer(
-                elements=len(vector),
-                step=donation.step,
-                samples=donation.samples,
-                digest=hashlib.sha256(vector.data.cast("B")).hexdigest(),
-            )
-            await send_message(stream, offer)
-            for chunk in self._chunks(len(vector)):
-                async with self._clock.timeout(self._timing.stall_timeout_s):
-                    await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
+            try:
+                await self._give(stream, donation)
+            finally:
+                donation.release()
+
+    async def _give(self, stream: Stream, donation: Donation) -> None:
+        vector = donation.vector
+        offer = StateOffer(
+            elements=len(vector),
+            step=donation.step,
+            samples=donation.samples,
+            digest=blake3(vector.data.cast("B")).hexdigest(),
+        )
+        await send_message(stream, offer)
+        for chunk in self._chunks(len(vector)):
+            async with self._clock.timeout(self._timing.stall_timeout_s):
+                await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
 
     def _chunks(self, elements: int) -> list[Slice]:
         return Slice(0, elements).chunks(self._timing.chunk_bytes // ELEMENT_BYTES)

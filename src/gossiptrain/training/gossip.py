@@ -315,6 +315,7 @@ class Gossip:
             # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
             return
         self._flat.copy_from(self._node.memory.state)
+        self._node.memory.forget_state()
         self.step = joined.step
         self.bus.emit(
             events.Joined(donor=joined.donor, step=joined.step, seconds=joined.seconds, bytes=joined.size_bytes)
