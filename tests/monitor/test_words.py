@@ -14,6 +14,7 @@ from gossiptrain.monitor.words import (
     counted,
     data_size,
     duration,
+    lanes_in_words,
     number,
     percent,
     printable,
@@ -126,3 +127,16 @@ def test_whatever_was_measured_can_be_drawn(values: list[float], width: int, log
     for value in values:
         history.append(value)
     assert len(sparkline(history.values, width=width, logarithmic=logarithmic)) <= width
+
+
+@pytest.mark.parametrize(
+    ("used", "words"),
+    [
+        ({}, ""),
+        ({"a": "libp2p"}, ""),
+        ({"a": "direct", "b": "direct"}, "direct"),
+        ({"a": "direct", "b": "libp2p", "c": "libp2p"}, "1 of 3 direct"),
+    ],
+)
+def test_the_lanes_of_a_round_are_told_where_any_was_direct(used: dict[str, str], words: str) -> None:
+    assert lanes_in_words(used) == words

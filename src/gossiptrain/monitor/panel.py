@@ -22,7 +22,7 @@ from gossiptrain.training.events import RoundCommitted, Started
 # From which size on there is a frame, tables of peers and rounds, all their columns, and more lines of everything.
 _FRAME_COLUMNS = 44
 _TABLES_COLUMNS = 76
-_ALL_COLUMNS = 90
+_ALL_COLUMNS = 100
 _MAX_COLUMNS = 110
 _TABLES_LINES = 20
 _ROOMY_LINES = 30
@@ -126,11 +126,12 @@ class PeerPanel:
         return grid
 
     def _peers(self, rows: int, *, last_met: bool) -> Table:
-        table = _table("peer", "state", "rounds", *(["last met"] if last_met else []))
+        table = _table("peer", "state", "rounds", *(["link", "last met"] if last_met else []))
         known = sorted(self._progress.known.values(), key=lambda peer: (peer.state != "here", -(peer.last_met or 0)))
         for peer in known[:rows]:
             state = Text(peer.state, _PEER_STYLES[peer.state])
-            cells = [Text(short_peer(peer.peer_id)), state, Text(f"{peer.rounds:,}"), Text(self._last_met(peer))]
+            cells = [Text(short_peer(peer.peer_id)), state, Text(f"{peer.rounds:,}")]
+            cells += [Text(printable(peer.lane, 8)), Text(self._last_met(peer))]
             table.add_row(*cells[: len(table.columns)])
         if len(known) > rows:
             table.add_row(Text(f"+{len(known) - rows} more", "dim"))

@@ -12,7 +12,7 @@ from typing import TextIO
 from gossiptrain.monitor.narrator import Narrator
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.view import JoinText, join_lines, write_line
-from gossiptrain.monitor.words import counted, data_size, duration, number, percent
+from gossiptrain.monitor.words import counted, data_size, duration, lanes_in_words, number, percent
 from gossiptrain.training.events import Event, Started, StepDone
 
 
@@ -62,7 +62,8 @@ def progress_line(progress: PeerProgress) -> str:
         parts.append(f"accuracy {percent(progress.accuracy)}")
     parts.append(counted(progress.peers, "peer"))
     if (last := progress.last_round) is not None:
-        parts.append(f"{counted(progress.rounds, 'round')} (last: {len(last.members)} peers, {duration(last.seconds)})")
+        ending = ", ".join([f"{len(last.members)} peers", duration(last.seconds), *filter(None, [lanes_in_words(last.lanes)])])
+        parts.append(f"{counted(progress.rounds, 'round')} (last: {ending})")
         parts.append(f"{data_size(progress.bytes_sent)} sent")
         parts.append(f"disagreement {percent(last.disagreement)}")
     return "  ".join(parts)

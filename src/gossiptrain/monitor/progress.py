@@ -35,6 +35,8 @@ class KnownPeer:
     rounds: int = 0
     last_met: float | None = None
     """Unix time of the last round together."""
+    lane: str = ""
+    """Over what this peer's bytes went to it then."""
 
 
 class PeerProgress:
@@ -149,6 +151,7 @@ class PeerProgress:
                 peer = self._peer(peer_id)
                 peer.rounds += 1
                 peer.last_met = event.time
+                peer.lane = event.lanes.get(peer_id, "")
 
     def _peer_changed(self, event: PeerChanged) -> None:
         self.peers = event.peers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 UNKNOWN = "–"
 _LARGEST = 1e30
@@ -76,6 +76,14 @@ def duration(seconds: float | None) -> str:
         return f"{minutes}:{rest:02d} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,}:{minutes:02d} h" if hours < 1_000_000 else UNKNOWN
+
+
+def lanes_in_words(used: Mapping[str, str]) -> str:
+    """`direct` where all links were so, `1 of 3 direct` where some were, nothing where libp2p's daemon carried all."""
+    direct = sum(1 for kind in used.values() if kind == "direct")
+    if not direct:
+        return ""
+    return "direct" if direct == len(used) else f"{direct} of {len(used)} direct"
 
 
 def counted(amount: int, noun: str) -> str:

@@ -104,6 +104,8 @@ class RoundEnded(Message):
     bytes_sent: int = 0
     attempts: int = 0
     disagreement: float | None = None
+    lanes: dict[str, str] = {}
+    """By member, over what this peer's bytes went to it: `direct` or `libp2p`."""
 
 
 class StateWanted(Message):

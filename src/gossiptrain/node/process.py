@@ -38,21 +38,28 @@ DAEMON_PATIENCE_S = 5.0
 class Node:
     """Serves one trainer until it ends."""
 
-    def __init__(self, trainer: control.NodeSide, memory: SharedVectors, configure: control.Configure) -> None:
+    def __init__(
+        self,
+        trainer: control.NodeSide,
+        memory: SharedVectors,
+        configure: control.Configure,
+        transport: Libp2pTransport,
+    ) -> None:
+        self._transport = transport
         self._trainer = trainer
         self._memory = memory
         self._configure = configure
         self._state_taken: asyncio.Future[control.StateTaken] | None = None
         self._peer: SwarmPeer
 
-    async def run(self, transport: Libp2pTransport) -> None:
+    async def run(self) -> None:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         fingerprint = RunFingerprint(
             PROTOCOL_VERSION, configure.run, configure.task, configure.model, configure.elements
         )
         self._peer = SwarmPeer(
-            Surroundings(transport, random.Random(os.urandom(16)), configure.incarnation),
+            Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),
             fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -63,7 +70,7 @@ class Node:
         await self._join()
         background = [
             asyncio.create_task(self._peer.run()),
-            asyncio.create_task(self._watch_daemon(transport)),
+            asyncio.create_task(self._watch_daemon()),
         ]
         serving = asyncio.create_task(self._serve())
         try:
@@ -126,7 +133,7 @@ class Node:
     async def _average(self, samples: int) -> None:
         buffers = Buffers(self._memory.snapshot, self._memory.average)
         averaged = await self._peer.average(buffers, samples=samples)
-        self._trainer.send(_round_ended(averaged))
+        self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
         self._state_taken = asyncio.get_running_loop().create_future()
@@ -141,20 +148,20 @@ class Node:
         peers = len(membership.live()) + 1
         self._trainer.send(control.PeerChanged(peer=peer, change=change, addresses=addresses, peers=peers))
 
-    async def _watch_daemon(self, transport: Libp2pTransport) -> NoReturn:
+    async def _watch_daemon(self) -> NoReturn:
         """Raises as soon as libp2p's daemon has ended or stopped answering."""
         while True:
             try:
                 async with asyncio.timeout(DAEMON_PROBE_S):
-                    await transport.daemon_exited.wait()
+                    await self._transport.daemon_exited.wait()
             except TimeoutError:
-                if await transport.daemon_alive(DAEMON_PATIENCE_S):
+                if await self._transport.daemon_alive(DAEMON_PATIENCE_S):
                     continue
                 raise NodeFailedError("libp2p's daemon does not answer any more.") from None
             raise NodeFailedError("libp2p's daemon has ended.")
 
 
-def _round_ended(averaged: AveragedRound | None) -> control.RoundEnded:
+def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> control.RoundEnded:
     if averaged is None:
         return control.RoundEnded(committed=False, found_group=False, reason="no group was ready in time")
     result = averaged.result
@@ -169,6 +176,9 @@ def _round_ended(averaged: AveragedRound | None) -> control.RoundEnded:
         bytes_sent=result.bytes_sent,
         attempts=result.attempts,
         disagreement=result.disagreement,
+        lanes={
+            peer: transport.lanes_used.get(peer, "libp2p") for peer in result.members if peer != transport.peer_id
+        },
     )
 
 
@@ -200,7 +210,7 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
                     peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid
                 )
             )
-            work = asyncio.create_task(Node(trainer, memory, configure).run(transport))
+            work = asyncio.create_task(Node(trainer, memory, configure, transport).run())
             interrupted = asyncio.create_task(stopped.wait())
             try:
                 await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)

@@ -292,6 +292,7 @@ class Gossip:
                 bytes_sent=ended.bytes_sent,
                 disagreement=ended.disagreement,
                 attempts=ended.attempts,
+                lanes=ended.lanes,
                 final=self._finishing,
             )
         )
