@@ -1,7 +1,11 @@
 """How long it takes to form a group among real libp2p peers that are all ready at once.
 
     .venv/bin/python -m benchmarks.formation
-    .venv/bin/python -m benchmarks.formation --peers 8 7 16 --rounds 50 --json formation.json
+    .venv/bin/python -m benchmarks.formation --peers 7,8,64 --rounds 50 --json formation.json
+
+In a round all peers are ready at once and are divided into groups at once. One group may hold them all, so one group
+of all is what a round should come to, in odd swarms as in even ones; `rounds of all` says how often it did, and
+`without a group` how many peers found none in a round: they have no time and are in no other figure.
 
 Every peer is the swarm's own code over a libp2p daemon of its own, all on the loopback of this computer. All peers
 live in this one process and share its event loop, so the work of all of them is done one after another: a peer that
@@ -21,8 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
+from rich.console import Console
 
 from benchmarks.measure import Summary, machine, milliseconds, show_table, summary, whole_number, write_json
+from benchmarks.round import numbers
 from gossiptrain.config import PRESETS, GossipSettings, NetworkSettings, Preset
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
@@ -33,16 +39,29 @@ from gossiptrain.swarm.state import Donation
 
 ELEMENTS = 1000
 FINGERPRINT = RunFingerprint(PROTOCOL_VERSION, "formation", "benchmark", "00" * 32, ELEMENTS)
-MEET_S = 60.0
+MEET_S = 180.0
+"""Longest wait until all peers know each other; it takes a few seconds, and longer where the machine is busy."""
+PEERS = [2, 3, 4, 7, 8, 15, 16, 31, 32]
+MOST_PEERS = 64
+"""Largest group that the settings allow."""
+ROUND = """
+A round: all peers are ready at once and are divided into groups at once.
+A group may hold all of them; rounds of all: committed, all in one group.
+All peers share one process, with one libp2p daemon each."""
 
 
 @dataclass(frozen=True)
 class Formation:
-    """One row. formation_s: over all peers and rounds. whole_rounds: rounds that committed with all in one group."""
+    """One row. formation_s: over all peers and rounds.
+
+    whole_rounds: rounds that committed with all in one group. without_group: how often a peer found no group, over all
+    rounds; it has no sample.
+    """
 
     peers: int
     rounds: int
     whole_rounds: int
+    without_group: int
     preset: str
     formation_s: Summary
 
@@ -51,16 +70,18 @@ async def measure(peers: int, *, rounds: int, preset: Preset) -> Formation:
     """Starts a swarm and has it average `rounds` times, all peers ready at the same moment."""
     samples: list[float] = []
     whole_rounds = 0
+    without_group = 0
     async with swarm_of(peers, preset=preset) as swarm:
         await meet(swarm)
         for _ in range(rounds):
             found = [averaged for averaged in await one_round(swarm) if averaged is not None]
             samples += [averaged.formation_seconds for averaged in found]
             whole = [averaged for averaged in found if len(averaged.result.members) == peers]
+            without_group += peers - len(found)
             whole_rounds += len(whole) == peers and all(averaged.result.committed for averaged in whole)
     if not samples:
         raise SystemExit(f"{peers} peers: no group was ever found")
-    return Formation(peers, rounds, whole_rounds, preset, summary(samples))
+    return Formation(peers, rounds, whole_rounds, without_group, preset, summary(samples))
 
 
 @contextlib.asynccontextmanager
@@ -112,29 +133,39 @@ async def end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+def show(results: list[Formation]) -> None:
+    """A table, one row for each size, and what a round is."""
+    rows = [
+        [
+            f"{result.peers} peers",
+            f"{result.whole_rounds} of {result.rounds}",
+            str(result.without_group),
+            *map(milliseconds, (result.formation_s.median, result.formation_s.p95, result.formation_s.maximum)),
+        ]
+        for result in results
+    ]
+    show_table("From ready to group", ["", "rounds of all", "without a group", "median", "p95", "max"], rows)
+    Console().print(ROUND, markup=False, highlight=False)
+
+
 def main() -> None:
     """Reads the arguments, measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = ",".join(map(str, PEERS))
     parser.add_argument(
-        "--peers", type=whole_number(2, 64), nargs="+", default=[8, 7], metavar="N", help="sizes of the swarm (8 7)"
+        "--peers", type=numbers(2, MOST_PEERS), default=PEERS, metavar="N,N", help=f"sizes of the swarm ({sizes})"
     )
     parser.add_argument("--rounds", type=whole_number(1), default=40, metavar="N", help="rounds for each size (40)")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="lan", help="waits of the peers (lan)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
     where = machine()
-    results = [uvloop.run(measure(peers, rounds=given.rounds, preset=given.preset)) for peers in given.peers]
-    rows = [
-        [
-            f"{result.peers} peers",
-            f"{result.whole_rounds} of {result.rounds}",
-            *map(milliseconds, (result.formation_s.median, result.formation_s.p95, result.formation_s.maximum)),
-        ]
-        for result in results
-    ]
-    show_table("From ready to group", ["", "rounds of all", "median", "p95", "max"], rows)
-    if given.json is not None:
-        write_json(given.json, benchmark="formation", measured_on=where, results=results)
+    results: list[Formation] = []
+    for peers in given.peers:
+        results.append(uvloop.run(measure(peers, rounds=given.rounds, preset=given.preset)))
+        if given.json is not None:
+            write_json(given.json, benchmark="formation", measured_on=where, results=results)
+    show(results)
 
 
 if __name__ == "__main__":

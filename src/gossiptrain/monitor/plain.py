@@ -62,7 +62,8 @@ def progress_line(progress: PeerProgress) -> str:
         parts.append(f"accuracy {percent(progress.accuracy)}")
     parts.append(counted(progress.peers, "peer"))
     if (last := progress.last_round) is not None:
-        ending = ", ".join([f"{len(last.members)} peers", duration(last.seconds), *filter(None, [lanes_in_words(last.lanes)])])
+        about = (f"{len(last.members)} peers", duration(last.seconds), lanes_in_words(last.lanes))
+        ending = ", ".join(filter(None, about))
         parts.append(f"{counted(progress.rounds, 'round')} (last: {ending})")
         parts.append(f"{data_size(progress.bytes_sent)} sent")
         parts.append(f"disagreement {percent(last.disagreement)}")

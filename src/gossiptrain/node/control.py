@@ -12,6 +12,8 @@ import select
 import socket
 from typing import Literal, TypeVar
 
+from pydantic import Field
+
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.net.framing import Message, decode_message, encode_message
 
@@ -104,7 +106,7 @@ class RoundEnded(Message):
     bytes_sent: int = 0
     attempts: int = 0
     disagreement: float | None = None
-    lanes: dict[str, str] = {}
+    lanes: dict[str, str] = Field(default_factory=dict)
     """By member, over what this peer's bytes went to it: `direct` or `libp2p`."""
 
 

@@ -176,9 +176,7 @@ def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> 
         bytes_sent=result.bytes_sent,
         attempts=result.attempts,
         disagreement=result.disagreement,
-        lanes={
-            peer: transport.lanes_used.get(peer, "libp2p") for peer in result.members if peer != transport.peer_id
-        },
+        lanes={peer: transport.lanes_used.get(peer, "libp2p") for peer in result.members if peer != transport.peer_id},
     )
 
 

@@ -40,8 +40,8 @@ class Patience:
         self._longest_waits_s.append(longest_wait_s)
 
     def ran_out(self) -> None:
-        """Notes an attempt that ended because a link stood still: perhaps it is not dead but slow."""
-        self._longest_waits_s.append(2 * self.stall_s / MULTIPLE)
+        """Notes an attempt that ended because a link stood still: dead, or slower than it was. It begins anew."""
+        self._longest_waits_s.clear()
 
 
 class Watch:

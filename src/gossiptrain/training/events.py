@@ -100,7 +100,7 @@ class RoundCommitted(EventBase):
     disagreement: float | None = None
     attempts: Count = 1
     final: bool = False
-    lanes: dict[Text, Text] = {}
+    lanes: dict[Text, Text] = Field(default_factory=dict)
 
 
 class RoundFailed(EventBase):

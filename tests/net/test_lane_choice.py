@@ -1,0 +1,137 @@
+"""Which way a bulk stream takes, and for how long a peer without a lane is not asked for one again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+
+from gossiptrain.config import LaneMode
+from gossiptrain.net.clock import Clock
+from gossiptrain.net.lane_choice import AVOID_S, LaneChoice
+from gossiptrain.net.lanes import Lanes, NoLaneError
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual_time import run_virtual
+
+BULK = "/test/bulk"
+BOB, CAROL = PeerId("bob"), PeerId("carol")
+
+
+class Ways:
+    """Both ways to all peers, neither of which leads anywhere, and the choice between them."""
+
+    def __init__(self, alike: Callable[[PeerId], Awaitable[Stream]], mode: LaneMode) -> None:
+        self._alike = alike
+        self.lane_fails: Exception | None = None
+        self.asked_for_lanes: list[PeerId] = []
+        self.choice = LaneChoice(cast(Lanes, self), mode, Clock())
+
+    async def open(self, peer: PeerId, protocol: str) -> Stream:
+        """In the place of the lanes."""
+        assert protocol == BULK
+        self.asked_for_lanes.append(peer)
+        if self.lane_fails is not None:
+            raise self.lane_fails
+        return await self._opened(peer, "direct")
+
+    async def kind_to(self, peer: PeerId = BOB) -> str:
+        """The way that is chosen."""
+        return (await self.choice.open(peer, BULK, lambda: self._opened(peer, "libp2p"))).kind
+
+    async def _opened(self, peer: PeerId, kind: str) -> Stream:
+        stream = await self._alike(peer)
+        stream.kind = kind
+        return stream
+
+
+def run_with(mode: LaneMode, scenario: Callable[[Ways], Awaitable[None]]) -> None:
+    async def main() -> None:
+        network = VirtualNetwork()
+        alice = network.transport("alice")
+        others = [network.transport(name) for name in (BOB, CAROL)]
+
+        async def nothing(stream: Stream) -> None:
+            await stream.wait_for_end()
+
+        for other in others:
+            await other.serve(BULK, nothing)
+            await alice.connect(other.addresses[0])
+        try:
+            await scenario(Ways(lambda peer: alice.open_stream(peer, BULK), mode))
+        finally:
+            for transport in (alice, *others):
+                await transport.close()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("mode", ["auto", "direct"])
+def test_a_lane_is_taken_where_there_is_one(mode: LaneMode) -> None:
+    async def scenario(ways: Ways) -> None:
+        assert [await ways.kind_to() for _ in range(2)] == ["direct"] * 2
+        assert ways.choice.last_used == {BOB: "direct"}
+
+    run_with(mode, scenario)
+
+
+def test_a_node_that_wants_no_lanes_asks_for_none() -> None:
+    async def scenario(ways: Ways) -> None:
+        assert await ways.kind_to() == "libp2p"
+        assert ways.asked_for_lanes == []
+        assert ways.choice.last_used == {BOB: "libp2p"}
+
+    run_with("libp2p", scenario)
+
+
+def test_after_a_failure_one_peer_is_not_asked_for_a_while_and_others_are() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.lane_fails = NoLaneError("a firewall")
+        assert [await ways.kind_to() for _ in range(3)] == ["libp2p"] * 3
+        assert ways.asked_for_lanes == [BOB]
+        ways.lane_fails = None
+        assert await ways.kind_to(CAROL) == "direct"
+        await asyncio.sleep(AVOID_S - 1.0)
+        assert await ways.kind_to() == "libp2p"
+        await asyncio.sleep(2.0)
+        assert await ways.kind_to() == "direct"
+        assert ways.choice.last_used == {BOB: "direct", CAROL: "direct"}
+
+    run_with("auto", scenario)
+
+
+def test_a_failure_that_goes_on_costs_one_attempt_in_a_while() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.lane_fails = NoLaneError("a firewall")
+        for _ in range(100):
+            assert await ways.kind_to() == "libp2p"
+            await asyncio.sleep(AVOID_S / 20)
+        assert 5 <= len(ways.asked_for_lanes) <= 6
+
+    run_with("auto", scenario)
+
+
+def test_who_wants_nothing_but_lanes_is_told_why_there_is_none_and_tries_each_time() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.lane_fails = NoLaneError("a firewall")
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="no lane to bob: a firewall"):
+                await ways.kind_to()
+        assert ways.asked_for_lanes == [BOB, BOB]
+        assert ways.choice.last_used == {}
+
+    run_with("direct", scenario)
+
+
+@pytest.mark.parametrize("mode", ["auto", "direct"])
+def test_a_peer_that_is_not_there_is_not_taken_for_one_without_lanes(mode: LaneMode) -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.lane_fails = UnreachableError("gone")
+        with pytest.raises(UnreachableError, match="gone"):
+            await ways.kind_to()
+        ways.lane_fails = None
+        assert await ways.kind_to() == "direct"
+
+    run_with(mode, scenario)

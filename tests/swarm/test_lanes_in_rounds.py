@@ -1,0 +1,196 @@
+"""Pulling the plug on lanes in the middle of a round ends in a commit among the rest or in no change, in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.core.averaging import Vector
+from gossiptrain.net import libp2p
+from gossiptrain.net.lane_stream import LaneStream
+from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.transport import Buffer
+from gossiptrain.net.wire import Wire
+from gossiptrain.swarm.peer import AveragedRound
+from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
+from tests.transports import MakeTransport, run_on
+
+VICTIM, OTHERS = "b", {"a", "c"}
+START, MIDDLE, LAST_CHUNK = 0, 700, 1300
+"""After how many bytes a lane breaks, of the 1,400 or so that each carries one way."""
+DEADLINE_S = TIMING.dial_timeout_s + 4 * TIMING.stall_timeout_s
+GARBAGE = b"\x17\x03\x03\x01\x00" + b"rubbish " * 32
+"""It has the shape of a sealed record."""
+Send = Callable[[Wire, Buffer], Awaitable[None]]
+Fault = Callable[[Wire, Buffer, Send], Awaitable[None]]
+
+
+async def closes_the_socket(wire: Wire, data: Buffer, honest: Send) -> None:
+    wire.end()
+    await honest(wire, data)
+
+
+async def stops_for_ever(wire: Wire, data: Buffer, honest: Send) -> None:
+    await asyncio.Event().wait()
+
+
+async def sends_garbage(wire: Wire, data: Buffer, honest: Send) -> None:
+    await honest(wire, GARBAGE)
+
+
+async def changes_one_bit(wire: Wire, data: Buffer, honest: Send) -> None:
+    changed = bytearray(data)
+    changed[-1] ^= 1
+    await honest(wire, changed)
+
+
+async def forgets_a_record(wire: Wire, data: Buffer, honest: Send) -> None:
+    """Later records, if there are any, arrive as they were sealed."""
+
+
+async def stops_within_a_record(wire: Wire, data: Buffer, honest: Send) -> None:
+    await honest(wire, memoryview(data)[:-1])
+    await asyncio.Event().wait()
+
+
+async def goes_byte_by_byte(wire: Wire, data: Buffer, honest: Send) -> None:
+    """A chunk takes some ten times as long as anybody waits."""
+    for byte in memoryview(data):
+        await honest(wire, bytes([byte]))
+        await asyncio.sleep(TIMING.stall_timeout_s / 20)
+
+
+async def is_slow(wire: Wire, data: Buffer, honest: Send) -> None:
+    """A chunk takes a fifth of what anybody waits."""
+    await asyncio.sleep(TIMING.stall_timeout_s / 5)
+    await honest(wire, data)
+
+
+FAULTS: list[tuple[Fault, int]] = [
+    (closes_the_socket, START),
+    (closes_the_socket, MIDDLE),
+    (closes_the_socket, LAST_CHUNK),
+    (stops_for_ever, START),
+    (stops_for_ever, MIDDLE),
+    (stops_for_ever, LAST_CHUNK),
+    (sends_garbage, MIDDLE),
+    (changes_one_bit, LAST_CHUNK),
+    (forgets_a_record, MIDDLE),
+    (stops_within_a_record, MIDDLE),
+    (goes_byte_by_byte, MIDDLE),
+]
+
+
+@dataclass
+class Plug:
+    """Tampers with what one node sends over its lanes, once `after_bytes` have gone over each, below its own code."""
+
+    honest: Send
+    victim: Libp2pTransport | None = None
+    fault: Fault = is_slow
+    after_bytes: int = 0
+    broken: set[Wire] = field(default_factory=set)
+
+    def pull(self, victim: TestPeer, fault: Fault, *, after_bytes: int) -> None:
+        """From now on all lanes of `victim` break."""
+        self.victim, self.fault, self.after_bytes = lanes_of(victim), fault, after_bytes
+
+    def put_back(self) -> None:
+        """From now on they work."""
+        self.victim = None
+
+    async def send(self, wire: Wire, data: Buffer) -> None:
+        """What a wire does instead of sending."""
+        streams = () if self.victim is None else tuple(self.victim._lanes._streams)
+        stream = next((stream for stream in streams if isinstance(stream, LaneStream) and stream._wire is wire), None)
+        if stream is None or stream.bytes_sent < self.after_bytes:
+            await self.honest(wire, data)
+            return
+        self.broken.add(wire)
+        await self.fault(wire, data, self.honest)
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
+    """The plug of all bulk streams, which are lanes however few bytes they are for."""
+    made = Plug(Wire.send)
+
+    async def send(wire: Wire, data: Buffer) -> None:
+        await made.send(wire, data)
+
+    monkeypatch.setattr(Wire, "send", send)
+    monkeypatch.setattr(libp2p, "LANE_WORTH_BYTES", 1)
+    return made
+
+
+def lanes_of(peer: TestPeer) -> Libp2pTransport:
+    transport = peer.swarm.transport
+    assert isinstance(transport, Libp2pTransport)
+    return transport
+
+
+def check_that_only_lanes_were_used(swarm: Swarm) -> None:
+    for peer in swarm.peers.values():
+        assert set(lanes_of(peer).lanes_used.values()) == {"direct"}
+
+
+def check_all_or_nothing(
+    before: dict[str, Vector], swarm: Swarm, rounds: dict[str, AveragedRound | None], *, atol: float
+) -> set[str]:
+    """Who committed, with one average over exactly these; all others hold what they held, and nobody took too long."""
+    names = {peer.id: name for name, peer in swarm.peers.items()}
+    committed = {name for name, found in rounds.items() if found is not None and found.result.committed}
+    for name, found in rounds.items():
+        assert found is not None, "everybody was in the group"
+        assert found.result.seconds <= DEADLINE_S
+        if name in committed:
+            assert {names[member] for member in found.result.members} == committed
+        else:
+            assert swarm.peers[name].values.tobytes() == before[name].tobytes()
+    if committed:
+        assert len({swarm.peers[name].values.tobytes() for name in committed}) == 1
+        expected = np.mean([before[name] for name in committed], axis=0, dtype=np.float64)
+        assert np.allclose(swarm.peers[min(committed)].values, expected, atol=atol)
+    return committed
+
+
+def run_with_a_fault(plug: Plug, fault: Fault, *, after_bytes: int = MIDDLE, codec: CodecName = "fp32") -> set[str]:
+    """A round in which the victim's lanes break, and one after it in which they work; says who committed the first."""
+    atol = 1e-5 if codec == "fp32" else 0.05
+
+    async def scenario(make: MakeTransport) -> set[str]:
+        gossip = GossipSettings(matchmaking_time=2.0, codec=codec)
+        async with swarm_of(make, 3, settings=gossip) as swarm:
+            plug.pull(swarm.peers[VICTIM], fault, after_bytes=after_bytes)
+            before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
+            committed = check_all_or_nothing(before, swarm, await swarm.average(), atol=atol)
+            assert plug.broken, "lanes were used, and the fault was there"
+            plug.put_back()
+            before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
+            assert len(check_all_or_nothing(before, swarm, await swarm.average(), atol=atol)) == 3
+            # Not earlier: a round that fails at once may be over before everyone has opened one.
+            check_that_only_lanes_were_used(swarm)
+            return committed
+
+    return run_on("libp2p", scenario)
+
+
+@pytest.mark.parametrize(("fault", "after_bytes"), FAULTS)
+def test_a_broken_lane_leaves_one_average_among_the_rest_or_nothing_changed(
+    plug: Plug, fault: Fault, after_bytes: int
+) -> None:
+    assert run_with_a_fault(plug, fault, after_bytes=after_bytes) in (set(), OTHERS)
+
+
+@pytest.mark.parametrize("fault", [closes_the_socket, stops_for_ever])
+def test_a_broken_lane_does_no_more_harm_to_coded_chunks(plug: Plug, fault: Fault) -> None:
+    assert run_with_a_fault(plug, fault, after_bytes=MIDDLE // 2, codec="bf16") in (set(), OTHERS)
+
+
+def test_a_slow_lane_holds_the_round_up_and_nobody_is_left_out(plug: Plug) -> None:
+    assert run_with_a_fault(plug, is_slow, after_bytes=START) == {VICTIM, *OTHERS}
