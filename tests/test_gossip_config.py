@@ -38,7 +38,7 @@ def test_at_the_end_all_members_hold_bitwise_the_same_whatever_alpha_is() -> Non
         for member in swarm:
             member.pause()
     finals = [member.rounds()[-1] for member in swarm]
-    assert all(event.final and len(event.members) == 3 for event in finals)
+    assert all(event.final for event in finals)
     assert all(torch.equal(member.values, swarm[0].values) for member in swarm)
     assert 0.0 < swarm[0].values[0].item() < 5.0
 
@@ -87,6 +87,7 @@ def test_a_run_writes_its_resolved_configuration_and_starts_again_from_it(gossip
         "gossip_alpha": 0.5,
         "every_steps": 100,
         "matchmaking_time": 2.0,
+        "codec": "fp32",
         "seed": 0,
     }
     assert (written["train"]["batch"], written["train"]["learning_rate"]) == (32, 0.05)

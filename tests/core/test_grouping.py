@@ -142,6 +142,11 @@ def test_a_ranking_keeps_its_order_when_a_peer_goes() -> None:
     assert without == [peer for peer in whole if peer != whole[3]]
 
 
+def test_of_two_peers_of_whom_one_accuses_the_other_the_accused_goes() -> None:
+    assert survivors("bac", answered=set("abc"), complaints={("a", "b")}) == ("a", "c")
+    assert survivors("abc", answered=set("abc"), complaints={("a", "b")}) == ("a", "c")
+
+
 def test_those_who_do_not_answer_are_not_among_the_survivors() -> None:
     assert survivors("abcd", answered={"a", "c", "d"}, complaints=set()) == ("a", "c", "d")
 

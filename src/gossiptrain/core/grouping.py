@@ -143,13 +143,15 @@ def survivors(
     """Who goes on after a failed attempt: those that answered, less the fewest whose links do not work.
 
     `complaints` holds (accuser, accused) pairs. Of two peers that cannot reach each other one has to go: the one in
-    most complaints, and of equals the later member, so that one bad peer cannot expel the group.
+    most complaints, of equals the one that is accused more often, since silence is seen by those who wait for it, and
+    then the later member. So one bad peer cannot expel the group.
     """
     alive = [member for member in members if member in answered]
     open_complaints = {pair for pair in complaints if pair[0] in alive and pair[1] in alive and pair[0] != pair[1]}
     while open_complaints:
         involved = {member: sum(member in pair for pair in open_complaints) for member in alive}
-        worst = max(alive, key=lambda member: (involved[member], members.index(member)))
+        accused = {member: sum(pair[1] == member for pair in open_complaints) for member in alive}
+        worst = max(alive, key=lambda member: (involved[member], accused[member], members.index(member)))
         alive.remove(worst)
         open_complaints = {pair for pair in open_complaints if worst not in pair}
     return tuple(alive)

@@ -123,11 +123,14 @@ class Node:
 
     async def _note_progress(self, progress: control.Progress, tasks: asyncio.TaskGroup) -> None:
         membership = self._peer.membership
-        finishing_now = progress.finishing and not membership.own.finishing
+        own = membership.own
+        # What others decide by whom they wait for; the next heartbeat may come too late for their round.
+        finishing_now = progress.finishing and not own.finishing
+        ready_again = progress.ready_in_s is not None and own.ready_in_s is None
         membership.describe(
             OwnState(membership.own.round, progress.step, progress.ready_in_s, finishing=progress.finishing)
         )
-        if finishing_now:
+        if finishing_now or ready_again:
             tasks.create_task(membership.announce())
 
     async def _average(self, samples: int) -> None:

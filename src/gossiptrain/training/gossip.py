@@ -97,6 +97,7 @@ class Gossip:
         self._in_flight = False
         self._finishing = False
         self._samples_at_round = 0
+        self._snapshot_step = 0
         self._last_progress_s = 0.0
         self._said_alone = False
         self._node: NodeHandle
@@ -156,7 +157,10 @@ class Gossip:
             self._tell_progress(ready_in_s=None)
 
     def _merge_until(self, deadline_s: float) -> bool:
-        rounds_before: int | None = None
+        # A round under way is as good as one more where nothing has been learnt since its snapshot; others for whom it
+        # is the last one then end with the same model as this peer.
+        counts = self._in_flight and self._snapshot_step == self.step
+        rounds_before = self.rounds if counts else None
         self._hear_all()
         while time.monotonic() < deadline_s and self.contributing:
             if self.is_alone:
@@ -222,6 +226,7 @@ class Gossip:
             )
             return
         self._in_flight = True
+        self._snapshot_step = self.step
         self._node.send(control.SnapshotTaken(samples=self.samples - self._samples_at_round))
 
     def _tell_progress(self, *, ready_in_s: float | None) -> None:
