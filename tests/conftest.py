@@ -29,10 +29,18 @@ def gossip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 @pytest.fixture(scope="session")
-def real_cifar() -> Path:
-    """A folder in which the real CIFAR-10 is found; tests that need it are skipped where there is none."""
+def real_data() -> Path:
+    """The folder that holds the real data sets; tests that need it are skipped where there is none."""
     named = os.environ.get("GOSSIPTRAIN_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    if not (folder / "cifar-10-batches-py").is_dir():
-        pytest.skip(f"no real data: there is no cifar-10-batches-py in {folder}, and GOSSIPTRAIN_DATA names no other")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: GOSSIPTRAIN_DATA is not set, and there is no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_cifar(real_data: Path) -> Path:
+    """A folder in which CIFAR-10 is found."""
+    if not (real_data / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"no cifar-10-batches-py in {real_data}")
+    return real_data

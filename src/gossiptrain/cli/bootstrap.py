@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AbstractContextManager
 
 import typer
 
@@ -46,12 +45,8 @@ def bootstrap(
         parse_listen_address(address)
     for address in network.announce_maddrs:
         parse_announce_address(address)
-    with _identity(network.identity_path) as loaded:
+    with Identity.kept_or_new(network.identity_path) as loaded:
         asyncio.run(_help(network, loaded))
-
-
-def _identity(path: str | None) -> AbstractContextManager[Identity]:
-    return Identity.generate() if path is None else Identity.load_or_create(path)
 
 
 async def _help(network: NetworkSettings, identity: Identity) -> None:

@@ -72,7 +72,7 @@ async def read_protobuf(wire: Wire, kind: type[MessageT]) -> MessageT:
     """The next message on the wire. Raises StreamClosedError, also where it is not a well-formed one."""
     size_bytes = 0
     for position in range(_MAX_LENGTH_BYTES):
-        digit = (await _read(wire, 1))[0]
+        digit = (await wire.receive_exactly(1))[0]
         size_bytes |= (digit & 0x7F) << 7 * position
         if digit < 0x80:
             break
@@ -80,18 +80,10 @@ async def read_protobuf(wire: Wire, kind: type[MessageT]) -> MessageT:
         raise StreamClosedError("libp2p's daemon said something that is too long")
     message: MessageT = kind()
     try:
-        message.ParseFromString(await _read(wire, size_bytes))
+        message.ParseFromString(await wire.receive_exactly(size_bytes))
     except DecodeError as error:
         raise StreamClosedError("libp2p's daemon said something that cannot be read") from error
     return message
-
-
-async def _read(wire: Wire, size_bytes: int) -> bytes:
-    data = bytearray(size_bytes)
-    left = memoryview(data)
-    while left:
-        left = left[await wire.receive(left) :]
-    return bytes(data)
 
 
 def _length(size_bytes: int) -> bytes:

@@ -46,6 +46,11 @@ class Identity:
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
+    def kept_or_new(cls, path: str | None) -> Identity:
+        """The identity in the file `path`, as `load_or_create`; where there is no path, a new one for this start."""
+        return cls.generate() if path is None else cls.load_or_create(path)
+
+    @classmethod
     def load_or_create(cls, path: str | Path) -> Identity:
         """Loads the identity from `path`, or makes one and keeps it there, readable by its owner only.
 

@@ -91,7 +91,7 @@ class LaneStream(Stream):
 
 async def shake_hands(wire: Wire, engine: Engine) -> None:
     """Proves to each other who holds the expected certificates. Raises StreamClosedError where a side cannot."""
-    scratch = memoryview(bytearray(RECEIVE_BYTES))
+    scratch = memoryview(bytearray(RECORD_BYTES))
     complete = False
     while not complete:
         try:

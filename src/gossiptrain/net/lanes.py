@@ -248,10 +248,7 @@ class Lanes:
         try:
             with contextlib.suppress(TimeoutError, StreamClosedError):
                 async with asyncio.timeout(HANDSHAKE_S):
-                    token = bytearray(_TOKEN_BYTES)
-                    left = memoryview(token)
-                    while left:
-                        left = left[await wire.receive(left) :]
+                    token = await wire.receive_exactly(_TOKEN_BYTES)
                     self._forget_void_offers()
                     offer = self._offers.pop(token.hex(), None)
                     if offer is None:

@@ -50,6 +50,17 @@ class Wire:
             raise StreamClosedError(ENDED_THERE)
         return received
 
+    async def receive_exactly(self, size_bytes: int) -> bytes:
+        """The next `size_bytes` bytes; for a few, since they are copied. Raises StreamClosedError.
+
+        Where it is cancelled, the bytes that had come are lost.
+        """
+        data = bytearray(size_bytes)
+        left = memoryview(data)
+        while left:
+            left = left[await self.receive(left) :]
+        return bytes(data)
+
     async def send(self, data: Buffer) -> None:
         """Hands all of `data` to the kernel, waiting for room. Raises StreamClosedError."""
         left = memoryview(data).cast("B")

@@ -204,7 +204,7 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:
-        with _identity(network.identity_path) as identity:
+        with Identity.kept_or_new(network.identity_path) as identity:
             transport = await Libp2pTransport.start(network, identity)
             trainer.send(
                 control.NodeReady(
@@ -228,10 +228,6 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
         await trainer.flush()
         return 1
     return 0
-
-
-def _identity(path: str | None) -> Identity:
-    return Identity.generate() if path is None else Identity.load_or_create(path)
 
 
 async def _say_alive(trainer: control.NodeSide) -> NoReturn:
