@@ -7,16 +7,51 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.core.partition import Slice, equal_slices
+from gossiptrain.core.partition import Slice, slices_by_speed
+
+SPEEDS = st.lists(st.integers(1, 255), min_size=1, max_size=64)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 64))
-def test_slices_follow_each_other_and_differ_by_at_most_one(elements: int, owners: int) -> None:
-    slices = equal_slices(elements, owners)
-    assert len(slices) == owners
+@given(st.integers(0, 10_000), SPEEDS)
+def test_slices_follow_each_other_and_cover_everything(elements: int, speeds: list[int]) -> None:
+    slices = slices_by_speed(elements, speeds)
+    assert len(slices) == len(speeds)
     assert [slices[0].start, slices[-1].stop] == [0, elements]
     assert all(left.stop == right.start for left, right in itertools.pairwise(slices))
-    assert max(map(len, slices)) - min(map(len, slices)) <= 1
+
+
+@given(st.integers(0, 10_000), st.integers(1, 64), st.integers(1, 255))
+def test_slices_of_equal_owners_differ_by_at_most_one(elements: int, owners: int, speed: int) -> None:
+    lengths = [len(piece) for piece in slices_by_speed(elements, [speed] * owners)]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def time_needed(elements: int, lengths: list[int], speeds: list[int]) -> float:
+    """Until the last owner has sent its contributions and the means of its slice."""
+    others = len(speeds) - 2
+    return max((elements + others * length) / speed for length, speed in zip(lengths, speeds, strict=True))
+
+
+@given(st.lists(st.integers(1, 255), min_size=3, max_size=16), st.data())
+def test_no_other_slices_end_sooner(speeds: list[int], data: st.DataObject) -> None:
+    elements = 1_000_000
+    lengths = [len(piece) for piece in slices_by_speed(elements, speeds)]
+    giver = data.draw(st.integers(0, len(speeds) - 1))
+    taker = data.draw(st.integers(0, len(speeds) - 1))
+    moved = list(lengths)
+    amount = min(1000, moved[giver])
+    moved[giver] -= amount
+    moved[taker] += amount
+    rounding = 1 + 1e-4
+    assert time_needed(elements, lengths, speeds) <= time_needed(elements, moved, speeds) * rounding
+
+
+def test_one_owner_that_is_twice_as_slow_reduces_nothing() -> None:
+    assert [len(piece) for piece in slices_by_speed(300, [200, 200, 200, 100])] == [100, 100, 100, 0]
+
+
+def test_with_two_owners_slices_do_not_depend_on_speed() -> None:
+    assert [len(piece) for piece in slices_by_speed(300, [200, 10])] == [150, 150]
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 64))

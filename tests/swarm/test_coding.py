@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import codec_named
-from gossiptrain.core.partition import Slice, equal_slices
+from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.swarm.coding import Buffers, CodecCoding, Coding, PlainCoding, Scratch
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
@@ -32,7 +32,7 @@ def normal(elements: int = ELEMENTS, *, seed: int, scale: float = 1.0) -> Vector
 
 def chunks_of(members: int) -> list[list[Slice]]:
     """The chunks of each member's slice."""
-    return [piece.chunks(CHUNK) for piece in equal_slices(ELEMENTS, members)]
+    return [piece.chunks(CHUNK) for piece in slices_by_speed(ELEMENTS, [1] * members)]
 
 
 def made(name: CodecName, buffers: Buffers, own_chunks: list[Slice], *, differences: bool, seed: int) -> CodecCoding:

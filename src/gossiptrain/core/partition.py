@@ -6,8 +6,9 @@ Owns offsets and lengths, in elements. Does not know what the elements are or ho
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,27 @@ class Slice:
             yield Slice(start, min(start + chunk_elements, self.stop))
 
 
-def equal_slices(elements: int, owners: int) -> list[Slice]:
-    """`elements` divided into one contiguous slice per owner; lengths differ by at most one, some may be empty."""
-    bounds = [elements * index // owners for index in range(owners + 1)]
+def slices_by_speed(elements: int, speeds: Sequence[int]) -> list[Slice]:
+    """One contiguous slice per owner, so that all owners, whose links have these relative speeds, end together.
+
+    Owner i of k sends its contributions to the slices of others, elements - s_i, and the means of its own slice to
+    k - 1 others: elements + (k - 2) s_i in all, and receives as much. All end at the same time t where s_i is
+    (t speed_i - elements) / (k - 2); an owner too slow for that reduces nothing. With two owners slices do not matter.
+    Slices of equal owners differ by at most one element. Everybody who is given the same speeds finds the same slices.
+    """
+    shares = _shares(speeds) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
+    whole = sum(shares)
+    bounds = [0, *(int(elements * share / whole) for share in itertools.accumulate(shares))]
     return [Slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+
+
+def _shares(speeds: Sequence[int]) -> list[Fraction]:
+    """The lengths of the slices, relative to their sum. In whole numbers, lest rounding differ between computers."""
+    others = len(speeds) - 2
+    reducing = sorted(speeds, reverse=True)
+    while True:
+        # The sum of all slices is one model: t sum(speeds) - r = k - 2, for the r owners that reduce anything.
+        end = Fraction(others + len(reducing), sum(reducing))
+        if end * reducing[-1] > 1 or len(reducing) == 1:
+            return [max(Fraction(0), end * speed - 1) for speed in speeds]
+        reducing.pop()

@@ -24,11 +24,27 @@ class LinkSettings:
     bandwidth_bytes_per_s: float | None = None
 
 
+@dataclass
+class Uplink:
+    """What all links from one peer share. `bandwidth_bytes_per_s` None: no limit."""
+
+    bandwidth_bytes_per_s: float | None = None
+    free_at_s: float = 0.0
+
+    def passed_at(self, now_s: float, size_bytes: int) -> float:
+        """When `size_bytes` more will have left the peer."""
+        if self.bandwidth_bytes_per_s is None:
+            return now_s
+        self.free_at_s = max(self.free_at_s, now_s) + size_bytes / self.bandwidth_bytes_per_s
+        return self.free_at_s
+
+
 class Link:
     """Carries deliveries from one peer to another, in order. While it is blocked, they wait."""
 
-    def __init__(self, settings: LinkSettings, seed: str) -> None:
+    def __init__(self, settings: LinkSettings, uplink: Uplink, *, seed: str) -> None:
         self.settings = settings
+        self._uplink = uplink
         self._random = random.Random(seed)
         self._sent: deque[tuple[float, Callable[[], None]]] = deque()
         self._free_at_s = 0.0
@@ -39,7 +55,8 @@ class Link:
         """Calls `deliver` once `size_bytes` bytes have crossed the link."""
         loop = asyncio.get_running_loop()
         rate = self.settings.bandwidth_bytes_per_s
-        self._free_at_s = max(self._free_at_s, loop.time()) + (size_bytes / rate if rate else 0.0)
+        crossed_s = max(self._free_at_s, loop.time()) + (size_bytes / rate if rate else 0.0)
+        self._free_at_s = max(crossed_s, self._uplink.passed_at(loop.time(), size_bytes))
         delay_s = self.settings.latency_s + self._random.uniform(0.0, self.settings.jitter_s)
         self._last_arrival_s = max(self._last_arrival_s, self._free_at_s + delay_s)
         self._sent.append((self._last_arrival_s, deliver))
@@ -48,7 +65,8 @@ class Link:
     @property
     def piece_bytes(self) -> int | None:
         """Most bytes to send at once; None: any number."""
-        return _PACED_PIECE_BYTES if self.settings.bandwidth_bytes_per_s else None
+        paced = self.settings.bandwidth_bytes_per_s or self._uplink.bandwidth_bytes_per_s
+        return _PACED_PIECE_BYTES if paced else None
 
     def block(self) -> None:
         """Holds all deliveries back from now on."""
@@ -78,13 +96,15 @@ class Wires:
         self.seed = seed
         self._default = default
         self._links: dict[tuple[str, str], Link] = {}
+        self._uplinks: dict[str, Uplink] = {}
         self._cut: set[tuple[str, str]] = set()
         self._frozen: set[str] = set()
 
     def link(self, source: str, target: str) -> Link:
         """The link that carries from `source` to `target`."""
         if (source, target) not in self._links:
-            link = Link(self._default, f"{self.seed}/{source}/{target}")
+            uplink = self._uplinks.setdefault(source, Uplink())
+            link = Link(self._default, uplink, seed=f"{self.seed}/{source}/{target}")
             self._links[source, target] = link
             if self._is_blocked(source, target):
                 link.block()
@@ -94,6 +114,10 @@ class Wires:
         """Changes how a link carries what is sent from now on."""
         for pair in _directions(source, target, both_ways=both_ways):
             self.link(*pair).settings = settings
+
+    def set_uplink(self, peer: str, *, bandwidth_bytes_per_s: float) -> None:
+        """Limits what `peer` sends to all others together."""
+        self._uplinks.setdefault(peer, Uplink()).bandwidth_bytes_per_s = bandwidth_bytes_per_s
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
         """Lets nothing arrive from `source` at `target`, and back with `both_ways`."""

@@ -13,11 +13,12 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import EXCHANGE, Attempt
+from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Learnt
 from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
 from gossiptrain.swarm.patience import Patience
 from gossiptrain.swarm.round import REPORT, Round, RoundResult
+from gossiptrain.swarm.speeds import SpeedsSeen
 
 REMEMBERED_ROUNDS = 16
 
@@ -30,7 +31,7 @@ class Averager:
         self._clock = door.transport.clock
         self._timing = door.timing
         self._minimum_members = minimum_members
-        self._patience = Patience(door.timing.stall_timeout_s)
+        self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen())
         self._rounds: OrderedDict[str, Round] = OrderedDict()
         self._arrived = asyncio.Event()
 
@@ -47,16 +48,22 @@ class Averager:
             number=0,
             members=tuple(PeerId(member) for member in assignment.members),
             samples=assignment.samples,
+            speeds=assignment.speeds,
             codec=assignment.codec,
             base=assignment.base,
         )
-        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members, patience=self._patience)
+        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members, learnt=self._learnt)
         self._rounds[attempt.round_id] = current
         while len(self._rounds) > REMEMBERED_ROUNDS:
             self._rounds.popitem(last=False)
         self._arrived.set()
         self._arrived = asyncio.Event()
         return await current.run()
+
+    @property
+    def speeds_seen(self) -> dict[PeerId, float]:
+        """How fast the links of others were in the last rounds, relative to the fastest."""
+        return self._learnt.speeds.relative()
 
     async def _round(self, round_id: str, peer: PeerId) -> Round | None:
         """The round of that id in which `peer` may speak; waits for it a little, since others may be ahead."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
@@ -20,7 +20,7 @@ from gossiptrain.config import CodecName, TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
-from gossiptrain.core.partition import equal_slices
+from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
@@ -28,6 +28,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import ExchangeHeader
 from gossiptrain.swarm.patience import Patience, Watch
 from gossiptrain.swarm.reduction import Reduction
+from gossiptrain.swarm.speeds import SpeedsSeen
 
 EXCHANGE = "/gossiptrain/exchange"
 FALLBACK: CodecName = "fp16"
@@ -36,17 +37,30 @@ FALLBACK: CodecName = "fp16"
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which attempt of which round, and by whom; `members` and `samples` in the order all of them share.
+    """Which attempt of which round, and by whom; `members`, `samples`, `speeds` in the order all of them share.
 
-    base: name of the last average, where all members still hold it; empty where they do not.
+    speeds: of the members' links, relative to each other. base: name of the last average, where all members still hold
+    it; empty where they do not.
     """
 
     round_id: str
     number: int
     members: tuple[PeerId, ...]
     samples: tuple[int, ...]
+    speeds: tuple[int, ...]
     codec: CodecName = "fp32"
     base: str = ""
+
+    def among(self, members: tuple[PeerId, ...], *, number: int) -> Attempt:
+        """A later attempt of the same round, by some of the members."""
+        kept = [self.members.index(member) for member in members]
+        return replace(
+            self,
+            number=number,
+            members=members,
+            samples=tuple(self.samples[index] for index in kept),
+            speeds=tuple(self.speeds[index] for index in kept),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,14 @@ class Outcome:
     bytes_sent: int = 0
     suspects: tuple[PeerId, ...] = ()
     waited_for: tuple[PeerId, ...] = ()
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What earlier rounds of this peer have taught, and each further one adds to."""
+
+    patience: Patience
+    speeds: SpeedsSeen
 
 
 class _LinkFailedError(Exception):
@@ -99,19 +121,21 @@ class _Frontier:
 class Exchange:
     """Runs one attempt. Create it, let `accept` have the streams that others open for it, and await `run`."""
 
-    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, patience: Patience) -> None:
+    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, learnt: Learnt) -> None:
         self.attempt = attempt
         self._door = door
         self._clock = door.transport.clock
         self._timing: TimingSettings = door.timing
-        self._patience = patience
-        self._stall_s = patience.stall_s
+        self._patience = learnt.patience
+        self._speeds_seen = learnt.speeds
+        self._stall_s = learnt.patience.stall_s
         self._watches: list[Watch] = []
         self._me = attempt.members.index(door.transport.peer_id)
         self._others = [peer for peer in attempt.members if peer != door.transport.peer_id]
-        slices = equal_slices(len(buffers.snapshot), len(attempt.members))
+        slices = slices_by_speed(len(buffers.snapshot), attempt.speeds)
         chunk_elements = self._timing.chunk_bytes // ELEMENT_BYTES
         self._chunks = {peer: piece.chunks(chunk_elements) for peer, piece in zip(attempt.members, slices, strict=True)}
+        self._own_chunks = self._chunks[door.transport.peer_id]
         self._longest = min(chunk_elements, max(map(len, slices)))
         self._coding = self._chosen_coding(buffers)
         self._reduction = Reduction(self._coding, clipped_weights(attempt.samples), longest=self._longest)
@@ -146,9 +170,11 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch_for_halt())
-                work = [tasks.create_task(self._contribute(peer)) for peer in self._others]
-                work += [tasks.create_task(self._give_back(peer)) for peer in self._others]
-                work.append(tasks.create_task(self._reduce()))
+                # Nothing is sent to a member that reduces nothing.
+                work = [tasks.create_task(self._contribute(peer)) for peer in self._others if self._chunks[peer]]
+                if self._own_chunks:
+                    work += [tasks.create_task(self._give_back(peer)) for peer in self._others]
+                    work.append(tasks.create_task(self._reduce()))
                 await asyncio.gather(*work)
                 watch.cancel()
             finished = True
@@ -238,20 +264,19 @@ class Exchange:
         me = self.attempt.members[self._me]
         streams = {peer: await self._accepted(peer) for peer in self._others}
         scratches = {peer: self._scratch() for peer in self._others}
-        parts: list[Vector] = []
+        waits_s = dict.fromkeys(self._others, 0.0)
+        started_s = self._clock.now()
         waiting_for = me
         try:
             async with (watch := self._watch()).within(self._stall_s):
-                for chunk in self._chunks[me]:
-                    parts.clear()
-                    for waiting_for in self.attempt.members:
-                        if waiting_for == me:
-                            parts.append(self._coding.own_part(chunk))
-                        else:
-                            scratch = scratches[waiting_for]
-                            await streams[waiting_for].read_into(scratch.wire[: self._coding.size_bytes(chunk)].data)
-                            watch.moved()
-                            parts.append(self._coding.contributed(chunk, scratch))
+                for index, chunk in enumerate(self._own_chunks):
+                    # Another one first each time: whoever is read first is waited for, also for the sake of the rest.
+                    first = index % max(1, len(self._others))
+                    for waiting_for in (*self._others[first:], *self._others[:first]):
+                        wire = scratches[waiting_for].wire[: self._coding.size_bytes(chunk)]
+                        await streams[waiting_for].read_into(wire.data)
+                        waits_s[waiting_for] += watch.moved()
+                    parts = [self._part_of(peer, chunk, scratches) for peer in self.attempt.members]
                     if not self._reduction.add(chunk, parts):
                         raise _LinkFailedError(self._not_finite(parts), surely=True)
                     self._digests[me].update(self._coding.mean(chunk))
@@ -262,6 +287,17 @@ class Exchange:
             raise _LinkFailedError(waiting_for, surely=True) from error
         except ConnectionError as error:
             raise _LinkFailedError(waiting_for, surely=False) from error
+        self._speeds_seen.note(self._loads(), waits_s, whole_s=self._clock.now() - started_s)
+
+    def _part_of(self, peer: PeerId, chunk: Slice, scratches: dict[PeerId, Scratch]) -> Vector:
+        if peer == self.attempt.members[self._me]:
+            return self._coding.own_part(chunk)
+        return self._coding.contributed(chunk, scratches[peer])
+
+    def _loads(self) -> dict[PeerId, int]:
+        """Values that each other member sends in all: its contributions, and the means of its slice."""
+        slices = {peer: sum(map(len, chunks)) for peer, chunks in self._chunks.items()}
+        return {peer: sum(slices.values()) + (len(slices) - 2) * slices[peer] for peer in self._others}
 
     async def _accepted(self, peer: PeerId) -> Stream:
         try:
@@ -274,7 +310,7 @@ class Exchange:
         """Sends `peer` the means of the own slice as they become known."""
         stream = await asyncio.shield(self._inbound[peer])
         with self._blaming(peer):
-            for index, chunk in enumerate(self._chunks[self.attempt.members[self._me]]):
+            for index, chunk in enumerate(self._own_chunks):
                 await self._frontier.reached(index)
                 async with self._clock.timeout(2 * self._stall_s):
                     await stream.write(self._coding.mean(chunk))
@@ -299,13 +335,12 @@ class Exchange:
         name, attempt = self.attempt.codec, self.attempt
         if name == "fp32":
             return PlainCoding(buffers)
-        own_chunks = self._chunks[attempt.members[self._me]]
         seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
         codec = codec_named(name, seed=seed, longest_elements=self._longest)
         differences = codec.codes_differences and bool(attempt.base) and attempt.number == 0
         if codec.codes_differences and not differences:
             codec = codec_named(FALLBACK, seed=seed, longest_elements=self._longest)
-        return CodecCoding(buffers, codec, own_chunks, differences=differences)
+        return CodecCoding(buffers, codec, self._own_chunks, differences=differences)
 
     def _scratch(self) -> Scratch:
         return self._coding.scratch(self._longest)

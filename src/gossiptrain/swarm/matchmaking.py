@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,12 +22,26 @@ from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
+from gossiptrain.swarm.speeds import agreed_speeds
 
 READY = "/gossiptrain/ready"
 
 ValueT = TypeVar("ValueT", bound=str)
 
 Answer = Assignment | NoGroup | NewerRound | Elsewhere
+
+
+@dataclass(frozen=True)
+class Bringing:
+    """What a peer tells its organiser of itself.
+
+    samples: seen since the last round; the weight of its contribution. base: name of the last average, if this peer
+    still holds it. speeds: of the links of others, as `speeds` measures them.
+    """
+
+    samples: int
+    base: str = ""
+    speeds: Mapping[PeerId, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,12 +76,8 @@ class Matchmaker:
         """From now on organises when asked."""
         await self._door.serve(READY, self._serve)
 
-    async def find_group(self, samples: int, *, base: str = "") -> Assignment | None:
-        """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`.
-
-        samples: seen since the last round; the weight of this peer's contribution. base: name of the last average, if
-        this peer still holds it.
-        """
+    async def find_group(self, bringing: Bringing) -> Assignment | None:
+        """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`."""
         sent_to: PeerId | None = None
         insist = False
         try:
@@ -75,10 +85,11 @@ class Matchmaker:
                 while len(self._membership.trainers()) >= self._limits.minimum:
                     ready = Ready(
                         round=self._membership.round,
-                        samples=samples,
+                        samples=bringing.samples,
                         urgent=self._left_out,
                         codec=self._settings.codec,
-                        base=base,
+                        base=bringing.base,
+                        speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
                         insist=insist,
                     )
                     answer = await self._ask_organiser(sent_to or self._organiser(ready.round), ready)
@@ -137,7 +148,7 @@ class Matchmaker:
         members = assignment.members
         return (
             self._membership.me in members
-            and len(set(members)) == len(members) == len(assignment.samples)
+            and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
             and self._limits.minimum <= len(members) <= self._limits.maximum
         )
 
@@ -206,17 +217,19 @@ class Matchmaker:
             urgent=[peer for peer, guest in guests.items() if guest.ready.urgent],
         )
         for group in grouping.groups:
-            readies = [guests[PeerId(peer)].ready for peer in group]
+            members = [PeerId(peer) for peer in group]
+            readies = [guests[peer].ready for peer in members]
             assignment = Assignment(
                 round_id=f"{self._rng.getrandbits(128):032x}",
                 round=hall.round,
                 members=group,
                 samples=tuple(ready.samples for ready in readies),
+                speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
                 base=_common([ready.base for ready in readies]) or "",
             )
-            for peer in group:
-                _answer(guests[PeerId(peer)], assignment)
+            for member in members:
+                _answer(guests[member], assignment)
         for peer in grouping.left_out:
             _answer(guests[PeerId(peer)], NoGroup(left_out=bool(grouping.groups)))
         if grouping.groups:
@@ -226,6 +239,10 @@ class Matchmaker:
 def _answer(guest: _Guest, answer: Answer) -> None:
     if not guest.answer.done():
         guest.answer.set_result(answer)
+
+
+def _seen(ready: Ready) -> dict[PeerId, float]:
+    return {PeerId(peer): speed for peer, speed in ready.speeds.items()}
 
 
 def _common(values: Sequence[ValueT]) -> ValueT | None:

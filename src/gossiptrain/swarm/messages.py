@@ -23,6 +23,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Speed = Annotated[Finite, Field(ge=0, le=1)]
 Members = Annotated[tuple[PeerText, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
 
 
@@ -101,6 +102,8 @@ class Ready(Message):
     """How it would like values to be coded."""
     base: HexText = ""
     """Name of the last average that it took part in, where it still holds it; empty where it does not."""
+    speeds: Annotated[dict[PeerText, Speed], Field(max_length=MAX_MEMBERS)] = Field(default_factory=dict)
+    """How fast it has seen the links of others to be, relative to the fastest of them."""
     insist: bool = False
     """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
 
@@ -135,6 +138,8 @@ class Assignment(Message):
     round: Count
     members: Members
     samples: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+    speeds: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+    """Of their links, relative to each other: who is faster reduces more."""
     codec: CodecName = "fp32"
     """How all of them code their values: as all of them would like it, or plainly."""
     base: HexText = ""

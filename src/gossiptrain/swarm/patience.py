@@ -64,9 +64,11 @@ class Watch:
         self._deadline = self._clock.timeout(seconds)
         return self._deadline
 
-    def moved(self, *, next_within_s: float | None = None) -> None:
-        """Something moved; the next thing has as long again, or as long as is said here."""
+    def moved(self, *, next_within_s: float | None = None) -> float:
+        """Something moved; the next thing has as long again, or as long as is said here. Returns how long it took."""
         now_s = self._clock.now()
-        self.longest_wait_s = max(self.longest_wait_s, now_s - self._since_s)
+        took_s = now_s - self._since_s
+        self.longest_wait_s = max(self.longest_wait_s, took_s)
         self._since_s = now_s
         self._deadline.reschedule(now_s + (self._seconds if next_within_s is None else next_within_s))
+        return took_s

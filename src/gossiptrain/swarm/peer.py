@@ -24,7 +24,7 @@ from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.matchmaking import Matchmaker
+from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.round import RoundResult
@@ -153,7 +153,8 @@ class SwarmPeer:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        assignment = await self._matchmaker.find_group(samples, base=self._base)
+        bringing = Bringing(samples, self._base, self._averager.speeds_seen)
+        assignment = await self._matchmaker.find_group(bringing)
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s

@@ -8,16 +8,15 @@ leader decides, and why, is in `leader`; how groups are found and what is done w
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import Attempt, Exchange, Outcome
+from gossiptrain.swarm.exchange import Attempt, Exchange, Learnt, Outcome
 from gossiptrain.swarm.leader import Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
-from gossiptrain.swarm.patience import Patience
 
 REPORT = "/gossiptrain/report"
 
@@ -39,16 +38,14 @@ class RoundResult:
 class Round:
     """One member's part in one round."""
 
-    def __init__(
-        self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, patience: Patience
-    ) -> None:
+    def __init__(self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, learnt: Learnt) -> None:
         self._door = door
         self._clock = door.transport.clock
         self._timing = door.timing
         self._buffers = buffers
-        self._samples = dict(zip(first.members, first.samples, strict=True))
+        self._first = first
         self._bytes_sent = 0
-        self._patience = patience
+        self._learnt = learnt
         self.leader = Leader(door, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
@@ -67,7 +64,7 @@ class Round:
     @property
     def members(self) -> frozenset[PeerId]:
         """All that the round began with; nobody else may speak in it."""
-        return frozenset(self._samples)
+        return frozenset(self._first.members)
 
     async def run(self) -> RoundResult:
         """Takes part until the round is decided; never longer than `round_timeout_s`."""
@@ -103,7 +100,7 @@ class Round:
         )
 
     async def _run_attempt(self) -> Outcome:
-        self.exchange = Exchange(self._door, self.attempt, self._buffers, patience=self._patience)
+        self.exchange = Exchange(self._door, self.attempt, self._buffers, learnt=self._learnt)
         self._wake()
         outcome = await self.exchange.run()
         self._bytes_sent += outcome.bytes_sent
@@ -111,8 +108,7 @@ class Round:
 
     def _begin(self, retry: Retry) -> None:
         members = tuple(PeerId(member) for member in retry.members)
-        samples = tuple(self._samples[member] for member in members)
-        self.attempt = replace(self.attempt, number=retry.attempt, members=members, samples=samples)
+        self.attempt = self._first.among(members, number=retry.attempt)
         self._wake()
 
     def _wake(self) -> None:

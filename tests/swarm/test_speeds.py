@@ -1,0 +1,113 @@
+"""Links of different speed: what a peer sees of them, what a group makes of it, and what it gains."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossiptrain.net.transport import PeerId
+from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.swarm.speeds import FULL_SPEED, REMEMBERED_PEERS, SpeedsSeen, agreed_speeds
+from tests.swarm import swarms
+from tests.swarm.swarms import TIMING, swarm_of
+from tests.transports import MakeTransport, run_on
+
+A, B, C, D = (PeerId(name) for name in "abcd")
+EQUAL = {B: 150, C: 150, D: 150}
+
+
+def seen_after(waits_s: dict[PeerId, float], *, rounds: int = 20) -> dict[PeerId, float]:
+    seen = SpeedsSeen()
+    for _ in range(rounds):
+        seen.note(dict.fromkeys(waits_s, 150), waits_s, whole_s=1.0)
+    return seen.relative()
+
+
+def test_peers_that_are_waited_for_alike_are_equally_fast() -> None:
+    assert seen_after({B: 0.3, C: 0.3, D: 0.3}) == pytest.approx({B: 1.0, C: 1.0, D: 1.0})
+
+
+def test_the_one_that_is_waited_for_all_the_time_is_slow() -> None:
+    speeds = seen_after({B: 0.01, C: 0.9, D: 0.02})
+    assert speeds[B] == speeds[D] == 1.0
+    assert speeds[C] < 0.1
+
+
+def test_one_strange_round_changes_little() -> None:
+    seen = SpeedsSeen()
+    for _ in range(10):
+        seen.note(EQUAL, {B: 0.3, C: 0.3, D: 0.3}, whole_s=1.0)
+    seen.note(EQUAL, {B: 0.0, C: 1.0, D: 0.0}, whole_s=1.0)
+    assert agreed_speeds([A, B, C], {A: seen.relative(), B: seen.relative()}) == (FULL_SPEED,) * 3
+
+
+def test_a_link_that_has_become_fast_counts_as_fast_again() -> None:
+    seen = SpeedsSeen()
+    for waits_s in [{B: 0.0, C: 1.0, D: 0.0}] * 10 + [{B: 0.3, C: 0.3, D: 0.3}] * 10:
+        seen.note(EQUAL, waits_s, whole_s=1.0)
+    assert seen.relative()[C] > 0.9
+
+
+def test_a_single_other_peer_tells_nothing() -> None:
+    seen = SpeedsSeen()
+    seen.note({B: 100}, {B: 0.5}, whole_s=1.0)
+    assert seen.relative() == {}
+
+
+def test_only_so_many_peers_are_remembered() -> None:
+    seen = SpeedsSeen()
+    for number in range(200):
+        pair = {PeerId(f"{number}"): 1, PeerId(f"{number}'"): 1}
+        seen.note(pair, dict.fromkeys(pair, 0.5), whole_s=1.0)
+    assert len(seen.relative()) == REMEMBERED_PEERS
+
+
+def test_a_group_believes_the_median_of_what_the_others_say() -> None:
+    slow = {C: 0.05}
+    liar = {B: 0.0, C: 1.0, D: 0.0}
+    assert agreed_speeds([A, B, C, D], {A: liar, B: slow, C: {}, D: slow}) == (255, 255, 13, 255)
+
+
+def test_nobody_has_a_say_on_its_own_speed() -> None:
+    assert agreed_speeds([A, B, C], {A: {A: 0.01, C: 1.0}, B: {}, C: {}}) == (FULL_SPEED,) * 3
+
+
+@given(st.floats(0.34, 1.0))
+def test_what_noise_may_explain_counts_as_equal(speed: float) -> None:
+    assert agreed_speeds([A, B, C], {A: {C: speed}, B: {C: speed}, C: {}}) == (FULL_SPEED,) * 3
+
+
+FAST_BYTES_PER_S = 1e6
+
+
+def seconds_of_rounds(slow_bytes_per_s: float) -> list[float]:
+    """Of eight rounds in a row of four peers, one of whose uplinks is another."""
+    network = VirtualNetwork(3, buffer_bytes=8192)
+
+    async def scenario(make: MakeTransport) -> list[float]:
+        async with swarm_of(make, 4, timing=TIMING.model_copy(update={"chunk_bytes": 4096})) as swarm:
+            for name in "abc":
+                network.set_uplink(name, bandwidth_bytes_per_s=FAST_BYTES_PER_S)
+            network.set_uplink("d", bandwidth_bytes_per_s=slow_bytes_per_s)
+            seconds = []
+            for _ in range(8):
+                rounds = await swarm.average()
+                assert all(found is not None and found.result.committed for found in rounds.values())
+                seconds.append(max(found.result.seconds for found in rounds.values() if found is not None))
+            return seconds
+
+    return run_on("virtual", scenario, network=network)
+
+
+def test_a_slow_uplink_holds_the_group_up_less_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With equal slices the slow one sends 1.5 models a round; with nothing to reduce it sends one."""
+    monkeypatch.setattr(swarms, "ELEMENTS", 50_000)
+    seconds = seconds_of_rounds(FAST_BYTES_PER_S / 8)
+    assert max(seconds[4:]) < 0.75 * seconds[0]
+
+
+def test_equal_uplinks_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swarms, "ELEMENTS", 50_000)
+    seconds = seconds_of_rounds(FAST_BYTES_PER_S)
+    assert max(seconds) < 1.2 * min(seconds)
