@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
 from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.codecs import Codec, codec_named
+from gossiptrain.core.codecs import Codec, codec_named, codes_differences
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 PEERS, GROUP, ROUNDS = 8, 4, 30
@@ -73,7 +73,7 @@ def measure(name: CodecName, *, elements: int, repetitions: int, calls: int) -> 
         decode_gb_per_s=speed(lambda: codec.decode(raw, found), values, repetitions=repetitions, calls=calls),
         error=relative(found - values, values),
         values_in_groups=values_in_groups(peers_codec),
-        differences_of_all=differences_of_all(peers_codec) if codec.codes_differences else None,
+        differences_of_all=differences_of_all(peers_codec) if codes_differences(name) else None,
     )
 
 

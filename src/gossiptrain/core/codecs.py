@@ -31,9 +31,6 @@ class Codec(ABC):
     """Turns vectors into bytes and back."""
 
     name: CodecName
-    codes_differences: bool = False
-    """Whether it is for differences to a vector which both sides hold. Its error, about 1e-2 in every round, is then a
-    share of the difference; as a share of the values themselves it would keep averages from coming nearer than that."""
 
     @abstractmethod
     def size_bytes(self, elements: int) -> int:
@@ -66,6 +63,11 @@ def codec_named(name: CodecName, *, seed: int, longest_elements: int) -> Codec:
             return _BFloat16(longest_elements)
         case "int8":
             return _Int8(longest_elements, seed=seed)
+
+
+def codes_differences(name: CodecName) -> bool:
+    """Whether that codec is for differences to a vector which both sides hold."""
+    return name == "int8"
 
 
 class _Float32(Codec):
@@ -184,10 +186,12 @@ class _Int8(Codec):
     each of 65536 evenly spaced numbers once, in random order. Over all places an element meets every one of them, so
     that the expected result is the value, without the error of a sample. Within a millionth of the largest float32 a
     value may come back infinite.
+
+    It is for differences to a vector which both sides hold: its error, about 1e-2 in every round, is then a share of
+    the difference; as a share of the values themselves it would keep averages from coming nearer than that.
     """
 
     name = "int8"
-    codes_differences = True
 
     DISTANCES = 1 << 16
     # A hair less than 127, so that with the most that is added the largest value of a block does not round to 128.

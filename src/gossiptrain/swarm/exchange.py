@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from gossiptrain.config import CodecName, TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
-from gossiptrain.core.codecs import codec_named
+from gossiptrain.core.codecs import codec_named, codes_differences
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.net.framing import send_message
@@ -336,10 +336,10 @@ class Exchange:
         if name == "fp32":
             return PlainCoding(buffers)
         seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
+        differences = codes_differences(name) and bool(attempt.base) and attempt.number == 0
+        if codes_differences(name) and not differences:
+            name = FALLBACK
         codec = codec_named(name, seed=seed, longest_elements=self._longest)
-        differences = codec.codes_differences and bool(attempt.base) and attempt.number == 0
-        if codec.codes_differences and not differences:
-            codec = codec_named(FALLBACK, seed=seed, longest_elements=self._longest)
         return CodecCoding(buffers, codec, self._own_chunks, differences=differences)
 
     def _scratch(self) -> Scratch:

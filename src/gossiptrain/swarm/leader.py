@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gossiptrain.core.averaging import relative_disagreement
@@ -149,11 +150,26 @@ class Leader:
         if following == own.members:
             # Everyone answers and nobody is to blame for sure: go on without the one most waited for.
             me = self._door.transport.peer_id
-            blamed = Counter(peer for report in reports.values() for peer in report.waited_for if peer != me)
+            waits = {(peer, waited) for peer, report in reports.items() for waited in report.waited_for}
+            blamed = Counter(waited for _, waited in unexplained(waits) if waited != me)
             if blamed:
                 slowest = max(blamed, key=lambda peer: (blamed[peer], peer))
                 following = tuple(peer for peer in following if peer != slowest)
         return following
+
+
+def unexplained(waits: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of (who waited, for whom) the pairs that do not follow from others.
+
+    A member that has trouble with one other ends its streams to all. So whoever waited in vain for a member that has
+    itself waited for a third one has nothing to say about it. Where every wait follows from others, all count.
+    """
+    first = {
+        (waiting, waited)
+        for waiting, waited in waits
+        if all(third == waiting for other, third in waits if other == waited)
+    }
+    return first or set(waits)
 
 
 def _disagreement(reports: dict[PeerId, Report], *, members: int) -> float | None:
