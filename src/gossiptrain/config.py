@@ -17,6 +17,8 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 Preset = Literal["local", "lan", "wan"]
 LaneMode = Literal["auto", "direct", "libp2p"]
 CodecName = Literal["fp32", "fp16", "bf16", "int8"]
+GroupingName = Literal["auto", "random", "grid", "exponential", "all"]
+StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
 
 
 class Settings(BaseModel):
@@ -32,8 +34,17 @@ class GossipSettings(Settings):
     """Most peers that average together in one round. Larger: more consensus per round, more traffic."""
     gossip_min_group_size: Annotated[int, Field(ge=2, le=16)] = 2
     """Fewest peers with which a round takes place. Larger: steadier rounds, less flexible."""
+    grouping: GroupingName = "auto"
+    """Who meets whom: random groups, a grid, exponential pairs, everyone in one group of up to 64, or what suits the
+    number of peers; see `core.grouping`. The same for all peers of a run."""
     gossip_alpha: Annotated[float, Field(ge=0.1, le=1.0)] = 1.0
     """Share of the way from the own snapshot to the average: 1.0 takes the whole average, less is softer."""
+    strategy: StrategyName = "average"
+    """What is sent in a round and what becomes of the average; see `core.strategies`. The same for all peers of a run."""
+    outer_learning_rate: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
+    """Of the outer step, for strategies that have one. None: what suits the strategy."""
+    outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Of the outer step. None: what suits the strategy."""
     every_steps: Annotated[int, Field(ge=1)] | None = None
     """Inner steps between two rounds (H). None: rounds are timed by `every_seconds`."""
     every_seconds: PositiveSeconds | None = None
@@ -52,6 +63,22 @@ class GossipSettings(Settings):
                 f"gossip_min_group_size ({self.gossip_min_group_size}) is larger than "
                 f"gossip_group_size ({self.gossip_group_size}): no group could ever start"
             )
+        if self.grouping == "exponential" and self.gossip_min_group_size > 2:
+            raise ValueError(
+                f"grouping exponential makes pairs, which gossip_min_group_size ({self.gossip_min_group_size}) forbids"
+            )
+        return self
+
+    def paced(self, usual_every_steps: int) -> GossipSettings:
+        """These settings with a pace: after every step for `sync`, else `usual_every_steps` where none is set."""
+        if self.every_steps is not None or self.every_seconds is not None:
+            return self
+        return self.model_copy(update={"every_steps": 1 if self.strategy == "sync" else usual_every_steps})
+
+    @model_validator(mode="after")
+    def _sync_means_every_step(self) -> Self:
+        if self.strategy == "sync" and (self.every_steps or 1) != 1:
+            raise ValueError(f"the strategy sync averages after every step, not after {self.every_steps}")
         return self
 
 

@@ -1,28 +1,40 @@
-"""Who meets whom: sizes, randomness, grids, fairness, and who survives a failed attempt."""
+"""Who meets whom: sizes, choice of groups, fairness, and who survives a failed attempt."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import get_args
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossiptrain.config import GroupingName
 from gossiptrain.core.grouping import (
+    LARGEST_GROUP,
+    Grouping,
     GroupLimits,
     form_groups,
-    grid_sides,
     group_sizes,
+    limits_for,
     organisers,
     ranking,
     survivors,
 )
+from gossiptrain.swarm.messages import MAX_MEMBERS
+
+ALL_GROUPINGS: tuple[GroupingName, ...] = get_args(GroupingName)
+groupings = st.sampled_from(ALL_GROUPINGS)
 
 
 def peers_named(count: int) -> list[str]:
     return [f"peer-{index}" for index in range(count)]
+
+
+def formed_by(grouping: GroupingName, peers: int, *, size: int, round_number: int = 0) -> Grouping:
+    bounds = GroupLimits(2, size)
+    return form_groups(peers_named(peers), limits=bounds, run="r", round_number=round_number, seed=0, grouping=grouping)
 
 
 @st.composite
@@ -52,28 +64,89 @@ def test_seven_peers_in_groups_of_up_to_four_are_all_placed() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 80), limits(), st.integers(0, 50), st.integers(0, 5))
+@given(st.integers(0, 80), limits(), st.integers(0, 50), st.integers(0, 5), groupings)
 def test_every_ready_peer_is_in_one_group_or_left_out(
-    count: int, bounds: GroupLimits, round_number: int, seed: int
+    count: int, bounds: GroupLimits, round_number: int, seed: int, grouping: GroupingName
 ) -> None:
     ready = peers_named(count)
-    grouping = form_groups(ready, limits=bounds, run="run", round_number=round_number, seed=seed)
-    placed = list(itertools.chain(*grouping.groups, grouping.left_out))
+    formed = form_groups(ready, limits=bounds, run="run", round_number=round_number, seed=seed, grouping=grouping)
+    placed = list(itertools.chain(*formed.groups, formed.left_out))
     assert sorted(placed) == sorted(ready)
-    assert all(bounds.minimum <= len(group) <= bounds.maximum for group in grouping.groups)
-    assert len(grouping.left_out) == count - sum(group_sizes(count, bounds))
+    allowed = limits_for(grouping, bounds)
+    assert all(allowed.minimum <= len(group) <= allowed.maximum for group in formed.groups)
 
 
-def test_one_group_takes_everyone_where_it_can() -> None:
-    grouping = form_groups(peers_named(7), limits=GroupLimits(2, 16), run="r", round_number=3, seed=0)
-    assert len(grouping.groups) == 1
-    assert len(grouping.groups[0]) == 7
+@settings(deadline=None)
+@given(st.integers(0, 80), limits(), st.integers(0, 50), st.sampled_from(["random", "grid", "auto"]))
+def test_as_few_peers_as_the_limits_allow_are_left_out(
+    count: int, bounds: GroupLimits, round_number: int, grouping: GroupingName
+) -> None:
+    formed = form_groups(
+        peers_named(count), limits=bounds, run="r", round_number=round_number, seed=0, grouping=grouping
+    )
+    assert len(formed.left_out) == count - sum(group_sizes(count, bounds))
 
 
-def test_groups_do_not_depend_on_the_order_of_arrival() -> None:
+@given(st.integers(2, 80), st.integers(0, 50))
+def test_exponential_makes_pairs_of_all_and_at_most_one_group_of_three(count: int, round_number: int) -> None:
+    formed = formed_by("exponential", count, size=16, round_number=round_number)
+    sizes = sorted(map(len, formed.groups))
+    assert sizes == [2] * (count // 2 - count % 2) + [3] * (count % 2)
+
+
+def test_an_odd_peer_is_left_out_where_no_group_may_have_three_members() -> None:
+    formed = formed_by("exponential", 7, size=2)
+    assert [len(group) for group in formed.groups] == [2, 2, 2]
+    assert len(formed.left_out) == 1
+
+
+def test_where_pairs_are_forbidden_exponential_groups_are_random_ones() -> None:
+    bounds = GroupLimits(3, 4)
+    rounds = [
+        [form_groups(peers_named(12), limits=bounds, run="r", round_number=1, seed=0, grouping=grouping).groups]
+        for grouping in ALL_GROUPINGS
+        if grouping in ("random", "exponential")
+    ]
+    assert rounds[0] == rounds[1]
+
+
+def test_all_is_one_group_whatever_the_group_size_is() -> None:
+    assert [len(group) for group in formed_by("all", 40, size=4).groups] == [40]
+    assert [len(group) for group in formed_by("all", 64, size=4).groups] == [64]
+    assert [len(group) for group in formed_by("all", 65, size=4).groups] == [33, 32]
+
+
+def test_no_group_is_larger_than_a_message_can_name() -> None:
+    assert LARGEST_GROUP == MAX_MEMBERS
+
+
+@pytest.mark.parametrize(("peers", "size"), [(9, 8), (11, 4), (24, 16), (48, 16), (32, 8)])
+def test_auto_is_random_where_a_grid_would_be_of_small_groups(peers: int, size: int) -> None:
+    assert formed_by("auto", peers, size=size) == formed_by("random", peers, size=size)
+    assert formed_by("auto", peers, size=size) != formed_by("grid", peers, size=size)
+
+
+@pytest.mark.parametrize(("peers", "size"), [(9, 3), (12, 4), (16, 4), (48, 8), (63, 8), (64, 8), (64, 4), (250, 16)])
+def test_auto_is_the_grid_where_it_is_well_occupied(peers: int, size: int) -> None:
+    assert formed_by("auto", peers, size=size) == formed_by("grid", peers, size=size)
+
+
+@pytest.mark.parametrize("peers", [3, 6, 8, 15, 64])
+def test_auto_is_exponential_where_groups_are_pairs(peers: int) -> None:
+    assert formed_by("auto", peers, size=2) == formed_by("exponential", peers, size=2)
+
+
+@pytest.mark.parametrize("grouping", ["auto", "random", "grid", "all"])
+def test_all_meet_where_one_group_is_enough(grouping: GroupingName) -> None:
+    assert [len(group) for group in formed_by(grouping, 7, size=16, round_number=3).groups] == [7]
+
+
+@pytest.mark.parametrize("grouping", ALL_GROUPINGS)
+def test_groups_do_not_depend_on_the_order_of_arrival(grouping: GroupingName) -> None:
     ready = peers_named(13)
-    one = form_groups(ready, limits=GroupLimits(2, 4), run="r", round_number=5, seed=1)
-    other = form_groups(ready[::-1], limits=GroupLimits(2, 4), run="r", round_number=5, seed=1)
+    bounds = GroupLimits(2, 4)
+    one = form_groups(ready, limits=bounds, run="r", round_number=5, seed=1, grouping=grouping)
+    other = form_groups(ready[::-1], limits=bounds, run="r", round_number=5, seed=1, grouping=grouping)
     assert one == other
 
 
@@ -86,45 +159,26 @@ def test_groups_change_from_round_to_round_and_with_the_seed() -> None:
     assert groups(1, 0) != groups(1, 1)
 
 
-def test_nobody_is_left_out_twice_in_a_row() -> None:
-    ready = peers_named(7)
-    urgent: tuple[str, ...] = ("peer-0",)
-    for round_number in range(50):
-        grouping = form_groups(
-            ready, limits=GroupLimits(2, 2), run="r", round_number=round_number, seed=0, urgent=urgent
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 40), limits(), groupings, st.integers(0, 100))
+def test_nobody_is_left_out_twice_in_a_row(count: int, bounds: GroupLimits, grouping: GroupingName, start: int) -> None:
+    """Where at least half of them find a place; if fewer do, the urgent ones cannot all be among them."""
+    ready = peers_named(count)
+    urgent: tuple[str, ...] = ()
+    for round_number in range(start, start + 8):
+        formed = form_groups(
+            ready,
+            limits=bounds,
+            run="r",
+            round_number=round_number,
+            seed=0,
+            urgent=urgent,
+            grouping=grouping,
         )
-        assert len(grouping.left_out) == 1
-        assert not set(urgent) & set(grouping.left_out)
-        urgent = grouping.left_out
-
-
-@pytest.mark.parametrize(
-    ("peers", "size"), [(4, 2), (8, 2), (16, 4), (6, 4), (8, 4), (12, 4), (64, 8), (64, 4), (32, 4)]
-)
-def test_a_full_grid_agrees_exactly_after_as_many_rounds_as_axes(peers: int, size: int) -> None:
-    bounds = GroupLimits(2, size)
-    sides = grid_sides(peers, bounds)
-    assert sides is not None
-    assert math.prod(sides) == peers
-    values = dict(zip(peers_named(peers), np.random.default_rng(0).normal(size=peers), strict=True))
-    mean = np.mean(list(values.values()))
-    first = 7 * len(sides)
-    for round_number in range(first, first + len(sides)):
-        for group in form_groups(values, limits=bounds, run="r", round_number=round_number, seed=0).groups:
-            average = np.mean([values[peer] for peer in group])
-            values.update(dict.fromkeys(group, average))
-    assert np.allclose(list(values.values()), mean, rtol=0, atol=1e-12)
-
-
-@given(st.integers(3, 3000), limits())
-@settings(deadline=None, max_examples=50)
-def test_a_grid_holds_all_peers_and_keeps_the_limits(peers: int, bounds: GroupLimits) -> None:
-    if peers <= bounds.maximum:
-        return
-    sides = grid_sides(peers, bounds)
-    if sides is not None:
-        assert math.prod(sides) >= peers
-        assert max(sides) <= bounds.maximum
+        if 2 * len(formed.left_out) > count:
+            return
+        assert not set(urgent) & set(formed.left_out)
+        urgent = formed.left_out
 
 
 def test_organisers_are_ranked_alike_by_all_and_anew_each_round() -> None:

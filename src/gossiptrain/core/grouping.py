@@ -1,7 +1,8 @@
 """Who meets whom: the division of the peers that are ready into groups.
 
 Owns group sizes, the seeded choice of groups and the order in which peers act as organiser. Knows peers only as
-strings and time only as the number of the round; every function is pure, so all peers that are asked agree.
+strings and time only as the number of the round; every function is pure, so all peers that are asked agree. Which
+positions of a grid meet is for `core/schedules.py` to say.
 """
 
 from __future__ import annotations
@@ -11,6 +12,20 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from gossiptrain.config import GroupingName
+from gossiptrain.core.schedules import (
+    exponential_pairs,
+    exponential_turns,
+    grid_lines,
+    grid_occupancy,
+    grid_sides,
+)
+
+LARGEST_GROUP = 64
+"""Most members of a group, whatever the settings are."""
+WORTHWHILE_OCCUPANCY = 0.7
+"""Occupancy from which `auto` prefers the grid. Measured by `benchmarks/papers/grouping_choice.py`."""
 
 
 @dataclass(frozen=True)
@@ -64,73 +79,91 @@ def form_groups(
     round_number: int,
     seed: int,
     urgent: Collection[str] = (),
+    grouping: GroupingName = "auto",
 ) -> Grouping:
     """Divides the ready peers into groups by (run, round, seed), not by the order in which they arrived.
 
-    Everyone meets everyone where one group is enough. Otherwise peers are placed on a grid, dealt anew after each
-    full cycle, and meet along one axis a round: a full grid agrees exactly after as many rounds as it has axes
-    (Moshpit SGD, Ryabinin et al. 2021). Where no grid fits the limits, groups are random. `urgent` peers, which an
-    earlier round left out, are placed before all others.
+    grouping: `random` groups of balanced sizes; the lines of a `grid` (Moshpit SGD, Ryabinin et al. 2021), random where
+    no grid fits the limits; `exponential` pairs (Ying et al. 2021), random where the limits forbid pairs; `all` in one
+    group. Except in pairs, everyone meets everyone where one group is enough. Grids and pairs are dealt anew after each
+    full cycle; see `schedules` for what a cycle achieves. `auto` is pairs where groups have two members, otherwise the
+    grid if it is occupied to `WORTHWHILE_OCCUPANCY`, otherwise random. `urgent` peers, which an earlier round left out,
+    are placed before all others.
     """
+    deal = _Deal(run, seed, round_number)
+    limits = limits_for(grouping, limits)
+    if _meet_in_pairs(grouping, limits):
+        chosen, left_out = _choose(ready, _places_in_pairs(len(ready), limits), urgent=urgent, deal=deal)
+        return Grouping(_pairs(chosen, deal), left_out)
     sizes = group_sizes(len(ready), limits)
-    chosen, left_out = _choose(ready, sum(sizes), urgent=urgent, key=f"place/{run}/{seed}/{round_number}")
-    if len(sizes) > 1:
-        sides = grid_sides(len(chosen), limits)
-        if sides is not None:
-            return Grouping(_along_axis(chosen, sides, run=run, round_number=round_number, seed=seed), left_out)
-    order = ranking(chosen, key=f"group/{run}/{seed}/{round_number}")
-    groups = []
-    start = 0
-    for size in sizes:
-        groups.append(tuple(order[start : start + size]))
-        start += size
-    return Grouping(tuple(groups), left_out)
+    chosen, left_out = _choose(ready, sum(sizes), urgent=urgent, deal=deal)
+    sides = _sides(grouping, len(chosen), limits) if len(sizes) > 1 else None
+    return Grouping(_random_groups(chosen, sizes, deal) if sides is None else _lines(chosen, sides, deal), left_out)
 
 
-def grid_sides(peers: int, limits: GroupLimits) -> tuple[int, ...] | None:
-    """Lengths of the axes of the tightest grid that holds `peers`, or None where a line would break the limits."""
-    axes = 2
-    while limits.maximum**axes < peers:
-        axes += 1
-    sides = _tightest_sides(peers, axes, limits.maximum)
-    shortest = min(len(line) for axis in range(axes) for line in _lines(peers, sides, axis))
-    return sides if shortest >= limits.minimum else None
+def limits_for(grouping: GroupingName, limits: GroupLimits) -> GroupLimits:
+    """The limits that hold for a grouping: `all` may form the largest groups that can be."""
+    return GroupLimits(limits.minimum, LARGEST_GROUP) if grouping == "all" else limits
 
 
-def _tightest_sides(peers: int, axes: int, longest: int) -> tuple[int, ...]:
-    """`axes` lengths of 2 to `longest` with the smallest product of at least `peers`; of equals the most even ones."""
-    candidates = []
-    for leading in itertools.product(range(2, longest + 1), repeat=axes - 1):
-        last = max(2, math.ceil(peers / math.prod(leading)))
-        if last <= longest:
-            candidates.append((*leading, last))
-    return min(candidates, key=lambda sides: (math.prod(sides), max(sides) - min(sides), sides))
+@dataclass(frozen=True)
+class _Deal:
+    """What the places of a round depend on."""
 
+    run: str
+    seed: int
+    round_number: int
 
-def _lines(peers: int, sides: Sequence[int], axis: int) -> list[list[int]]:
-    """Positions 0 to peers - 1 of the grid, divided into the lines along one axis."""
-    stride = math.prod(sides[:axis])
-    lines: dict[int, list[int]] = {}
-    for position in range(peers):
-        coordinate = (position // stride) % sides[axis]
-        lines.setdefault(position - coordinate * stride, []).append(position)
-    return list(lines.values())
-
-
-def _along_axis(
-    chosen: Sequence[str], sides: Sequence[int], *, run: str, round_number: int, seed: int
-) -> tuple[tuple[str, ...], ...]:
-    cycle, axis = divmod(round_number, len(sides))
-    order = ranking(chosen, key=f"grid/{run}/{seed}/{cycle}")
-    return tuple(tuple(order[position] for position in line) for line in _lines(len(chosen), sides, axis))
+    def order(self, purpose: str, peers: Collection[str], *, cycle: int | None = None) -> list[str]:
+        """The peers as they are dealt for `purpose` in this round, or in all rounds of a cycle."""
+        return ranking(peers, key=f"{purpose}/{self.run}/{self.seed}/{self.round_number if cycle is None else cycle}")
 
 
 def _choose(
-    ready: Collection[str], places: int, *, urgent: Collection[str], key: str
+    ready: Collection[str], places: int, *, urgent: Collection[str], deal: _Deal
 ) -> tuple[list[str], tuple[str, ...]]:
-    order = ranking(ready, key=key)
+    order = deal.order("place", ready)
     order.sort(key=lambda peer: peer not in urgent)
     return order[:places], tuple(order[places:])
+
+
+def _random_groups(chosen: Sequence[str], sizes: Sequence[int], deal: _Deal) -> tuple[tuple[str, ...], ...]:
+    order = iter(deal.order("group", chosen))
+    return tuple(tuple(itertools.islice(order, size)) for size in sizes)
+
+
+def _sides(grouping: GroupingName, peers: int, limits: GroupLimits) -> tuple[int, ...] | None:
+    """The grid on which peers meet, or None where they meet at random."""
+    if grouping not in ("auto", "grid"):
+        return None
+    sides = grid_sides(peers, shortest=limits.minimum, longest=limits.maximum)
+    if sides is None or grouping == "grid":
+        return sides
+    occupancy = grid_occupancy(peers, axes=len(sides), longest=limits.maximum)
+    return sides if occupancy >= WORTHWHILE_OCCUPANCY else None
+
+
+def _lines(chosen: Sequence[str], sides: Sequence[int], deal: _Deal) -> tuple[tuple[str, ...], ...]:
+    cycle, axis = divmod(deal.round_number, len(sides))
+    order = deal.order("grid", chosen, cycle=cycle)
+    return tuple(tuple(order[position] for position in line) for line in grid_lines(len(chosen), sides, axis))
+
+
+def _meet_in_pairs(grouping: GroupingName, limits: GroupLimits) -> bool:
+    return limits.minimum == 2 and (grouping == "exponential" or (grouping == "auto" and limits.maximum == 2))
+
+
+def _places_in_pairs(ready: int, limits: GroupLimits) -> int:
+    """How many of the ready peers find a place: all, but for an odd one where no group may have three members."""
+    if ready < limits.minimum:
+        return 0
+    return ready - ready % 2 if limits.maximum == 2 else ready
+
+
+def _pairs(chosen: Sequence[str], deal: _Deal) -> tuple[tuple[str, ...], ...]:
+    cycle, turn = divmod(deal.round_number, exponential_turns(len(chosen)))
+    order = deal.order("pairs", chosen, cycle=cycle)
+    return tuple(tuple(order[position] for position in pair) for pair in exponential_pairs(len(chosen), turn))
 
 
 def _draw(key: str, peer: str) -> bytes:

@@ -1,0 +1,127 @@
+"""Disagreement under outer optimizers: the formulas against simulated swarms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossiptrain.core.averaging import expected_contraction
+from gossiptrain.core.stability import noloco_radius, steady_disagreement_average, steady_disagreement_step_mix
+
+Values = npt.NDArray[np.float64]
+SWARMS = 4000
+"""Independent swarms that are simulated side by side, one in each row."""
+
+
+def averaged_in_random_groups(values: Values, groups: int, rng: np.random.Generator) -> Values:
+    """Every row of peers is divided into random groups of equal size, which average."""
+    order = rng.random(values.shape).argsort(axis=1)
+    dealt = np.take_along_axis(values, order, axis=1).reshape(len(values), groups, -1)
+    means = np.broadcast_to(dealt.mean(axis=2, keepdims=True), dealt.shape).reshape(values.shape)
+    averaged = np.empty_like(values)
+    np.put_along_axis(averaged, order, means, axis=1)
+    return averaged
+
+
+def squared_disagreement(values: Values) -> float:
+    """In units of the variance with which all peers differ independently."""
+    return float(values.var(axis=1, ddof=1).mean())
+
+
+def contraction_of(peers: int, groups: int) -> float:
+    return expected_contraction(peers=peers, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("peers", "groups", "alpha", "gamma"),
+    [(16, 8, 0.5, 0.7), (16, 8, 0.9, 0.7), (16, 4, 0.9, 0.7), (8, 2, 0.3, 0.7), (16, 8, 0.5, 1.0)],
+)
+def test_noloco_multiplies_disagreement_by_its_radius(peers: int, groups: int, alpha: float, gamma: float) -> None:
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=(SWARMS, peers))
+    momentum = np.zeros_like(weights)
+    found = []
+    for _ in range(48):
+        mean = averaged_in_random_groups(weights, groups, rng)
+        momentum = alpha * momentum + gamma * (mean - weights)
+        weights = weights + momentum
+        found.append(squared_disagreement(weights))
+    predicted = noloco_radius(alpha, gamma, contraction_of(peers, groups))
+    # Over many rounds, since where the momentum is large, disagreement swings on its way.
+    assert (found[47] / found[11]) ** (1 / 36) == pytest.approx(predicted, rel=0.01)
+
+
+def test_noloco_in_pairs_drifts_apart_with_the_momentum_of_diloco_and_not_with_its_own() -> None:
+    pairs = contraction_of(16, 8)
+    assert noloco_radius(0.9, 0.7, pairs) == pytest.approx(1.09, abs=0.01)
+    assert noloco_radius(0.5, 0.7, pairs) == pytest.approx(0.685, abs=0.001)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_without_momentum_noloco_is_averaging_with_a_share(gamma: float, contraction: float) -> None:
+    predicted = contraction + (1 - gamma) ** 2 * (1 - contraction)
+    assert noloco_radius(0.0, gamma, contraction) == pytest.approx(predicted, abs=1e-9)
+
+
+@given(st.floats(0, 0.999), st.floats(0.01, 2))
+def test_momentum_dies_out_at_its_own_pace_where_everyone_meets(momentum: float, gamma: float) -> None:
+    """With one group the disagreement is one linear recurrence of second order, with known roots."""
+    roots = np.roots([1.0, -(1 + momentum - gamma), momentum])
+    # Where the roots meet, the eigenvalues of either matrix are only known to a cube root of the rounding error.
+    assert noloco_radius(momentum, gamma, 0.0) == pytest.approx(float(np.abs(roots).max() ** 2), abs=1e-4)
+
+
+@pytest.mark.parametrize(("peers", "groups"), [(16, 8), (16, 4), (16, 2), (12, 4)])
+def test_plain_averaging_settles_where_the_formula_says(peers: int, groups: int) -> None:
+    rng = np.random.default_rng(4)
+    values = np.zeros((SWARMS, peers))
+    for _ in range(20):
+        values = averaged_in_random_groups(values + rng.normal(size=values.shape), groups, rng)
+    predicted = steady_disagreement_average(contraction_of(peers, groups))
+    assert squared_disagreement(values) == pytest.approx(predicted, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("peers", "groups", "rate", "mu"),
+    [(16, 8, 0.7, 0.9), (16, 4, 0.7, 0.9), (16, 2, 0.7, 0.8), (8, 4, 1.0, 0.5), (8, 4, 0.7, 0.0)],
+)
+def test_step_mix_settles_where_the_formula_says(peers: int, groups: int, rate: float, mu: float) -> None:
+    rng = np.random.default_rng(5)
+    weights = np.zeros((SWARMS, peers))
+    momentum = np.zeros_like(weights)
+    for _ in range(60):
+        learnt = rng.normal(size=weights.shape)
+        momentum = mu * momentum + learnt
+        weights = averaged_in_random_groups(weights + rate * (learnt + mu * momentum), groups, rng)
+    predicted = steady_disagreement_step_mix(contraction_of(peers, groups), rate, mu)
+    assert squared_disagreement(weights) == pytest.approx(predicted, rel=0.05)
+
+
+@given(st.floats(0, 0.999))
+def test_step_mix_without_momentum_at_full_rate_is_plain_averaging(contraction: float) -> None:
+    plain = steady_disagreement_average(contraction)
+    assert steady_disagreement_step_mix(contraction, 1.0, 0.0) == pytest.approx(plain)
+
+
+def test_peers_that_all_meet_agree_and_those_that_never_meet_drift_without_end() -> None:
+    assert steady_disagreement_average(0.0) == 0.0
+    assert steady_disagreement_step_mix(0.0, 0.7, 0.9) == 0.0
+    assert steady_disagreement_average(1.0) == math.inf
+    assert steady_disagreement_step_mix(1.0, 0.7, 0.9) == math.inf
+
+
+@pytest.mark.parametrize("contraction", [-0.01, 1.01, math.nan])
+def test_a_contraction_that_cannot_be_is_refused(contraction: float) -> None:
+    for formula in (steady_disagreement_average, lambda own: noloco_radius(0.5, 0.7, own)):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            formula(contraction)
+
+
+def test_a_momentum_that_never_forgets_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than 1"):
+        steady_disagreement_step_mix(0.5, 0.7, 1.0)
