@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.training import events
-from gossiptrain.training.gossip import Gossip, gossip
+from gossiptrain.training.gossip import gossip
+from gossiptrain.training.membership import Gossip
 from tests.processes import wait_until
 
 LOCAL = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="local")

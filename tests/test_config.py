@@ -39,6 +39,11 @@ def test_a_minimum_above_the_group_size_is_refused() -> None:
         checked(GossipSettings, gossip_group_size=4, gossip_min_group_size=8)
 
 
+def test_pairs_that_the_minimum_forbids_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"exponential makes pairs, which gossip_min_group_size \(3\) forbids"):
+        checked(GossipSettings, grouping="exponential", gossip_min_group_size=3)
+
+
 def test_a_misspelt_setting_is_refused() -> None:
     with pytest.raises(UsageError, match="gossip_groupsize"):
         checked(GossipSettings, gossip_groupsize=4)

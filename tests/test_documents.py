@@ -40,6 +40,10 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     "--gossip-group-size": (GossipSettings, "gossip_group_size"),
     "--gossip-min-group-size": (GossipSettings, "gossip_min_group_size"),
     "--gossip-alpha": (GossipSettings, "gossip_alpha"),
+    "--strategy": (GossipSettings, "strategy"),
+    "--outer-lr": (GossipSettings, "outer_learning_rate"),
+    "--outer-momentum": (GossipSettings, "outer_momentum"),
+    "--grouping": (GossipSettings, "grouping"),
     "--every-steps": (GossipSettings, "every_steps"),
     "--every-seconds": (GossipSettings, "every_seconds"),
     "--matchmaking-time": (GossipSettings, "matchmaking_time"),
@@ -64,7 +68,7 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     "--device": (TrainSettings, "device"),
     "--precision": (TrainSettings, "precision"),
 }
-WORDS_FOR_NONE = {"by task", "none", "once an epoch", "all", "run folder"}
+WORDS_FOR_NONE = {"by strategy", "by task", "none", "once an epoch", "all", "run folder"}
 
 
 def text_of(document: str) -> str:

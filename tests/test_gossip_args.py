@@ -143,6 +143,11 @@ def test_the_wait_for_stragglers_has_its_old_name_too(understood: Understood, fl
     assert understood(f"gossip train digits {flag} 2.5").gossip.matchmaking_time == 2.5
 
 
+def test_who_meets_whom_can_be_told(understood: Understood) -> None:
+    assert understood("gossip train digits").gossip.grouping == "auto"
+    assert understood("gossip train digits --grouping exponential").gossip.grouping == "exponential"
+
+
 @pytest.mark.parametrize(
     ("flags", "name", "value"),
     [

@@ -12,7 +12,8 @@ import pytest
 import gossiptrain
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import GossipError
-from gossiptrain.training.gossip import Gossip, gossip
+from gossiptrain.training.gossip import gossip
+from gossiptrain.training.membership import Gossip
 
 PROMISED = {
     "gossip": gossip,

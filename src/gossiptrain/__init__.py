@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gossiptrain.config import GossipSettings, NetworkSettings
     from gossiptrain.errors import GossipError
-    from gossiptrain.training.gossip import Gossip, gossip
+    from gossiptrain.training.gossip import gossip
+    from gossiptrain.training.membership import Gossip
 else:
     # Every part of this package runs this file first, also the command line before it refuses a wrong flag and the
     # process beside the trainer. They must not wait for what they do not use, so a name is imported when it is asked
     # for (PEP 562). Type checkers see the imports above and know each name's type.
     _HOMES = {
-        "Gossip": "gossiptrain.training.gossip",
+        "Gossip": "gossiptrain.training.membership",
         "GossipError": "gossiptrain.errors",
         "GossipSettings": "gossiptrain.config",
         "NetworkSettings": "gossiptrain.config",

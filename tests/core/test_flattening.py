@@ -1,12 +1,10 @@
-"""A model as one vector: what is in it, and the delta rule."""
+"""A model as one vector: what is in it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from gossiptrain.core.flattening import FlatModel
@@ -67,25 +65,3 @@ def test_half_precision_models_travel_as_float32() -> None:
     flat.copy_to(vector)
     flat.copy_from(vector)
     assert torch.equal(model.weight, before)
-
-
-def test_a_peer_that_stood_still_takes_exactly_the_average() -> None:
-    model = small_model()
-    snapshot = vector_of(model)
-    average = np.random.default_rng(0).normal(size=snapshot.size).astype(np.float32)
-    FlatModel(model).add_delta(average, snapshot, alpha=1.0)
-    assert vector_of(model).tobytes() == average.tobytes()
-
-
-@given(alpha=st.floats(0.1, 1.0), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=30)
-def test_the_delta_rule_keeps_what_was_learnt_meanwhile(alpha: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    model = small_model()
-    size = FlatModel(model).elements
-    snapshot, average, learnt = (rng.normal(size=size).astype(np.float32) for _ in range(3))
-    flat = FlatModel(model)
-    flat.copy_from(snapshot + learnt)
-    flat.add_delta(average, snapshot, alpha=alpha)
-    expected = snapshot + learnt + np.float32(alpha) * (average - snapshot)
-    assert np.allclose(vector_of(model), expected, rtol=1e-5, atol=1e-5)

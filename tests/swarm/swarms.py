@@ -58,11 +58,11 @@ class TestPeer:
     def id(self) -> PeerId:
         return self.swarm.transport.peer_id
 
-    async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
+    async def average(self, *, samples: int = 1, alpha: float = 1.0, final: bool = False) -> AveragedRound | None:
         """One round by the delta rule; the values change only where it commits."""
         buffers = self.buffers
         buffers.snapshot[:] = self.values
-        averaged = await self.swarm.average(buffers, samples=samples)
+        averaged = await self.swarm.average(buffers, samples=samples, final=final)
         if averaged is not None and averaged.result.committed:
             self.values[:] = self.values + np.float32(alpha) * (buffers.average - buffers.snapshot)
             if alpha == 1.0:

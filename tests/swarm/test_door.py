@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.framing import read_frame, write_frame
 from gossiptrain.net.transport import Stream, StreamClosedError, Transport, UnreachableError
@@ -56,7 +56,7 @@ def test_peers_of_one_run_open_streams_to_each_other(kind: Kind) -> None:
         ({"task": "cifar10"}, "the task differs"),
         ({"elements": 7}, "the model differs: 1,000 averaged values here, 7 there"),
         ({"model": "cd" * 32}, "the model differs"),
-        ({"protocol": 99}, "the protocol version differs: 1 here, 99 there"),
+        ({"protocol": 99}, f"the protocol version differs: {PROTOCOL_VERSION} here, 99 there"),
     ],
 )
 def test_a_peer_of_another_run_is_refused_by_the_field_that_differs(

@@ -8,6 +8,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.grouping import organisers
+from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.peer import AveragedRound
@@ -17,12 +18,18 @@ from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 LATENCY_S = 0.01
 
 
-def organiser_of(swarm: Swarm) -> str:
-    """The name of the peer that organises the next round."""
+def organisers_of(swarm: Swarm) -> list[str]:
+    """The names of all peers in the order in which they organise the next round, one in place of the other."""
     a = swarm.peers["a"]
     membership = a.swarm.membership
-    first = organisers(membership.trainers(), run=a.swarm.fingerprint.key, round_number=membership.round, seed=0)[0]
-    return next(name for name, peer in swarm.peers.items() if peer.id == first)
+    ranked = organisers(membership.trainers(), run=a.swarm.fingerprint.key, round_number=membership.round, seed=0)
+    names = {peer.id: name for name, peer in swarm.peers.items()}
+    return [names[PeerId(peer)] for peer in ranked]
+
+
+def organiser_of(swarm: Swarm) -> str:
+    """The name of the peer that organises the next round."""
+    return organisers_of(swarm)[0]
 
 
 def members_of(found: AveragedRound | None) -> int:
@@ -210,8 +217,8 @@ def test_a_guest_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() -
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            best = organiser_of(swarm)
-            others = [name for name in swarm.peers if name != best]
+            # The second in rank still believes in the first, and sends there whoever comes to itself.
+            best, *others = organisers_of(swarm)
             network.freeze(best)
             for name in others[1:]:
                 swarm.peers[name].swarm.membership.suspect(swarm.peers[best].id)

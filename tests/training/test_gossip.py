@@ -23,7 +23,8 @@ from gossiptrain.errors import (
     UsageError,
 )
 from gossiptrain.training import events
-from gossiptrain.training.gossip import Gossip, gossip
+from gossiptrain.training.gossip import gossip
+from gossiptrain.training.membership import Gossip
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
 from tests.processes import MARK_VARIABLE, Family, wait_until
 
@@ -276,7 +277,7 @@ def test_initial_peers_that_are_all_dead_are_named_with_the_reason() -> None:
 
 def test_what_a_member_learns_during_a_round_stays() -> None:
     """One member counts its steps in its parameters, the other learns nothing."""
-    settings = GossipSettings(every_steps=20)
+    settings = GossipSettings(every_steps=200)
     one = Member(0.0, settings=settings, run="learning", take_state=False)
 
     def learn(optimizer: object, arguments: object, keywords: object) -> None:

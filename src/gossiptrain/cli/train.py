@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from gossiptrain.training.checkpoints import Checkpoint
 
 NETWORK, GOSSIP, TRAINING, OUTPUT = "Network", "Gossip", "Training", "Output"
+EQUAL_FOR_ALL = {
+    "--strategy": "strategy",
+    "--outer-lr": "outer_learning_rate",
+    "--outer-momentum": "outer_momentum",
+    "--grouping": "grouping",
+    "--group-seed": "seed",
+}
+"""Flags that are in the commands with which others join, where they say something else than the default."""
 
 
 def train(
@@ -47,9 +55,32 @@ def train(
     gossip_min_group_size: Annotated[
         int | None, typer.Option(help="Fewest peers for a round, 2-16 (2)", rich_help_panel=GOSSIP)
     ] = None,
+    grouping: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
+        ),
+    ] = None,
     gossip_alpha: Annotated[
         float | None,
         typer.Option(help="Share of the average that is taken, 0.1-1.0 (1.0)", rich_help_panel=GOSSIP),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="average|step-mix|diloco|noloco|sync",
+            help="What is sent and what becomes of the average; the same for all (average)",
+            rich_help_panel=GOSSIP,
+        ),
+    ] = None,
+    outer_lr: Annotated[
+        float | None,
+        typer.Option(
+            "--outer-lr", "--outer-learning-rate", help="Of the outer step (by strategy)", rich_help_panel=GOSSIP
+        ),
+    ] = None,
+    outer_momentum: Annotated[
+        float | None, typer.Option(help="Of the outer step (by strategy)", rich_help_panel=GOSSIP)
     ] = None,
     codec: Annotated[
         str | None,
@@ -91,7 +122,9 @@ def train(
     device: options.Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads for training (torch's choice)")] = None,
     precision: Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="Mixed precision (auto)")] = None,
-    model: Annotated[str | None, typer.Option(help="imagenet: resnet18 or resnet50 (resnet18)")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="imagenet: resnet18, resnet50 (resnet18); text: small, tiny (small)")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="imagenet: pixels a side (224)")] = None,
     alone: Annotated[bool, typer.Option("--alone", help="Plain training without a network, to compare.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder (runs/<id>)")] = None,
@@ -114,6 +147,8 @@ def train(
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
     gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
+
+    gossip train text --data-dir ~/data
     """
     file = options.read_settings(config) if config is not None else {}
     checkpoint, before = _resumed(resume)
@@ -147,7 +182,11 @@ def train(
         {
             "gossip_group_size": gossip_group_size,
             "gossip_min_group_size": gossip_min_group_size,
+            "grouping": grouping,
             "gossip_alpha": gossip_alpha,
+            "strategy": strategy,
+            "outer_learning_rate": outer_lr,
+            "outer_momentum": outer_momentum,
             "codec": codec,
             "every_steps": every_steps,
             "every_seconds": every_seconds,
@@ -247,8 +286,11 @@ def _command(settings: TrainSettings, gossip_settings: GossipSettings) -> list[s
         command += ["--run", settings.run]
     for name, value in settings.variant.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    if gossip_settings.seed:
-        command += ["--group-seed", str(gossip_settings.seed)]
+    usual = GossipSettings()
+    for flag, name in EQUAL_FOR_ALL.items():
+        value = getattr(gossip_settings, name)
+        if value != getattr(usual, name):
+            command += [flag, str(value)]
     return command
 
 

@@ -24,12 +24,16 @@ def clipped_weights(samples: Sequence[int]) -> list[float]:
     The clip bounds what a peer gains by claiming too much. Peers that have all seen nothing weigh the same.
     """
     middle = statistics.median(samples)
-    if middle <= 0:
-        clipped = [1.0] * len(samples)
-    else:
-        clipped = [min(max(count / middle, 1 / WEIGHT_SPREAD), WEIGHT_SPREAD) for count in samples]
+    clipped = [clipped_weight(count, middle) for count in samples]
     total = math.fsum(clipped)
     return [weight / total for weight in clipped]
+
+
+def clipped_weight(samples: float, median_samples: float) -> float:
+    """A peer's samples relative to the median, within `WEIGHT_SPREAD`; 1 where the median is zero or not known."""
+    if median_samples <= 0:
+        return 1.0
+    return min(max(samples / median_samples, 1 / WEIGHT_SPREAD), WEIGHT_SPREAD)
 
 
 def weighted_mean(

@@ -41,11 +41,14 @@ class RunFingerprint:
     """Digest of the averaged tensors' names, shapes and types, and of the frozen tensors' values."""
     elements: int
     """Length of the flat vector."""
+    strategy: str = ""
+    """What is done with an average, with its settings."""
 
     @property
     def key(self) -> str:
         """A short name of the run for the directory; peers of different runs never share it."""
-        text = "\0".join(str(part) for part in (self.protocol, self.run, self.task, self.model, self.elements))
+        parts = (self.protocol, self.run, self.task, self.model, self.elements, self.strategy)
+        text = "\0".join(map(str, parts))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def difference(self, other: RunFingerprint) -> str | None:
@@ -60,6 +63,8 @@ class RunFingerprint:
             return f"the model differs: {self.elements:,} averaged values here, {other.elements:,} there"
         if self.model != other.model:
             return "the model differs: as many values, but other tensor names, shapes, types or frozen weights"
+        if self.strategy != other.strategy:
+            return f"the strategy differs: {self.strategy!r} here, {other.strategy!r} there"
         return None
 
 

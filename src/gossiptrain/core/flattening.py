@@ -20,25 +20,34 @@ from gossiptrain.errors import UsageError
 
 
 @dataclass(frozen=True)
-class _Placed:
+class PlacedTensor:
+    """A tensor of the model and its place in the flat vector."""
+
     spec: TensorSpec
     tensor: Tensor
     place: Slice
+    trained: bool
+    """A parameter; otherwise a buffer, such as a running mean."""
+
+    def view(self, vector: Tensor) -> Tensor:
+        """This tensor's part of a flat vector, in the tensor's shape."""
+        return vector[self.place.start : self.place.stop].view(self.spec.shape)
 
 
 class FlatModel:
     """Moves a model's averaged tensors to and from flat vectors of length `elements`, in place and without gaps."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._placed: list[_Placed] = []
+        self.tensors: list[PlacedTensor] = []
         frozen: list[tuple[TensorSpec, bytes]] = []
         offset = 0
-        for name, tensor, averaged in _tensors_once(model):
+        for name, tensor, averaged, trained in _tensors_once(model):
             spec = TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             if not averaged:
                 frozen.append((spec, _content_digest(tensor)))
                 continue
-            self._placed.append(_Placed(spec, tensor, Slice(offset, offset + spec.elements)))
+            place = Slice(offset, offset + spec.elements)
+            self.tensors.append(PlacedTensor(spec, tensor, place, trained=trained))
             offset += spec.elements
         self.elements = offset
         if not self.elements:
@@ -47,54 +56,32 @@ class FlatModel:
                 cause="No parameter requires a gradient and there is no floating-point buffer.",
                 remedy="Unfreeze the parameters that are to be trained before gossip() is called.",
             )
-        self.digest = model_digest((placed.spec for placed in self._placed), frozen)
+        self.digest = model_digest((placed.spec for placed in self.tensors), frozen)
 
     @torch.no_grad()
     def copy_to(self, vector: Vector) -> None:
         """Writes the current values into `vector`, float32 of length `elements`."""
         flat = torch.from_numpy(vector)
-        for placed in self._placed:
-            flat[placed.place.start : placed.place.stop].copy_(placed.tensor.reshape(-1))
+        for placed in self.tensors:
+            placed.view(flat).copy_(placed.tensor)
 
     @torch.no_grad()
     def copy_from(self, vector: Vector) -> None:
         """Replaces all values by those of `vector`."""
         flat = torch.from_numpy(vector)
-        for placed in self._placed:
-            placed.tensor.copy_(flat[placed.place.start : placed.place.stop].view(placed.spec.shape))
-
-    @torch.no_grad()
-    def add_delta(self, average: Vector, snapshot: Vector, *, alpha: float) -> None:
-        """The delta rule: x += alpha * (average - snapshot), computed in float32, tensor by tensor.
-
-        What was learnt since the snapshot stays. A tensor that still equals the snapshot becomes exactly the average
-        where alpha is 1, so that peers that stood still end bitwise equal.
-        """
-        flat_average, flat_snapshot = torch.from_numpy(average), torch.from_numpy(snapshot)
-        for placed in self._placed:
-            place = slice(placed.place.start, placed.place.stop)
-            current = placed.tensor
-            target = flat_average[place].to(current.device).view(placed.spec.shape)
-            base = flat_snapshot[place].to(current.device).view(placed.spec.shape)
-            # In place where the model is float32 itself: no memory beyond the model, and half the time.
-            moved = current if current.dtype == torch.float32 else current.float()
-            moved.sub_(base)
-            if alpha != 1.0:
-                moved.add_(base, alpha=1.0 - alpha)
-            moved.add_(target, alpha=alpha)
-            if moved is not current:
-                current.copy_(moved)
+        for placed in self.tensors:
+            placed.tensor.copy_(placed.view(flat))
 
 
-def _tensors_once(model: nn.Module) -> list[tuple[str, Tensor, bool]]:
-    """(name, tensor, whether it is averaged) for every distinct tensor that averaging is about, in a fixed order."""
-    found: list[tuple[str, Tensor, bool]] = []
+def _tensors_once(model: nn.Module) -> list[tuple[str, Tensor, bool, bool]]:
+    """(name, tensor, whether it is averaged, whether it is a parameter) for every distinct tensor, in a fixed order."""
+    found: list[tuple[str, Tensor, bool, bool]] = []
     for name, parameter in model.named_parameters():
-        found.append((name, parameter.detach(), parameter.requires_grad))
+        found.append((name, parameter.detach(), parameter.requires_grad, True))
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point():
-            found.append((name, buffer.detach(), True))
-    for name, tensor, averaged in found:
+            found.append((name, buffer.detach(), True, False))
+    for name, tensor, averaged, _ in found:
         if averaged and not tensor.is_floating_point():
             raise UsageError(f"The parameter {name} has type {tensor.dtype}; only floating-point tensors are averaged.")
     return found

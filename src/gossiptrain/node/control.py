@@ -30,6 +30,9 @@ class Configure(Message):
     task: str
     model: str
     elements: int
+    strategy: str
+    state_vectors: int
+    weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
     incarnation: int
@@ -51,6 +54,8 @@ class SnapshotTaken(Message):
     """The snapshot is in shared memory, and belongs to the node until `RoundEnded`."""
 
     samples: int
+    final: bool = False
+    """Whether it is for the last merge."""
 
 
 class StateTaken(Message):
@@ -101,6 +106,8 @@ class RoundEnded(Message):
     found_group: bool
     round: int = 0
     members: tuple[str, ...] = ()
+    samples: tuple[int, ...] = ()
+    """Of each member, since its last round."""
     seconds: float = 0.0
     formation_seconds: float = 0.0
     bytes_sent: int = 0

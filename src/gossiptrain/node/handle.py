@@ -42,6 +42,10 @@ class NodeLaunch:
     gossip: GossipSettings
     network: NetworkSettings
     take_state: bool
+    state_vectors: int = 1
+    """Flat vectors that a newcomer is given."""
+    weighs_average: bool = True
+    """Whether a group weighs its members by samples."""
 
 
 class _Process:
@@ -90,7 +94,7 @@ class NodeHandle:
     """Owns the node of one trainer. `on_message` is called in the reader thread."""
 
     def __init__(self, launch: NodeLaunch, on_message: Callable[[Message], None]) -> None:
-        self.memory = SharedVectors.create(launch.fingerprint.elements)
+        self.memory = SharedVectors.create(launch.fingerprint.elements, state_vectors=launch.state_vectors)
         self._launch = launch
         self._on_message = on_message
         self._addresses: dict[str, tuple[str, ...]] = {}
@@ -139,6 +143,9 @@ class NodeHandle:
             task=launch.fingerprint.task,
             model=launch.fingerprint.model,
             elements=launch.fingerprint.elements,
+            strategy=launch.fingerprint.strategy,
+            state_vectors=launch.state_vectors,
+            weighs_average=launch.weighs_average,
             gossip=launch.gossip,
             network=launch.network.model_copy(update={"initial_peers": initial_peers}),
             incarnation=time.time_ns() // 1000,

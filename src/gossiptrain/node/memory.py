@@ -1,8 +1,8 @@
-"""The memory that trainer and node share: three flat vectors, without a name and without copies.
+"""The memory that trainer and node share: flat vectors, without a name and without copies.
 
 Owns an anonymous file that lives only as long as a process holds it, so nothing is ever left behind. It takes twice
-the size of the averaged values in float32; a third time only while a newcomer is being given the state. Who may write
-when is agreed by the messages of `control`: a vector belongs to whoever was last told about it.
+the size of the averaged values in float32; more only while a newcomer is being given the state. Who may write when is
+agreed by the messages of `control`: a vector belongs to whoever was last told about it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ ELEMENT_BYTES = 4
 
 
 class SharedVectors:
-    """`snapshot`, `average` and `state`: float32 vectors of the model's flat length."""
+    """`snapshot` and `average`, float32 vectors of the model's flat length, and `state`, several times as long."""
 
-    def __init__(self, descriptor: int, elements: int) -> None:
+    def __init__(self, descriptor: int, elements: int, *, state_vectors: int) -> None:
         """Attaches to the file behind `descriptor`, which this object owns from now on."""
         self.descriptor = descriptor
         self.elements = elements
-        self._map = mmap.mmap(descriptor, 3 * elements * ELEMENT_BYTES)
+        self._map = mmap.mmap(descriptor, (2 + state_vectors) * elements * ELEMENT_BYTES)
         whole: Vector = np.frombuffer(self._map, np.float32)
-        self.snapshot, self.average, self.state = whole.reshape(3, elements)
+        self.snapshot, self.average, self.state = np.split(whole, [elements, 2 * elements])
 
     @classmethod
-    def create(cls, elements: int) -> SharedVectors:
+    def create(cls, elements: int, *, state_vectors: int) -> SharedVectors:
         """New vectors, all zero. Their descriptor is passed to the node when it is started."""
         descriptor = _anonymous_file()
-        os.ftruncate(descriptor, 3 * elements * ELEMENT_BYTES)
-        vectors = cls(descriptor, elements)
+        os.ftruncate(descriptor, (2 + state_vectors) * elements * ELEMENT_BYTES)
+        vectors = cls(descriptor, elements, state_vectors=state_vectors)
         # Their pages are taken now: taking them in the first round would make a step wait three times as long.
         vectors.snapshot.fill(0.0)
         vectors.average.fill(0.0)

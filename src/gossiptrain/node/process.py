@@ -56,7 +56,12 @@ class Node:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         fingerprint = RunFingerprint(
-            PROTOCOL_VERSION, configure.run, configure.task, configure.model, configure.elements
+            PROTOCOL_VERSION,
+            configure.run,
+            configure.task,
+            configure.model,
+            configure.elements,
+            configure.strategy,
         )
         self._peer = SwarmPeer(
             Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),
@@ -64,6 +69,7 @@ class Node:
             settings=configure.gossip,
             timing=configure.network.timing,
             donate=self._donate,
+            weighs_average=configure.weighs_average,
             on_change=self._tell_change,
         )
         await self._peer.open()
@@ -114,7 +120,7 @@ class Node:
                 if isinstance(message, control.Progress):
                     await self._note_progress(message, tasks)
                 elif isinstance(message, control.SnapshotTaken):
-                    tasks.create_task(self._average(message.samples))
+                    tasks.create_task(self._average(message))
                 elif isinstance(message, control.StateTaken) and self._state_taken is not None:
                     if not self._state_taken.done():
                         self._state_taken.set_result(message)
@@ -133,9 +139,9 @@ class Node:
         if finishing_now or ready_again:
             tasks.create_task(membership.announce())
 
-    async def _average(self, samples: int) -> None:
+    async def _average(self, taken: control.SnapshotTaken) -> None:
         buffers = Buffers(self._memory.snapshot, self._memory.average)
-        averaged = await self._peer.average(buffers, samples=samples)
+        averaged = await self._peer.average(buffers, samples=taken.samples, final=taken.final)
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
@@ -174,6 +180,7 @@ def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> 
         found_group=True,
         round=averaged.number,
         members=result.members,
+        samples=averaged.samples,
         seconds=result.seconds,
         formation_seconds=averaged.formation_seconds,
         bytes_sent=result.bytes_sent,
@@ -190,7 +197,7 @@ async def _live(connection: socket.socket, memory_descriptor: int) -> int:
         configure = await trainer.receive()
         if not isinstance(configure, control.Configure):
             return 1
-        memory = SharedVectors(memory_descriptor, configure.elements)
+        memory = SharedVectors(memory_descriptor, configure.elements, state_vectors=configure.state_vectors)
         return await _live_as(configure, trainer, memory)
     except* control.ControlClosedError:
         pass

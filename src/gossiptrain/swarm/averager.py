@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
@@ -23,14 +24,22 @@ from gossiptrain.swarm.speeds import SpeedsSeen
 REMEMBERED_ROUNDS = 16
 
 
+@dataclass(frozen=True)
+class RoundRules:
+    """What all members of a run do alike. weighs_members: by their samples; otherwise all weigh the same."""
+
+    minimum_members: int
+    weighs_members: bool = True
+
+
 class Averager:
     """Runs this peer's rounds and answers for them."""
 
-    def __init__(self, door: Door, *, minimum_members: int) -> None:
+    def __init__(self, door: Door, rules: RoundRules) -> None:
         self._door = door
         self._clock = door.transport.clock
         self._timing = door.timing
-        self._minimum_members = minimum_members
+        self._rules = rules
         self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen())
         self._rounds: OrderedDict[str, Round] = OrderedDict()
         self._arrived = asyncio.Event()
@@ -47,12 +56,12 @@ class Averager:
             round_id=assignment.round_id,
             number=0,
             members=tuple(PeerId(member) for member in assignment.members),
-            samples=assignment.samples,
+            samples=assignment.samples if self._rules.weighs_members else (1,) * len(assignment.members),
             speeds=assignment.speeds,
             codec=assignment.codec,
             base=assignment.base,
         )
-        current = Round(self._door, attempt, buffers, minimum_members=self._minimum_members, learnt=self._learnt)
+        current = Round(self._door, attempt, buffers, minimum_members=self._rules.minimum_members, learnt=self._learnt)
         self._rounds[attempt.round_id] = current
         while len(self._rounds) > REMEMBERED_ROUNDS:
             self._rounds.popitem(last=False)

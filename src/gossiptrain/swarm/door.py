@@ -120,6 +120,7 @@ class Door:
             task=mine.task,
             model=mine.model,
             elements=mine.elements,
+            strategy=mine.strategy,
             helper=self._is_helper,
         )
 

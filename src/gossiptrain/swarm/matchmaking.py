@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, form_groups, organisers
+from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for, organisers
 from gossiptrain.net.framing import receive_message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
@@ -36,11 +36,12 @@ class Bringing:
     """What a peer tells its organiser of itself.
 
     samples: seen since the last round; the weight of its contribution. base: name of the last average, if this peer
-    still holds it. speeds: of the links of others, as `speeds` measures them.
+    still holds it. speeds: of the links of others, as `speeds` measures them. final: whether this is its last round.
     """
 
     samples: int
     base: str = ""
+    final: bool = False
     speeds: Mapping[PeerId, float] = field(default_factory=dict)
 
 
@@ -89,6 +90,7 @@ class Matchmaker:
                         urgent=self._left_out,
                         codec=self._settings.codec,
                         base=bringing.base,
+                        final=bringing.final,
                         speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
                         insist=insist,
                     )
@@ -149,7 +151,7 @@ class Matchmaker:
         return (
             self._membership.me in members
             and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
-            and self._limits.minimum <= len(members) <= self._limits.maximum
+            and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
         )
 
     async def _serve(self, stream: Stream) -> None:
@@ -208,13 +210,17 @@ class Matchmaker:
     def _dismiss(self, hall: _Hall) -> None:
         self._halls.pop(hall.round, None)
         guests, hall.guests = hall.guests, {}
+        # Who merges for the last time merges with everyone, so that all who end together end with one model.
+        merging = any(guest.ready.final for guest in guests.values())
+        how = "all" if merging else self._settings.grouping
         grouping = form_groups(
             guests,
-            limits=self._limits,
+            limits=limits_for(how, self._limits),
             run=self._door.fingerprint.key,
             round_number=hall.round,
             seed=self._settings.seed,
             urgent=[peer for peer, guest in guests.items() if guest.ready.urgent],
+            grouping=how,
         )
         for group in grouping.groups:
             members = [PeerId(peer) for peer in group]

@@ -73,13 +73,14 @@ class Hello(Message):
     task: ShortText
     model: HexText
     elements: Count
+    strategy: ShortText
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 
     @property
     def fingerprint(self) -> RunFingerprint:
         """The run that the other side takes part in."""
-        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements)
+        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy)
 
 
 class Welcome(Message):
@@ -104,6 +105,8 @@ class Ready(Message):
     """Name of the last average that it took part in, where it still holds it; empty where it does not."""
     speeds: Annotated[dict[PeerText, Speed], Field(max_length=MAX_MEMBERS)] = Field(default_factory=dict)
     """How fast it has seen the links of others to be, relative to the fastest of them."""
+    final: bool = False
+    """Whether it wants to merge for the last time; all that are ready then make one group."""
     insist: bool = False
     """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
 

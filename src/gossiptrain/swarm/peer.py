@@ -21,7 +21,7 @@ from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.guards import is_finite
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
 from gossiptrain.net.transport import PeerId, Transport
-from gossiptrain.swarm.averager import Averager
+from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
@@ -39,6 +39,8 @@ class AveragedRound:
 
     number: int
     formation_seconds: float
+    samples: tuple[int, ...]
+    """Of each member of the group that was formed, since its last round."""
     result: RoundResult
 
 
@@ -63,6 +65,7 @@ class SwarmPeer:
         settings: GossipSettings,
         timing: TimingSettings,
         donate: Donate,
+        weighs_average: bool = True,
         role: Literal["trainer", "observer"] = "trainer",
         on_change: Callable[[Change, PeerId], None] = lambda change, peer: None,
     ) -> None:
@@ -79,7 +82,8 @@ class SwarmPeer:
             on_change=on_change,
         )
         self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
-        self._averager = Averager(self.door, minimum_members=settings.gossip_min_group_size)
+        rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
+        self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, donate)
         self._initial_peers: tuple[str, ...] = ()
         self._base = ""
@@ -144,8 +148,8 @@ class SwarmPeer:
                 continue
         return None
 
-    async def average(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
-        """One round: finds a group of peers that are ready now and averages with it.
+    async def average(self, buffers: Buffers, *, samples: int, final: bool = False) -> AveragedRound | None:
+        """One round: finds a group of peers that are ready now and averages with it; `final` with all of them.
 
         `buffers.average` must be the same memory in every round, and nobody else may change it.
         None where no group was found, or where the snapshot is not finite and therefore not shown to anyone.
@@ -153,7 +157,7 @@ class SwarmPeer:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        bringing = Bringing(samples, self._base, self._averager.speeds_seen)
+        bringing = Bringing(samples, self._base, final, self._averager.speeds_seen)
         assignment = await self._matchmaker.find_group(bringing)
         if assignment is None:
             return None
@@ -162,7 +166,7 @@ class SwarmPeer:
         self._base = ""
         result = await self._averager.average(assignment, buffers)
         self._base = result.digest
-        return AveragedRound(assignment.round, formation_seconds, result)
+        return AveragedRound(assignment.round, formation_seconds, assignment.samples, result)
 
     async def leave(self) -> None:
         """Says goodbye."""

@@ -36,6 +36,16 @@ class Pace:
         else:
             self._step_seconds += SMOOTHING * (took_s - self._step_seconds)
 
+    @property
+    def usual_steps(self) -> float | None:
+        """Inner steps between two rounds where nothing gets in the way; None while their speed is not known."""
+        steps: list[float] = []
+        if self._every_steps is not None:
+            steps.append(self._every_steps)
+        if self._every_seconds is not None and self._step_seconds:
+            steps.append(max(1.0, self._every_seconds / self._step_seconds))
+        return min(steps) if steps else None
+
     def hurry(self) -> None:
         """Makes the next round due at once, because another peer is about to leave and wants to merge."""
         self._hurried = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +18,11 @@ from gossiptrain.config import GossipSettings, NetworkSettings, Settings
 from gossiptrain.errors import CheckpointError, NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
+from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
 from gossiptrain.training.compute import MixedPrecision, chosen_device
-from gossiptrain.training.gossip import Gossip
 from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.membership import Gossip
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
@@ -34,6 +35,8 @@ REPORT_S = 0.5
 EVALUATE_STEPS = 500
 SMALL_MODEL = 200_000
 """Parameters below which handing the work of a step to several threads takes longer than the work."""
+STATISTICS_BATCHES = 50
+"""From which the running statistics of the merged model are estimated."""
 INTERRUPTED_MERGE_S = 4.0
 """After Ctrl+C or SIGTERM the whole farewell must take less than 10 seconds."""
 INTERRUPTED_EVALUATION_S = 1.5
@@ -87,6 +90,7 @@ class Trainer:
         self._evaluation: Evaluation | None = None
         self._evaluation_took_s = 0.0
         self._swarm: Gossip | None = None
+        self._outer_state: dict[str, torch.Tensor] = {}
         if assignment.resume is not None:
             self._restore(assignment.resume)
 
@@ -141,10 +145,7 @@ class Trainer:
 
     @property
     def _gossip_settings(self) -> GossipSettings:
-        settings = self._given.gossip
-        if settings.every_steps is None and settings.every_seconds is None:
-            return settings.model_copy(update={"every_steps": self._task.recipe.every_steps})
-        return settings
+        return self._given.gossip.paced(self._task.recipe.every_steps)
 
     def _build_swarm(self) -> Gossip:
         identity = self._given.network.identity_path or str(self._given.folder.identity)
@@ -160,6 +161,7 @@ class Trainer:
             bus=self._bus,
         )
         swarm.step = self._step
+        swarm.outer_state = self._outer_state
         swarm.on_ready = self._announce
         return swarm
 
@@ -276,6 +278,8 @@ class Trainer:
         merged = False
         if self._swarm is not None and good:
             merged = self._swarm.merge(timeout_s=INTERRUPTED_MERGE_S if interrupted else None)
+            if merged and not interrupted and has_running_statistics(self.model):
+                self._fit_statistics(self._swarm)
         quick = self._evaluation is not None and self._evaluation_took_s < INTERRUPTED_EVALUATION_S
         if good and (quick or not interrupted):
             self._evaluate("merged" if merged else "peer")
@@ -294,6 +298,19 @@ class Trainer:
         self._given.folder.write_summary({**finished.model_dump(), "merged": merged, "run": self.run_name})
         return finished
 
+    def _fit_statistics(self, swarm: Gossip) -> None:
+        """Fits the running statistics to the merged parameters, each peer on its own data, and merges those too."""
+        position = self._batches.state()
+        with self._precision.forward():
+            estimate_running_statistics(self.model, self._inputs_of_some_batches())
+        self._batches.restore(position)
+        swarm.merge()
+
+    def _inputs_of_some_batches(self) -> Iterator[torch.Tensor]:
+        for _ in range(min(STATISTICS_BATCHES, self._batches.steps_per_epoch)):
+            yield self._batches.next().inputs
+            self._listen()
+
     def _save(self) -> None:
         state = RunState(
             task=self._task.name,
@@ -306,6 +323,7 @@ class Trainer:
                 "variant": self._task.variant,
                 "own_steps": self._own_steps,
                 "precision": self._precision.state(),
+                "outer": self._swarm.keep_outer_state() if self._swarm is not None else self._outer_state,
             },
         )
         if not self._is_finite():
@@ -330,6 +348,7 @@ class Trainer:
         self._step = checkpoint.state.step
         self._own_steps = int(extra.get("own_steps", self._step))
         self._precision.restore(extra.get("precision", {}))
+        self._outer_state = extra.get("outer", {})
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))

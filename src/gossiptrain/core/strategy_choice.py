@@ -1,0 +1,90 @@
+"""Which strategy the settings mean, and which settings no strategy can be asked for.
+
+Owns the usual outer learning rates and momenta, and the refusals. Does not know how a strategy works.
+"""
+
+from __future__ import annotations
+
+from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.core.stability import noloco_radius
+from gossiptrain.core.strategies import (
+    Average,
+    DiLoCo,
+    NoLoCo,
+    OuterSettings,
+    StepMix,
+    Strategy,
+    Synchronous,
+)
+from gossiptrain.errors import UsageError
+
+OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
+    "step-mix": OuterSettings(learning_rate=0.7, momentum=0.9),
+    "diloco": OuterSettings(learning_rate=0.7, momentum=0.9),
+    "noloco": OuterSettings(learning_rate=0.7, momentum=0.5),
+}
+
+
+def strategy_for(settings: GossipSettings) -> Strategy:
+    """The strategy that the settings name.
+
+    Raises UsageError where they do not go together, or would make the peers drift apart.
+    """
+    outer = _outer_settings(settings)
+    match settings.strategy:
+        case "average":
+            return Average()
+        case "sync":
+            return Synchronous()
+        case "step-mix":
+            return StepMix(outer)
+        case "diloco":
+            return DiLoCo(outer)
+        case "noloco":
+            _refuse_unstable(outer, group_size=settings.gossip_group_size)
+            return NoLoCo(outer)
+
+
+def _outer_settings(settings: GossipSettings) -> OuterSettings:
+    usual = OUTER_DEFAULTS.get(settings.strategy)
+    if usual is None:
+        given = {"outer_learning_rate": settings.outer_learning_rate, "outer_momentum": settings.outer_momentum}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    f"{name} was set to {value}, but the strategy {settings.strategy} has no outer step.",
+                    remedy=f"Leave it out, or use one of the strategies {', '.join(OUTER_DEFAULTS)}.",
+                )
+        return OuterSettings(learning_rate=1.0, momentum=0.0)
+    return OuterSettings(
+        learning_rate=_first(settings.outer_learning_rate, usual.learning_rate),
+        momentum=_first(settings.outer_momentum, usual.momentum),
+    )
+
+
+def _first(given: float | None, usual: float) -> float:
+    return usual if given is None else given
+
+
+def _refuse_unstable(outer: OuterSettings, *, group_size: int) -> None:
+    """In a large swarm a round of groups of k leaves 1/k of the disagreement, the most that it ever does."""
+    radius = noloco_radius(outer.momentum, outer.learning_rate, 1 / group_size)
+    if radius >= 1:
+        raise UsageError(
+            f"noloco with outer momentum {outer.momentum:g} and outer learning rate {outer.learning_rate:g} makes "
+            f"peers in groups of {group_size} drift apart: their disagreement grows {radius:.2f}-fold in every round.",
+            cause="What the peers disagree in goes through the momentum, which keeps adding to it.",
+            remedy="Lower the outer momentum (0.5 suits pairs), enlarge the groups, or use the strategy step-mix.",
+        )
+
+
+def fitted(settings: GossipSettings, strategy: Strategy) -> GossipSettings:
+    """The settings with the grouping that the strategy needs. Raises UsageError where another one was chosen."""
+    if not strategy.meets_everyone or settings.grouping == "all":
+        return settings
+    if settings.grouping != "auto":
+        raise UsageError(
+            f"The strategy {strategy.name} needs all peers in one group, and the grouping is {settings.grouping}.",
+            remedy="Use grouping all with it, or the strategy step-mix, which comes to the same in any groups.",
+        )
+    return settings.model_copy(update={"grouping": "all"})

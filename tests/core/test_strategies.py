@@ -1,0 +1,189 @@
+"""The rules by which peers learn from each other, on matrices with one peer in each row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gossiptrain.core.strategies import (
+    Average,
+    DiLoCo,
+    Effort,
+    Held,
+    NoLoCo,
+    OuterSettings,
+    StepMix,
+    Strategy,
+    late_share,
+)
+
+PEERS, ELEMENTS = 8, 5
+OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
+WITH_STEP: list[Strategy] = [StepMix(OUTER), DiLoCo(OUTER), NoLoCo(replace(OUTER, momentum=0.5))]
+ALL: list[Strategy] = [Average(), *WITH_STEP]
+
+
+def begun(strategy: Strategy, local: Tensor) -> Held:
+    state = tuple(torch.full_like(local, 7.0) for _ in strategy.state_names)
+    held = Held(local.clone(), torch.empty_like(local), state)
+    strategy.begin(held)
+    return held
+
+
+def same_start() -> Tensor:
+    return torch.randn(ELEMENTS, generator=torch.Generator().manual_seed(1)).repeat(PEERS, 1)
+
+
+def learnt(number: int) -> Tensor:
+    return torch.randn(PEERS, ELEMENTS, generator=torch.Generator().manual_seed(100 + number))
+
+
+def grouped_mean(values: Tensor, group_size: int) -> Tensor:
+    groups = values.reshape(-1, group_size, ELEMENTS)
+    return groups.mean(dim=1, keepdim=True).expand_as(groups).reshape_as(values)
+
+
+def play(strategy: Strategy, *, rounds: int, group_size: int) -> Tensor:
+    """What all peers hold after so many rounds in which they learn what `learnt` says; groups change in every round."""
+    held = begun(strategy, same_start())
+    for number in range(rounds):
+        held.local.add_(learnt(number))
+        strategy.contribute(held, Effort())
+        order = torch.randperm(PEERS, generator=torch.Generator().manual_seed(number))
+        average = torch.empty_like(held.shared)
+        average[order] = grouped_mean(held.shared[order], group_size)
+        strategy.take(held, average, alpha=1.0)
+    return held.local
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
+def test_peers_that_share_their_start_end_equal_after_a_round_of_all(strategy: Strategy) -> None:
+    after = play(strategy, rounds=4, group_size=PEERS)
+    torch.testing.assert_close(after, after[:1].expand_as(after))
+
+
+@pytest.mark.parametrize("group_size", [1, 2, 4, 8])
+def test_the_mean_of_step_mix_follows_diloco_for_every_group_size(group_size: int) -> None:
+    diloco = play(DiLoCo(OUTER), rounds=6, group_size=PEERS)
+    step_mix = play(StepMix(OUTER), rounds=6, group_size=group_size)
+    torch.testing.assert_close(step_mix.mean(dim=0), diloco.mean(dim=0), rtol=1e-4, atol=1e-4)
+
+
+def test_diloco_is_nesterovs_method_on_the_mean_progress() -> None:
+    reference = torch.nn.Parameter(same_start()[0])
+    optimizer = torch.optim.SGD([reference], lr=0.7, momentum=0.9, nesterov=True)
+    for number in range(5):
+        reference.grad = -learnt(number).mean(dim=0)
+        optimizer.step()
+    torch.testing.assert_close(play(DiLoCo(OUTER), rounds=5, group_size=PEERS)[0], reference.detach())
+
+
+def test_noloco_is_heavy_ball_where_all_meet() -> None:
+    reference = torch.nn.Parameter(same_start()[0])
+    optimizer = torch.optim.SGD([reference], lr=0.7, momentum=0.5)
+    for number in range(5):
+        reference.grad = -learnt(number).mean(dim=0)
+        optimizer.step()
+    rule = NoLoCo(OuterSettings(learning_rate=0.7, momentum=0.5))
+    torch.testing.assert_close(play(rule, rounds=5, group_size=PEERS)[0], reference.detach())
+
+
+def test_disagreement_shrinks_in_step_mix_as_in_plain_averaging_whatever_the_momentum() -> None:
+    """Once nothing new is learnt: what is left in the momentum dies out and groups agree."""
+    strategy = StepMix(replace(OUTER, momentum=0.99))
+    held = begun(strategy, torch.randn(PEERS, ELEMENTS, generator=torch.Generator().manual_seed(3)))
+    spread = [float(held.local.var(dim=0, correction=0).mean())]
+    for number in range(12):
+        strategy.contribute(held, Effort())
+        order = torch.randperm(PEERS, generator=torch.Generator().manual_seed(number))
+        average = torch.empty_like(held.shared)
+        average[order] = grouped_mean(held.shared[order], 4)
+        strategy.take(held, average, alpha=1.0)
+        spread.append(float(held.local.var(dim=0, correction=0).mean()))
+    assert spread[-1] < 1e-6 * spread[0]
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
+def test_what_is_learnt_while_a_round_is_under_way_stays(strategy: Strategy) -> None:
+    waited, went_on = begun(strategy, same_start()), begun(strategy, same_start())
+    for held in (waited, went_on):
+        held.local.add_(learnt(0))
+        strategy.contribute(held, Effort())
+    average = waited.shared.mean(dim=0, keepdim=True).expand_as(waited.shared)
+    went_on.local.add_(learnt(1))
+    for held in (waited, went_on):
+        strategy.take(held, average, alpha=1.0)
+    torch.testing.assert_close(went_on.local, waited.local + learnt(1))
+    for before, after in zip(waited.state, went_on.state, strict=True):
+        torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize("strategy", [Average(), StepMix(OUTER)], ids=lambda strategy: strategy.name)
+def test_a_peer_that_stood_still_holds_exactly_the_average(strategy: Strategy) -> None:
+    held = begun(strategy, same_start())
+    held.local.add_(learnt(0))
+    strategy.contribute(held, Effort())
+    average = learnt(5)
+    strategy.take(held, average, alpha=1.0)
+    assert torch.equal(held.local, average)
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
+def test_alpha_may_differ_from_row_to_row(strategy: Strategy) -> None:
+    column = torch.linspace(0.1, 1.0, PEERS)[:, None]
+    together = begun(strategy, same_start())
+    together.local.add_(learnt(0))
+    strategy.contribute(together, Effort())
+    average = together.shared.mean(dim=0, keepdim=True).expand_as(together.shared).clone()
+    strategy.take(together, average, alpha=column)
+    for row in range(PEERS):
+        alone = begun(strategy, same_start()[row])
+        alone.local.add_(learnt(0)[row])
+        strategy.contribute(alone, Effort())
+        strategy.take(alone, average[row], alpha=float(column[row]))
+        torch.testing.assert_close(together.local[row], alone.local)
+
+
+def test_a_failed_round_leaves_step_mix_with_its_own_outer_step() -> None:
+    strategy = StepMix(OUTER)
+    held = begun(strategy, same_start())
+    held.local.add_(learnt(0))
+    strategy.contribute(held, Effort())
+    torch.testing.assert_close(held.local, same_start() + 0.7 * 1.9 * learnt(0))
+    assert torch.equal(held.local, held.shared)
+
+
+def test_a_peer_that_saw_more_samples_moves_the_swarm_more() -> None:
+    strategy = StepMix(OuterSettings(learning_rate=1.0, momentum=0.0))
+    held = begun(strategy, same_start())
+    held.local.add_(learnt(0))
+    weight = torch.ones(PEERS, 1)
+    weight[0] = 3.0
+    strategy.contribute(held, Effort(weight=weight))
+    torch.testing.assert_close(held.shared, same_start() + weight * learnt(0))
+
+
+@given(momentum=st.floats(0.0, 0.99), horizon=st.floats(0.1, 10.0))
+def test_rescaling_keeps_how_far_a_steady_drift_is_followed(momentum: float, horizon: float) -> None:
+    outer = OuterSettings(learning_rate=0.7, momentum=momentum)
+    learning_rate, rescaled = outer.rescaled(horizon)
+    assert learning_rate / (1 - rescaled) == pytest.approx(0.7 / (1 - momentum))
+
+
+def test_without_a_step_nothing_moves_and_nothing_is_forgotten() -> None:
+    assert OUTER.rescaled(0.0) == (0.0, 1.0)
+
+
+def test_two_short_rounds_forget_as_much_as_one_long_one() -> None:
+    _, half = OUTER.rescaled(0.5)
+    assert half**2 == pytest.approx(OUTER.momentum)
+
+
+@pytest.mark.parametrize(("late", "share"), [(0, 1.0), (49, 1.0), (50, 0.5), (149, 1 / 3)])
+def test_a_late_average_counts_less_the_older_it_is(late: int, share: float) -> None:
+    assert late_share(late, 50) == pytest.approx(share)

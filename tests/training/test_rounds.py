@@ -1,0 +1,159 @@
+"""What a peer brings to a round, and how far it takes what comes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import nn
+
+from gossiptrain.config import GossipSettings
+from gossiptrain.core.flattening import FlatModel
+from gossiptrain.core.strategies import Effort, Strategy
+from gossiptrain.core.strategy_choice import strategy_for
+from gossiptrain.training.replica import Replica, SharedMemory
+from gossiptrain.training.rounds import Progress, Rounds
+
+
+class Recorded(Replica):
+    """Notes what it is told."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        flat = FlatModel(nn.Linear(2, 1))
+        super().__init__(flat, strategy, SharedMemory(*(np.zeros(flat.elements, np.float32) for _ in range(2))))
+        self.efforts: list[Effort] = []
+        self.alphas: list[float] = []
+
+    def contribute(self, effort: Effort) -> None:
+        self.efforts.append(effort)
+
+    def take(self, *, alpha: float) -> None:
+        self.alphas.append(alpha)
+
+
+class Course:
+    """Rounds with the steps between them made by hand."""
+
+    def __init__(self, settings: GossipSettings) -> None:
+        strategy = strategy_for(settings)
+        self.progress = Progress()
+        self.replica = Recorded(strategy)
+        self.rounds = Rounds(settings, strategy, replica=self.replica, progress=self.progress)
+
+    def steps(self, count: int, *, batch: int = 10) -> None:
+        for _ in range(count):
+            self.progress.step += 1
+            self.progress.samples += batch
+            self.rounds.pace.step_done(self.progress.step * 0.01)
+
+    def round(self, *, meanwhile: int = 0, samples: tuple[int, ...] = (100, 100), whole: bool = False) -> None:
+        self.rounds.begin()
+        assert self.rounds.snapshot_to_tell()
+        self.steps(meanwhile)
+        self.rounds.commit(samples, whole=whole)
+
+
+STEP_MIX = GossipSettings(strategy="step-mix", every_steps=10)
+
+
+def test_a_round_of_the_usual_length_counts_as_one() -> None:
+    course = Course(STEP_MIX)
+    course.steps(10)
+    course.round()
+    assert course.replica.efforts == [Effort(weight=1.0, horizon=1.0)]
+
+
+def test_a_longer_pause_between_rounds_is_told_to_the_strategy() -> None:
+    course = Course(STEP_MIX)
+    for count in (10, 25, 5):
+        course.steps(count)
+        course.round()
+    assert [effort.horizon for effort in course.replica.efforts] == [1.0, 2.5, 0.5]
+
+
+def test_a_second_merge_with_nothing_learnt_takes_no_outer_step() -> None:
+    course = Course(STEP_MIX)
+    course.steps(10)
+    course.round()
+    course.round()
+    assert course.replica.efforts[-1].horizon == 0.0
+
+
+def test_with_rounds_by_time_the_usual_length_follows_from_the_speed_of_the_steps() -> None:
+    course = Course(GossipSettings(strategy="step-mix", every_seconds=0.2))
+    course.steps(200)
+    assert course.rounds.pace.usual_steps == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("samples", "weight"), [((100, 100), 1.0), ((50, 50), 2.0), ((1, 1), 4.0), ((9999, 9999), 0.25)]
+)
+def test_the_own_step_weighs_by_samples_against_the_last_group_within_limits(
+    samples: tuple[int, ...], weight: float
+) -> None:
+    course = Course(STEP_MIX)
+    course.steps(10)
+    course.round(samples=samples)
+    course.steps(10)
+    course.round()
+    assert course.replica.efforts[-1].weight == weight
+
+
+def test_where_the_group_weighs_its_members_the_own_step_does_not() -> None:
+    course = Course(GossipSettings(every_steps=10))
+    for _ in range(2):
+        course.steps(10)
+        course.round(samples=(1, 1))
+    assert [effort.weight for effort in course.replica.efforts] == [1.0, 1.0]
+
+
+def test_samples_count_from_one_committed_round_to_the_next() -> None:
+    course = Course(STEP_MIX)
+    course.steps(10)
+    course.rounds.begin()
+    course.rounds.fail()
+    course.steps(5)
+    assert course.rounds.samples == 150
+    course.round(meanwhile=3)
+    assert course.rounds.samples == 0
+
+
+@pytest.mark.parametrize(("meanwhile", "share"), [(0, 1.0), (9, 1.0), (10, 0.5), (29, 1 / 3), (30, 0.25)])
+def test_a_late_average_is_taken_the_less_the_older_it_is(meanwhile: int, share: float) -> None:
+    course = Course(GossipSettings(every_steps=10, gossip_alpha=0.5))
+    course.steps(10)
+    course.round()
+    course.steps(10)
+    course.round(meanwhile=meanwhile)
+    assert course.replica.alphas[-1] == pytest.approx(0.5 * share)
+
+
+def test_averages_that_always_take_longer_than_the_steps_between_are_not_late() -> None:
+    course = Course(GossipSettings(every_steps=10))
+    for _ in range(4):
+        course.steps(10)
+        course.round(meanwhile=100)
+    assert course.replica.alphas == [1.0] * 4
+
+
+def test_the_last_round_is_taken_whole_however_late() -> None:
+    course = Course(GossipSettings(every_steps=10, gossip_alpha=0.3))
+    course.steps(10)
+    course.round()
+    course.steps(10)
+    course.round(meanwhile=500, whole=True)
+    assert course.replica.alphas[-1] == 1.0
+
+
+def test_a_snapshot_is_told_once() -> None:
+    course = Course(STEP_MIX)
+    assert not course.rounds.snapshot_to_tell()
+    course.rounds.begin()
+    assert course.rounds.snapshot_to_tell()
+    assert not course.rounds.snapshot_to_tell()
+
+
+def test_a_snapshot_whose_node_is_gone_is_not_told() -> None:
+    course = Course(STEP_MIX)
+    course.rounds.begin()
+    course.rounds.lose_node()
+    assert not course.rounds.snapshot_to_tell()
