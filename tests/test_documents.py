@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from gossiptrain import errors
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.net import lanes
+from gossiptrain.net import lane, lane_words
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.swarm import messages
@@ -227,7 +227,7 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    assert described == {kind.__name__ for module in (messages, lanes) for kind in message_kinds(module)}
+    assert described == {kind.__name__ for module in (messages, lane_words, lane) for kind in message_kinds(module)}
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 

@@ -12,10 +12,11 @@ from gossiptrain.net.hivemind_parts import networking_parts
 
 LIGHT = """
 import sys
-import gossiptrain.net.libp2p as libp2p
+import gossiptrain.net.libp2p
+from gossiptrain.net import hivemind_names
 assert not {"torch", "scipy", "hivemind"} & set(sys.modules)
 from hivemind.dht.node import DHTNode
-assert DHTNode is libp2p.DHTNode
+assert DHTNode is hivemind_names.DHTNode
 assert "hivemind" not in sys.modules
 """
 THEN_ALL = """

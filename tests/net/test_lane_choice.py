@@ -11,7 +11,8 @@ import pytest
 from gossiptrain.config import LaneMode
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.lane_choice import AVOID_S, LaneChoice
-from gossiptrain.net.lanes import Lanes, NoLaneError
+from gossiptrain.net.lane_words import NoLaneError
+from gossiptrain.net.lanes import LANE_WORTH_BYTES, Lanes
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.net.virtual_time import run_virtual
@@ -26,20 +27,29 @@ class Ways:
     def __init__(self, alike: Callable[[PeerId], Awaitable[Stream]], mode: LaneMode) -> None:
         self._alike = alike
         self.lane_fails: Exception | None = None
+        self.keeps_lanes = False
         self.asked_for_lanes: list[PeerId] = []
         self.choice = LaneChoice(cast(Lanes, self), mode, Clock())
 
+    async def open_kept(self, peer: PeerId, protocol: str) -> Stream | None:
+        """In the place of the lanes: over one that is there."""
+        return await self._opened(peer, "direct") if self.keeps_lanes else None
+
     async def open(self, peer: PeerId, protocol: str) -> Stream:
-        """In the place of the lanes."""
+        """In the place of the lanes: over a new one."""
         assert protocol == BULK
         self.asked_for_lanes.append(peer)
         if self.lane_fails is not None:
             raise self.lane_fails
         return await self._opened(peer, "direct")
 
-    async def kind_to(self, peer: PeerId = BOB) -> str:
+    async def kind_to(self, peer: PeerId = BOB, *, bulk_bytes: int = LANE_WORTH_BYTES) -> str:
         """The way that is chosen."""
-        return (await self.choice.open(peer, BULK, lambda: self._opened(peer, "libp2p"))).kind
+
+        def over_libp2p() -> Awaitable[Stream]:
+            return self._opened(peer, "libp2p")
+
+        return (await self.choice.open(peer, BULK, bulk_bytes=bulk_bytes, over_libp2p=over_libp2p)).kind
 
     async def _opened(self, peer: PeerId, kind: str) -> Stream:
         stream = await self._alike(peer)
@@ -135,3 +145,32 @@ def test_a_peer_that_is_not_there_is_not_taken_for_one_without_lanes(mode: LaneM
         assert await ways.kind_to() == "direct"
 
     run_with(mode, scenario)
+
+
+def test_for_a_few_bytes_no_lane_is_dialled_and_one_that_is_there_is_taken() -> None:
+    async def scenario(ways: Ways) -> None:
+        assert await ways.kind_to(bulk_bytes=LANE_WORTH_BYTES - 1) == "libp2p"
+        assert ways.choice.last_used == {}, "it says nothing about lanes to this peer"
+        ways.keeps_lanes = True
+        assert await ways.kind_to(bulk_bytes=1) == "direct"
+        assert ways.asked_for_lanes == []
+
+    run_with("auto", scenario)
+
+
+def test_a_lane_that_is_there_is_taken_though_none_could_be_had_a_moment_ago() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.lane_fails = NoLaneError("a firewall")
+        assert await ways.kind_to() == "libp2p"
+        ways.keeps_lanes = True
+        assert await ways.kind_to() == "direct"
+
+    run_with("auto", scenario)
+
+
+def test_a_node_that_wants_no_lanes_takes_none_that_is_there() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.keeps_lanes = True
+        assert await ways.kind_to() == "libp2p"
+
+    run_with("libp2p", scenario)

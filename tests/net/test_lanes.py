@@ -1,23 +1,28 @@
-"""Lanes: who gets in, over what bytes travel, and what a broken lane looks like to its users."""
+"""Lanes: who gets in, that they are used again, and what a broken lane looks like to its users."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from gossiptrain.config import LaneMode, NetworkSettings
-from gossiptrain.net import lane_choice, lanes
-from gossiptrain.net.framing import opened, receive_message, send_message
+from gossiptrain.net import handlers, lane_choice, lane_door, lanes, resting_lanes
+from gossiptrain.net.framing import opened, receive_message, receive_one_of, send_message
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.lane_stream import LaneStream, shake_hands
-from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES, LaneOffer, LaneRequest
+from gossiptrain.net.lane import Lane
+from gossiptrain.net.lane_door import LaneDoor
+from gossiptrain.net.lane_stream import LaneStream
+from gossiptrain.net.lane_words import CallBack, CalledBack, LaneOffer, LaneRefusal, LaneRequest, NoLaneError
+from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES, Lanes
 from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p_stream import host_of
+from gossiptrain.net.sealed_wire import SealedWire, shake_hands
 from gossiptrain.net.tls import Credentials, Engine
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, UnreachableError
 from gossiptrain.net.wire import Wire
@@ -25,6 +30,7 @@ from tests.transports import until
 
 BULK = "/test/bulk"
 MANY = LANE_WORTH_BYTES
+NOWHERE = ("/ip4/127.0.0.1/tcp/9", "/ip4/0.0.0.0/tcp/4000", "/dns/nowhere.invalid/tcp/4", "nonsense")
 Scenario = Callable[[Libp2pTransport, Libp2pTransport], Awaitable[None]]
 
 
@@ -36,8 +42,9 @@ class Answering:
 
     async def __call__(self, stream: Stream) -> None:
         self.streams.append(stream)
-        while True:
-            await stream.write(await stream.read_exactly(1))
+        with contextlib.suppress(StreamClosedError):  # so an end in order is one
+            while True:
+                await stream.write(await stream.read_exactly(1))
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +74,7 @@ def run_with_two(scenario: Scenario, *modes: LaneMode, **options: Any) -> None:
 async def offer_to(alice: Libp2pTransport, bob: Libp2pTransport, credentials: Credentials) -> LaneOffer:
     """What bob offers to alice where she announces these credentials."""
     async with opened(alice, bob.peer_id, protocol=LANE) as stream:
-        await send_message(stream, LaneRequest(protocol=BULK, certificate=credentials.certificate.hex()))
+        await send_message(stream, LaneRequest(certificate=credentials.certificate.hex()))
         return await receive_message(stream, LaneOffer)
 
 
@@ -77,30 +84,102 @@ def dial(offer: LaneOffer) -> Wire:
     return Wire(socket.create_connection((host, int(port))))
 
 
-async def enter(offer: LaneOffer, credentials: Credentials) -> LaneStream:
+async def enter(offer: LaneOffer, credentials: Credentials) -> SealedWire:
     """Takes up an offer, step by step."""
     wire = dial(offer)
     await wire.send(bytes.fromhex(offer.token))
-    engine = Engine(credentials, expected=bytes.fromhex(offer.certificate), server=False)
     try:
-        await shake_hands(wire, engine)
+        return await shake_hands(wire, Engine(credentials, expected=bytes.fromhex(offer.certificate), server=False))
     except StreamClosedError:
         wire.end()
         raise
-    return LaneStream(PeerId("bob"), {}, wire=wire, engine=engine)
 
 
-async def is_turned_away(stream: LaneStream) -> bool:
-    """Whether the other side ends the lane before a byte of it has been looked at."""
+async def begin(wire: SealedWire) -> LaneStream:
+    """The first stream on a lane that has been entered step by step."""
+    stream = await Lane(PeerId("bob"), wire, opens=True).begin(BULK, {}, on_close=lambda: None)
+    assert stream is not None
+    return stream
+
+
+async def is_turned_away(wire: SealedWire) -> bool:
+    """Whether the other side ends the lane before a stream on it has begun."""
     try:
         async with asyncio.timeout(10.0):
-            await stream.write(b"x")
-            await stream.read_exactly(1)
+            await begin(wire)
     except StreamClosedError:
         return True
     finally:
-        stream.abort()
+        wire.end()
     return False
+
+
+async def is_ended(wire: Wire) -> bool:
+    """Whether the other side ends the connection soon."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10.0):
+            try:
+                while True:
+                    await wire.receive(memoryview(bytearray(100)))
+            except StreamClosedError:
+                return True
+    return False
+
+
+async def echo(alice: Libp2pTransport, bob: Libp2pTransport, *, bulk_bytes: int = MANY) -> str:
+    """Opens a stream, has a byte sent back, ends it in order; over what it went."""
+    stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=bulk_bytes)
+    await stream.write(b"x")
+    assert await stream.read_exactly(1) == b"x"
+    await stream.close()
+    return stream.kind
+
+
+async def until_at_rest(*peers: Libp2pTransport) -> None:
+    """Until all their streams over lanes are over, at both ends of each."""
+
+    def is_at_rest() -> bool:
+        return not any(peer._lanes._streams or not all_free(peer) for peer in peers)
+
+    await until(is_at_rest)
+
+
+def all_free(peer: Libp2pTransport) -> bool:
+    return all(lane.is_free for lane in kept_by(peer))
+
+
+def kept_by(peer: Libp2pTransport) -> list[Lane]:
+    """Its resting lanes, those of others included."""
+    return list(peer._lanes._resting._expiries)
+
+
+@dataclass
+class Asked:
+    """How often peers have asked for a lane, with all that follows."""
+
+    times: int = 0
+    admitted: int = 0
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    found = Asked()
+    agree, welcome = Lanes._agree, Lanes._serve_on
+
+    async def counting(self: Lanes, peer: PeerId) -> Lane:
+        found.times += 1
+        return await agree(self, peer)
+
+    def welcoming(self: Lanes, peer: PeerId, wire: SealedWire) -> None:
+        found.admitted += 1
+        welcome(self, peer, wire)
+
+    monkeypatch.setattr(Lanes, "_agree", counting)
+    monkeypatch.setattr(Lanes, "_serve_on", welcoming)
+    return found
+
+
+# Which way.
 
 
 @pytest.mark.parametrize("host", ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"])
@@ -108,14 +187,14 @@ def test_bulk_streams_go_over_a_lane_and_others_through_the_daemon(host: str) ->
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
-        for bulk_bytes, kind in ((MANY, "direct"), (MANY - 1, "libp2p"), (0, "libp2p")):
+        for bulk_bytes, kind in ((MANY - 1, "libp2p"), (MANY, "direct"), (0, "libp2p")):
             stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=bulk_bytes)
             await stream.write(b"x")
             assert await stream.read_exactly(1) == b"x"
             assert (stream.kind, handler.streams[-1].kind) == (kind, kind)
-            assert alice.lanes_used == {bob.peer_id: "direct"}
             assert (stream.remote, handler.streams[-1].remote) == (bob.peer_id, alice.peer_id)
             await stream.close()
+        assert alice.lanes_used == {bob.peer_id: "direct"}
 
     run_with_two(scenario, host=host)
 
@@ -124,12 +203,7 @@ def test_bulk_streams_go_over_a_lane_and_others_through_the_daemon(host: str) ->
 def test_where_one_side_has_no_lanes_the_daemon_carries_everything(modes: tuple[LaneMode, LaneMode]) -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        for _ in range(2):
-            stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
-            await stream.write(b"x")
-            assert await stream.read_exactly(1) == b"x"
-            assert stream.kind == "libp2p"
-            await stream.close()
+        assert [await echo(alice, bob) for _ in range(2)] == ["libp2p"] * 2
         assert alice.lanes_used == {bob.peer_id: "libp2p"}
 
     run_with_two(scenario, *modes)
@@ -144,28 +218,19 @@ def test_a_peer_that_wants_nothing_but_a_lane_is_told_that_there_is_none() -> No
     run_with_two(scenario, "direct", "libp2p")
 
 
-def test_an_address_that_leads_nowhere_costs_one_attempt_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_neither_can_dial_the_other_it_costs_one_attempt_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        asked: list[str] = []
-        places = lanes.Lanes._places
-
-        def nowhere(self: lanes.Lanes) -> tuple[str, ...]:
-            asked.append("once more")
-            return ("/ip4/127.0.0.1/tcp/9", "/ip4/0.0.0.0/tcp/4000", "/dns/nowhere.invalid/tcp/4", "nonsense")
-
-        monkeypatch.setattr(lanes.Lanes, "_places", nowhere)
-        for _ in range(3):
-            stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
-            assert stream.kind == "libp2p"
-            await stream.close()
-        assert len(asked) == 1
-        monkeypatch.setattr(lanes.Lanes, "_places", places)
+        with monkeypatch.context() as nobody_can_dial:
+            nobody_can_dial.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+            nobody_can_dial.setattr(bob._lanes, "_host_of", lambda stream: None)
+            assert [await echo(alice, bob) for _ in range(3)] == ["libp2p"] * 3
+        assert asked.times == 1
         monkeypatch.setattr(lane_choice, "AVOID_S", 0.0)
         alice._lane_choice._avoided_until_s.clear()
-        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
-        assert stream.kind == "direct", "the way is taken once it is there"
-        await stream.close()
+        assert await echo(alice, bob) == "direct", "the way is taken once it is there"
 
     run_with_two(scenario)
 
@@ -179,7 +244,7 @@ def test_an_offer_is_good_for_one_lane() -> None:
         await bob.serve(BULK, handler)
         credentials = Credentials.create()
         offer = await offer_to(alice, bob, credentials)
-        stream = await enter(offer, credentials)
+        stream = await begin(await enter(offer, credentials))
         await stream.write(b"x")
         assert await stream.read_exactly(1) == b"x"
         stream.abort()
@@ -191,7 +256,7 @@ def test_an_offer_is_good_for_one_lane() -> None:
 
 
 def test_an_offer_that_is_too_old_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "OFFER_S", -1.0)
+    monkeypatch.setattr(lane_door, "TOKEN_S", -1.0)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
@@ -204,7 +269,7 @@ def test_an_offer_that_is_too_old_is_void(monkeypatch: pytest.MonkeyPatch) -> No
     run_with_two(scenario)
 
 
-def test_whoever_has_the_token_but_not_the_certificate_stays_outside() -> None:
+def test_whoever_has_the_token_but_not_the_certificate_stays_outside(asked: Asked) -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
@@ -212,6 +277,7 @@ def test_whoever_has_the_token_but_not_the_certificate_stays_outside() -> None:
         # In TLS 1.3 the client has finished before the server has looked at its certificate.
         assert await is_turned_away(await enter(offer, Credentials.create()))
         assert not handler.streams
+        assert asked.admitted == 0
 
     run_with_two(scenario)
 
@@ -222,8 +288,10 @@ def test_whoever_answers_with_another_certificate_gets_no_byte() -> None:
         await bob.serve(BULK, handler)
         for certificate in (Credentials.create().certificate.hex(), "00ff"):
             offer = await offer_to(alice, bob, alice._lanes._credentials)
-            with pytest.raises(lanes.NoLaneError, match="not who it should be"):
-                await alice._lanes._dial(bob.peer_id, offer.model_copy(update={"certificate": certificate}))
+            with pytest.raises(NoLaneError, match="not who it should be"):
+                await alice._lanes._dialler.dial_offer(
+                    bob.peer_id, offer.model_copy(update={"certificate": certificate})
+                )
         assert not handler.streams
 
     run_with_two(scenario)
@@ -231,64 +299,327 @@ def test_whoever_answers_with_another_certificate_gets_no_byte() -> None:
 
 @pytest.mark.parametrize("words", [b"", b"x" * 31, b"x" * 32, b"GET / HTTP/1.1\r\nHost: somewhere.else\r\n\r\n"])
 def test_strangers_are_turned_away(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    monkeypatch.setattr(lanes, "HANDSHAKE_S", 0.5)
+    monkeypatch.setattr(lane_door, "HANDSHAKE_S", 0.5)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         offer = await offer_to(alice, bob, Credentials.create())
         wire = dial(offer)
         await wire.send(words)
-        async with asyncio.timeout(10.0):
-            await wire.wait_for_end(memoryview(bytearray(100)))
+        assert await is_ended(wire)
         wire.end()
 
     run_with_two(scenario)
 
 
 def test_no_more_than_so_many_strangers_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_ARRIVING", 2)
-    monkeypatch.setattr(lanes, "HANDSHAKE_S", 60.0)
+    monkeypatch.setattr(lane_door, "MAX_ARRIVING", 2)
+    monkeypatch.setattr(lane_door, "HANDSHAKE_S", 60.0)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         offer = await offer_to(alice, bob, Credentials.create())
         waiting = [dial(offer) for _ in range(2)]
-        await until(lambda: bob._lanes._arriving == 2)
+        await until(lambda: bob._lanes._door._arriving == 2)
         third = dial(offer)
-        async with asyncio.timeout(10.0):
-            await third.wait_for_end(memoryview(bytearray(100)))
+        assert await is_ended(third)
         for wire in (*waiting, third):
             wire.end()
+        await until(lambda: bob._lanes._door._arriving == 0)
 
     run_with_two(scenario)
 
 
 def test_offers_that_nobody_takes_up_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_OFFERS", 3)
+    monkeypatch.setattr(lane_door, "MAX_GUESTS", 3)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         credentials = Credentials.create()
         for _ in range(10):
             last = await offer_to(alice, bob, credentials)
-        assert len(bob._lanes._offers) <= 4
-        (await enter(last, credentials)).abort()
+        assert len(bob._lanes._door._guests) == 3
+        (await begin(await enter(last, credentials))).abort()
 
     run_with_two(scenario)
 
 
-# When the lane breaks.
+def test_a_lane_without_a_stream_does_not_stay_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resting_lanes, "REST_S", 0.1)
+    monkeypatch.setattr(resting_lanes, "GRACE_S", 0.1)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        credentials = Credentials.create()
+        entered = await enter(await offer_to(alice, bob, credentials), credentials)
+        assert await is_ended(entered.wire)
+        assert not kept_by(bob)
+        entered.end()
+
+    run_with_two(scenario)
+
+
+# Lanes are kept.
+
+
+def test_the_next_stream_goes_over_the_lane_that_is_there(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        await bob.serve("/test/other", handler)
+        for _ in range(5):
+            assert await echo(alice, bob) == "direct"
+            await until_at_rest(alice, bob)
+        stream = await alice.open_stream(bob.peer_id, "/test/other", bulk_bytes=1)
+        assert stream.kind == "direct", "for a few bytes too, as it costs nothing"
+        assert (asked.times, asked.admitted) == (1, 1)
+        assert {(stream.remote, stream.kind) for stream in handler.streams} == {(alice.peer_id, "direct")}
+        await stream.close()
+
+    run_with_two(scenario)
+
+
+def test_each_side_opens_over_lanes_of_its_own(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await alice.serve(BULK, Answering())
+        await bob.serve(BULK, Answering())
+        for _ in range(10):
+            assert set(await asyncio.gather(echo(alice, bob), echo(bob, alice))) == {"direct"}
+            await until_at_rest(alice, bob)
+        assert asked.times == 2
+
+    run_with_two(scenario)
+
+
+def test_streams_at_once_take_lanes_of_their_own_and_few_are_kept(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        for _ in range(2):
+            streams = [await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY) for _ in range(4)]
+            for number, stream in enumerate(streams):
+                await stream.write(bytes([number]))
+            assert [await stream.read_exactly(1) for stream in streams] == [bytes([number]) for number in range(4)]
+            for stream in streams:
+                await stream.close()
+            await until_at_rest(alice, bob)
+            await until(lambda: len(kept_by(bob)) == resting_lanes.MAX_ALIKE)
+            assert len(kept_by(alice)) == resting_lanes.MAX_ALIKE
+        assert asked.times == 4 + (4 - resting_lanes.MAX_ALIKE)
+
+    run_with_two(scenario)
+
+
+@pytest.mark.parametrize("who", ["opener", "handler"])
+def test_a_stream_that_is_aborted_takes_its_lane_along(asked: Asked, who: str) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
+        await stream.write(b"x")
+        await stream.read_exactly(1)
+        (stream if who == "opener" else handler.streams[-1]).abort()
+        await stream.wait_for_end()
+        await stream.close()
+        await until(lambda: not alice._lanes._streams and not bob._lanes._streams)
+        assert not kept_by(alice)
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 2
+
+    run_with_two(scenario)
+
+
+def test_bytes_that_nobody_read_are_not_in_the_next_stream(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        async def talk(stream: Stream) -> None:
+            await stream.write(b"more than is read")
+
+        await bob.serve("/test/talk", talk)
+        await bob.serve(BULK, Answering())
+        stream = await alice.open_stream(bob.peer_id, "/test/talk", bulk_bytes=MANY)
+        assert await stream.read_exactly(4) == b"more"
+        await stream.close()
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 2
+
+    run_with_two(scenario)
+
+
+def test_a_handler_that_raises_takes_the_lane_along(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        async def fail(stream: Stream) -> None:
+            raise ConnectionError("as by a broken link")
+
+        await bob.serve("/test/fail", fail)
+        stream = await alice.open_stream(bob.peer_id, "/test/fail", bulk_bytes=MANY)
+        with pytest.raises(StreamClosedError):
+            await stream.read_exactly(1)
+        await stream.close()
+        await until(lambda: not kept_by(alice) and not kept_by(bob))
+
+    run_with_two(scenario)
+
+
+def test_an_opener_that_forgets_its_stream_loses_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "LINGER_S", 0.1)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        async def answer(stream: Stream) -> None:
+            await stream.write(b"x")
+
+        await bob.serve(BULK, answer)
+        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
+        await stream.wait_for_end()
+        await stream.close()
+        assert not kept_by(alice)
+        await until(lambda: not kept_by(bob))
+
+    run_with_two(scenario)
+
+
+def test_a_protocol_that_is_not_served_is_refused_over_a_kept_lane_and_the_lane_stays(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await echo(alice, bob)
+        await until_at_rest(alice, bob)
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="does not speak"):
+                await alice.open_stream(bob.peer_id, "/test/unknown", bulk_bytes=MANY)
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 1
+
+    run_with_two(scenario)
+
+
+def test_an_idle_lane_is_given_up_at_both_ends(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
+    monkeypatch.setattr(resting_lanes, "REST_S", 0.1)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await echo(alice, bob)
+        await until(lambda: not kept_by(alice) and not kept_by(bob))
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 2
+
+    run_with_two(scenario)
+
+
+@pytest.mark.parametrize("who", ["opener", "other"])
+def test_closing_a_node_ends_its_kept_lanes_and_the_other_side_hears_of_it(who: str) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await echo(alice, bob)
+        await until_at_rest(alice, bob)
+        assert kept_by(alice)
+        assert kept_by(bob)
+        await (alice if who == "opener" else bob).close()
+        await until(lambda: not kept_by(alice) and not kept_by(bob))
+
+    run_with_two(scenario)
+
+
+async def lose_lanes(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+    """Until neither has a lane on which alice could open a stream."""
+    await until_at_rest(alice, bob)
+    alice._lanes._resting.end_all(bob.peer_id)
+    await until(lambda: not kept_by(bob))
+
+
+# A kept lane that is of no use any more.
+
+
+def cut(peer: Libp2pTransport) -> None:
+    """Ends all its resting lanes, as if its computer had."""
+    for lane in kept_by(peer):
+        lane.end()
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_kept_lane_that_the_other_side_has_ended_is_replaced_unnoticed(asked: Asked, noticed: bool) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await echo(alice, bob)
+        await until_at_rest(alice, bob)
+        cut(bob)
+        if noticed:
+            await until(lambda: not kept_by(alice))
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 2
+
+    run_with_two(scenario)
+
+
+def test_kept_lanes_that_say_nothing_any_more_are_replaced_after_a_moment(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    """As behind a router that has forgotten the connection: nothing arrives, and nobody says so."""
+    monkeypatch.setattr(lanes, "ANSWER_S", 0.2)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        streams = [await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY) for _ in range(2)]
+        for stream in streams:
+            await stream.close()
+        await until_at_rest(alice, bob)
+        lost = kept_by(alice)
+        assert len(lost) == 2
+        silent: set[Wire] = {lane._wire.wire for lane in lost}
+        send = Wire.send
+
+        async def send_into_the_void(self: Wire, data: bytes) -> None:
+            if self not in silent:
+                await send(self, data)
+
+        monkeypatch.setattr(Wire, "send", send_into_the_void)
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 2 + 1
+        assert all(wire.ended for wire in silent), "both, so that it takes a moment once"
+
+    run_with_two(scenario)
+
+
+def test_where_a_kept_lane_is_gone_and_no_new_one_can_be_had_libp2p_carries_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        assert await echo(alice, bob) == "direct"
+        await until_at_rest(alice, bob)
+        monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+        monkeypatch.setattr(bob._lanes, "_host_of", lambda stream: None)
+        cut(bob)
+        assert await echo(alice, bob) == "libp2p"
+
+    run_with_two(scenario)
+
+
+def test_an_opening_over_a_kept_lane_that_is_given_up_leaves_neither_stream_nor_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        for waits in range(12):
+            await echo(alice, bob)
+            await until_at_rest(alice, bob)
+            opening = asyncio.create_task(alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY))
+            for _ in range(waits):
+                await asyncio.sleep(0)
+            opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                (await opening).abort()
+            await until(lambda: not alice._lanes._streams and not bob._lanes._streams)
+
+    run_with_two(scenario)
 
 
 def test_bytes_that_are_not_what_was_sealed_end_the_stream() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
-        handler = Answering()
-        await bob.serve(BULK, handler)
-        credentials = Credentials.create()
-        stream = await enter(await offer_to(alice, bob, credentials), credentials)
+        await bob.serve(BULK, Answering())
+        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
+        assert isinstance(stream, LaneStream)
         await stream.write(b"x")
         assert await stream.read_exactly(1) == b"x"
-        await stream._wire.send(b"\x17\x03\x03\x00\x20" + b"garbage " * 4)
+        await stream._wire.wire.send(b"\x17\x03\x03\x00\x20" + b"garbage " * 4)
         await until(lambda: not bob._lanes._streams)
         with pytest.raises(StreamClosedError):
             await stream.read_exactly(1)
@@ -297,23 +628,193 @@ def test_bytes_that_are_not_what_was_sealed_end_the_stream() -> None:
     run_with_two(scenario)
 
 
-def test_a_node_that_listens_nowhere_offers_nothing() -> None:
+# Where only one side can be dialled.
+
+
+@pytest.fixture
+def bob_cannot_be_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor can alice; but she is the only one who is asked to call back."""
+    monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+
+
+@pytest.mark.usefixtures("bob_cannot_be_dialled")
+@pytest.mark.parametrize("host", ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"])
+def test_who_cannot_be_dialled_calls_back_and_bytes_flow_as_they_should(host: str, asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        for _ in range(3):
+            assert await echo(alice, bob) == "direct"
+            await until_at_rest(alice, bob)
+        assert asked.times == 1, "such a lane is kept like any other"
+        assert {stream.remote for stream in handler.streams} == {alice.peer_id}
+        assert alice.lanes_used == {bob.peer_id: "direct"}
+
+    run_with_two(scenario, host=host)
+
+
+@pytest.mark.usefixtures("bob_cannot_be_dialled")
+def test_who_has_called_back_once_is_not_dialled_again_before_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await echo(alice, bob)
+        await lose_lanes(alice, bob)
+        dialled: list[PeerId] = []
+        dial_offer = alice._lanes._dialler.dial_offer
+
+        async def counting(peer: PeerId, offer: LaneOffer) -> SealedWire:
+            dialled.append(peer)
+            return await dial_offer(peer, offer)
+
+        monkeypatch.setattr(alice._lanes._dialler, "dial_offer", counting)
+        assert await echo(alice, bob) == "direct"
+        assert not dialled
+        await lose_lanes(alice, bob)
+        monkeypatch.setattr(bob._lanes, "_host_of", lambda stream: None)
+        assert await echo(alice, bob) == "libp2p"
+        alice._lane_choice._avoided_until_s.clear()
+        assert await echo(alice, bob) == "libp2p"
+        assert dialled == [bob.peer_id], "and where that fails, it is dialled the next time"
+
+    run_with_two(scenario)
+
+
+async def have_it_call(
+    alice: Libp2pTransport, bob: Libp2pTransport, credentials: Credentials, call: CallBack
+) -> tuple[LaneOffer, bool]:
+    """Asks bob for a lane and then to call back; his offer, and whether he says that he has."""
+    async with opened(alice, bob.peer_id, protocol=LANE) as stream:
+        await send_message(stream, LaneRequest(certificate=credentials.certificate.hex()))
+        offer = await receive_message(stream, LaneOffer)
+        await send_message(stream, call)
+        return offer, isinstance(await receive_one_of(stream, CalledBack, LaneRefusal), CalledBack)
+
+
+def listening() -> tuple[socket.socket, int]:
+    """Somebody else's door."""
+    door = socket.create_server(("127.0.0.1", 0))
+    door.setblocking(False)
+    return door, door.getsockname()[1]
+
+
+def test_nobody_is_called_at_another_host_than_the_one_it_is_connected_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        places: list[Any] = []
+
+        async def dial(peer: PeerId, wanted: Any, ticket: Any) -> SealedWire:
+            places.extend(wanted)
+            raise NoLaneError("not now")
+
+        monkeypatch.setattr(bob._lanes._dialler, "dial", dial)
+        _, called = await have_it_call(alice, bob, Credentials.create(), CallBack(port_ip4=4011, port_ip6=4012))
+        assert not called
+        assert [(str(host), port) for host, port in places] == [("127.0.0.1", 4011)]
+        await have_it_call(alice, bob, Credentials.create(), CallBack(port_ip4=0, port_ip6=4012))
+        assert len(places) == 1, "it takes no lanes by this version of IP"
+
+    run_with_two(scenario)
+
+
+def test_whoever_is_called_and_has_not_the_certificate_gets_no_byte(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        door, port = listening()
+        loop = asyncio.get_running_loop()
+
+        async def answer_as_somebody_else() -> None:
+            connection, _ = await loop.sock_accept(door)
+            wire = Wire(connection)
+            token = await wire.receive_exactly(32)
+            assert token, "it is of no more use"
+            stranger = Credentials.create()
+            with pytest.raises(StreamClosedError):
+                await shake_hands(wire, Engine(stranger, expected=stranger.certificate, server=True))
+            wire.end()
+
+        with door:
+            call = CallBack(port_ip4=port, port_ip6=0)
+            answering = asyncio.create_task(answer_as_somebody_else())
+            _, called = await have_it_call(alice, bob, Credentials.create(), call)
+            await answering
+        assert not called
+        assert asked.admitted == 0
+
+    run_with_two(scenario)
+
+
+def test_whoever_calls_back_with_another_certificate_than_announced_is_turned_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "REACH_S", 0.5)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        bob._lanes._credentials = Credentials.create()  # what it announces, while it dials with the first ones
+        with pytest.raises(NoLaneError):
+            await alice._lanes.open(bob.peer_id, BULK)
+        assert not kept_by(alice)
+
+    run_with_two(scenario)
+
+
+def test_the_token_of_a_lane_that_was_called_back_opens_nothing_else(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        credentials = Credentials.create()
+        offer, called = await have_it_call(alice, bob, credentials, CallBack(port_ip4=9, port_ip6=9))
+        assert not called
+        with pytest.raises(StreamClosedError):
+            await enter(offer, credentials)
+        assert asked.admitted == 0
+
+    run_with_two(scenario)
+
+
+def test_a_call_back_that_does_not_come_in_time_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: ())
+    monkeypatch.setattr(lanes, "REACH_S", 0.2)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        dial, late = bob._lanes._dialler.dial, asyncio.Event()
+
+        async def dial_late(*arguments: Any) -> SealedWire:
+            await late.wait()
+            return await dial(*arguments)
+
+        monkeypatch.setattr(bob._lanes._dialler, "dial", dial_late)
+        assert await echo(alice, bob) == "libp2p"
+        assert not alice._lanes._door._guests
+        late.set()
+        await until(lambda: not bob._lanes._streams and not kept_by(bob))
+
+    run_with_two(scenario)
+
+
+def test_a_node_that_listens_nowhere_dials_and_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         bob.addresses = ("/dns/example.org/tcp/4011/p2p/" + bob.peer_id,)
         await bob.serve(BULK, Answering())
-        with pytest.raises(lanes.NoLaneError):
+        assert await echo(alice, bob) == "direct"
+        alice._lanes._door.ports.clear()
+        await lose_lanes(alice, bob)
+        with pytest.raises(NoLaneError):
             await alice._lanes.open(bob.peer_id, BULK)
 
     run_with_two(scenario)
 
 
-def test_the_nearest_address_is_tried_first() -> None:
-    places = [f"/ip4/{host}/tcp/4011" for host in ("8.8.4.4", "192.168.1.7", "127.0.0.1", "224.0.0.1")]
-
+def test_where_the_other_end_of_a_stream_is_may_not_be_known() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
-        ordered = alice._lanes._ordered(bob.peer_id, places)
-        assert [str(host) for host, _ in ordered] == ["127.0.0.1", "192.168.1.7", "8.8.4.4"]
-        alice._lanes._reached_at[bob.peer_id] = ipaddress.ip_address("8.8.4.4")
-        assert str(alice._lanes._ordered(bob.peer_id, places)[0][0]) == "8.8.4.4"
+        handler = Answering()
+        await bob.serve(BULK, handler)
+        stream = await alice.open_stream(bob.peer_id, BULK)
+        await stream.write(b"x")
+        await stream.read_exactly(1)
+        assert host_of(stream) is None
+        assert str(host_of(handler.streams[-1])) == "127.0.0.1"
+        await stream.close()
+        await echo(alice, bob)
+        assert host_of(handler.streams[-1]) is None
 
     run_with_two(scenario)

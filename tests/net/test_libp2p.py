@@ -26,7 +26,8 @@ from gossiptrain.net.addresses import parse_listen_address
 from gossiptrain.net.daemon import remove_stale_folders
 from gossiptrain.net.directory import MAX_SUBKEYS
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport, daemon_options
+from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p_daemon import daemon_options
 from gossiptrain.net.libp2p_directory import BoundedSerializer
 from gossiptrain.net.ports import check_listening
 from gossiptrain.net.transport import UnreachableError

@@ -239,14 +239,70 @@ def test_after_a_cancelled_receive_the_next_one_works_and_the_sender_goes_on(loo
 
 
 @on_both_loops
-def test_waiting_for_the_end_drops_what_still_comes(loop_factory: LoopFactory) -> None:
+def test_what_there_is_room_for_is_sent_at_once_and_nobody_waits(loop_factory: LoopFactory) -> None:
     async def scenario(left: Wire, right: Wire) -> None:
-        waiting = asyncio.create_task(right.wait_for_end(memoryview(bytearray(1000))))
-        await left.send(bytes(MORE_THAN_FITS))
-        await settle()
-        assert not waiting.done()
+        assert left.send_now(b"abc")
+        assert await receive_exactly(right, 3) == b"abc"
+        assert not left.send_now(bytes(MORE_THAN_FITS))
+        assert not left.send_now(b"x"), "now there is no room at all"
+        right.end()
+        with pytest.raises(StreamClosedError):
+            left.send_now(b"x")
         left.end()
-        await waiting
+        with pytest.raises(StreamClosedError):
+            left.send_now(b"x")
+
+    run_with_two(scenario, loop_factory)
+
+
+@on_both_loops
+def test_who_watches_is_told_of_bytes_and_of_the_end_until_it_looks_away(loop_factory: LoopFactory) -> None:
+    async def scenario(left: Wire, right: Wire) -> None:
+        seen: list[bytes] = []
+        told = asyncio.Event()
+
+        def look() -> None:
+            memory = bytearray(10)
+            try:
+                seen.append(bytes(memory[: right.receive_now(memoryview(memory))]))
+            except StreamClosedError:
+                seen.append(b"the end")
+                right.stop_watching()
+            told.set()
+
+        right.watch(look)
+        await settle()
+        assert not seen
+        for words in (b"one", b"two"):
+            await left.send(words)
+            await told.wait()
+            told.clear()
+        right.stop_watching()
+        right.stop_watching()
+        await left.send(b"three")
+        assert await receive_exactly(right, 5) == b"three", "the bytes are for whoever receives again"
+        right.watch(look)
+        left.end()
+        await told.wait()
+        assert seen == [b"one", b"two", b"the end"]
+
+    run_with_two(scenario, loop_factory)
+
+
+@on_both_loops
+def test_ending_a_wire_that_is_watched_leaves_nothing(loop_factory: LoopFactory) -> None:
+    async def scenario(left: Wire, right: Wire) -> None:
+        right.watch(lambda: pytest.fail("nothing comes"))
+        right.end()
+        right.watch(lambda: pytest.fail("it has ended"))
+        right.stop_watching()
+        new_left, new_right = (Wire(end) for end in socket.socketpair())  # one has the number of the ended one
+        try:
+            await new_left.send(b"x")
+            assert await receive_exactly(new_right, 1) == b"x"
+        finally:
+            new_left.end()
+            new_right.end()
 
     run_with_two(scenario, loop_factory)
 

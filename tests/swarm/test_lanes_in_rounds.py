@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +11,12 @@ import pytest
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import Vector
-from gossiptrain.net import libp2p
+from gossiptrain.net import lane_choice, lanes
+from gossiptrain.net.lane_dialling import LaneDialler, Place, Ticket
 from gossiptrain.net.lane_stream import LaneStream
 from gossiptrain.net.libp2p import Libp2pTransport
-from gossiptrain.net.transport import Buffer
+from gossiptrain.net.sealed_wire import SealedWire
+from gossiptrain.net.transport import Buffer, PeerId
 from gossiptrain.net.wire import Wire
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
@@ -106,8 +108,9 @@ class Plug:
 
     async def send(self, wire: Wire, data: Buffer) -> None:
         """What a wire does instead of sending."""
-        streams = () if self.victim is None else tuple(self.victim._lanes._streams)
-        stream = next((stream for stream in streams if isinstance(stream, LaneStream) and stream._wire is wire), None)
+        open_streams = () if self.victim is None else tuple(self.victim._lanes._streams)
+        direct = [stream for stream in open_streams if isinstance(stream, LaneStream)]
+        stream = next((stream for stream in direct if stream._wire.wire is wire), None)
         if stream is None or stream.bytes_sent < self.after_bytes:
             await self.honest(wire, data)
             return
@@ -124,7 +127,21 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
         await made.send(wire, data)
 
     monkeypatch.setattr(Wire, "send", send)
-    monkeypatch.setattr(libp2p, "LANE_WORTH_BYTES", 1)
+    monkeypatch.setattr(lane_choice, "LANE_WORTH_BYTES", 1)
+    return made
+
+
+@pytest.fixture
+def dials(monkeypatch: pytest.MonkeyPatch) -> list[PeerId]:
+    """To whom a lane has been dialled, by anybody."""
+    made: list[PeerId] = []
+    dial = LaneDialler.dial
+
+    async def counting(self: LaneDialler, peer: PeerId, places: Sequence[Place], ticket: Ticket) -> SealedWire:
+        made.append(peer)
+        return await dial(self, peer, places, ticket)
+
+    monkeypatch.setattr(LaneDialler, "dial", counting)
     return made
 
 
@@ -159,25 +176,36 @@ def check_all_or_nothing(
     return committed
 
 
-def run_with_a_fault(plug: Plug, fault: Fault, *, after_bytes: int = MIDDLE, codec: CodecName = "fp32") -> set[str]:
-    """A round in which the victim's lanes break, and one after it in which they work; says who committed the first."""
+def run_with_a_fault(
+    plug: Plug, fault: Fault, *, after_bytes: int = MIDDLE, codec: CodecName = "fp32", rounds_before: int = 0
+) -> set[str]:
+    """A round in which the victim's lanes break, and one after it in which they work; says who committed the first.
+
+    rounds_before: after these, lanes are kept, and it is those that break.
+    """
     atol = 1e-5 if codec == "fp32" else 0.05
 
     async def scenario(make: MakeTransport) -> set[str]:
         gossip = GossipSettings(matchmaking_time=2.0, codec=codec)
         async with swarm_of(make, 3, settings=gossip) as swarm:
+            for _ in range(rounds_before):
+                assert len(await all_or_nothing(swarm, atol=atol)) == 3
             plug.pull(swarm.peers[VICTIM], fault, after_bytes=after_bytes)
-            before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
-            committed = check_all_or_nothing(before, swarm, await swarm.average(), atol=atol)
+            committed = await all_or_nothing(swarm, atol=atol)
             assert plug.broken, "lanes were used, and the fault was there"
             plug.put_back()
-            before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
-            assert len(check_all_or_nothing(before, swarm, await swarm.average(), atol=atol)) == 3
+            assert len(await all_or_nothing(swarm, atol=atol)) == 3
             # Not earlier: a round that fails at once may be over before everyone has opened one.
             check_that_only_lanes_were_used(swarm)
             return committed
 
     return run_on("libp2p", scenario)
+
+
+async def all_or_nothing(swarm: Swarm, *, atol: float = 1e-5) -> set[str]:
+    """A round of everybody, checked; says who committed."""
+    before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
+    return check_all_or_nothing(before, swarm, await swarm.average(), atol=atol)
 
 
 @pytest.mark.parametrize(("fault", "after_bytes"), FAULTS)
@@ -187,6 +215,13 @@ def test_a_broken_lane_leaves_one_average_among_the_rest_or_nothing_changed(
     assert run_with_a_fault(plug, fault, after_bytes=after_bytes) in (set(), OTHERS)
 
 
+@pytest.mark.parametrize(
+    ("fault", "after_bytes"), [(closes_the_socket, START), (closes_the_socket, LAST_CHUNK), (stops_for_ever, MIDDLE)]
+)
+def test_a_kept_lane_that_breaks_does_no_more_harm_than_a_new_one(plug: Plug, fault: Fault, after_bytes: int) -> None:
+    assert run_with_a_fault(plug, fault, after_bytes=after_bytes, rounds_before=2) in (set(), OTHERS)
+
+
 @pytest.mark.parametrize("fault", [closes_the_socket, stops_for_ever])
 def test_a_broken_lane_does_no_more_harm_to_coded_chunks(plug: Plug, fault: Fault) -> None:
     assert run_with_a_fault(plug, fault, after_bytes=MIDDLE // 2, codec="bf16") in (set(), OTHERS)
@@ -194,3 +229,54 @@ def test_a_broken_lane_does_no_more_harm_to_coded_chunks(plug: Plug, fault: Faul
 
 def test_a_slow_lane_holds_the_round_up_and_nobody_is_left_out(plug: Plug) -> None:
     assert run_with_a_fault(plug, is_slow, after_bytes=START) == {VICTIM, *OTHERS}
+
+
+# Between two rounds.
+
+
+def test_round_after_round_goes_over_the_same_lanes(plug: Plug, dials: list[PeerId]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            for _ in range(5):
+                assert len(await all_or_nothing(swarm)) == 3
+            check_that_only_lanes_were_used(swarm)
+            assert len(dials) == 3 * 2, "one for each pair and direction"
+
+    run_on("libp2p", scenario)
+
+
+def test_lanes_that_end_between_two_rounds_are_replaced_and_nobody_is_left_out(plug: Plug, dials: list[PeerId]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await all_or_nothing(swarm)
+            for lane in tuple(lanes_of(swarm.peers[VICTIM])._lanes._resting._expiries):
+                lane.end()
+            assert len(await all_or_nothing(swarm)) == 3
+            check_that_only_lanes_were_used(swarm)
+            assert len(dials) == 3 * 2 + 4, "two to the victim, and its own two"
+
+    run_on("libp2p", scenario)
+
+
+def test_lanes_that_fall_silent_between_two_rounds_are_replaced_and_nobody_is_left_out(
+    plug: Plug, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "ANSWER_S", 0.1)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await all_or_nothing(swarm)
+            victim = lanes_of(swarm.peers[VICTIM])._lanes
+            silent = {lane._wire.wire for lane in victim._resting._expiries}
+            assert len(silent) == 4
+            honest = plug.honest
+
+            async def send(wire: Wire, data: Buffer) -> None:
+                if wire not in silent:
+                    await honest(wire, data)
+
+            plug.honest = send
+            assert len(await all_or_nothing(swarm)) == 3
+            check_that_only_lanes_were_used(swarm)
+
+    run_on("libp2p", scenario)

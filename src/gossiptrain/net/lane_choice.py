@@ -1,4 +1,4 @@
-"""Which way bulk bytes take to each peer: a lane of their own, or a stream of libp2p where no lane can be had.
+"""Which way bulk bytes take to each peer: a lane that is there, a new one, or a stream of libp2p.
 
 Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round.
 Does not know how either way is opened.
@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from gossiptrain.config import LaneMode
 from gossiptrain.net.clock import Clock
-from gossiptrain.net.lanes import Lanes, NoLaneError
+from gossiptrain.net.lane_words import NoLaneError
+from gossiptrain.net.lanes import LANE_WORTH_BYTES, Lanes
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 
 AVOID_S = 60.0
@@ -28,8 +29,19 @@ class LaneChoice:
         self.last_used: dict[PeerId, str] = {}
         """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
 
-    async def open(self, peer: PeerId, protocol: str, over_libp2p: Callable[[], Awaitable[Stream]]) -> Stream:
-        """A stream of `protocol`. Raises UnreachableError; with the mode `direct` also where there is no lane."""
+    async def open(
+        self, peer: PeerId, protocol: str, *, bulk_bytes: int, over_libp2p: Callable[[], Awaitable[Stream]]
+    ) -> Stream:
+        """A stream of `protocol` for about so many bytes.
+
+        Raises UnreachableError; with the mode `direct` also where no lane can be had to a peer that is worth one.
+        """
+        if self._mode != "libp2p":
+            kept = await self._lanes.open_kept(peer, protocol)
+            if kept is not None:
+                return self._note(kept)
+        if bulk_bytes < LANE_WORTH_BYTES:
+            return await over_libp2p()
         if self._mode != "libp2p" and self._clock.now() >= self._avoided_until_s.get(peer, 0.0):
             try:
                 return self._note(await self._lanes.open(peer, protocol))

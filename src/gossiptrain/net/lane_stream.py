@@ -1,106 +1,107 @@
-"""A stream over a lane: TLS on a TCP connection of its own, straight between two nodes.
+"""One stream on a lane, which carries one after another.
 
-Owns how bytes are sealed and opened on their way between the callers' memory and the socket. Does not know how a lane
-is agreed upon.
+Owns how bytes are told from the end of a stream where the connection goes on: all that one `write` is given is a
+record, its length and then its bytes, and a record of no bytes is the end of one direction. The opener ends first, the
+other side follows when it has heard that. Only then may the connection carry another stream; any other end of a
+stream is the end of its connection, too. Does not know how a lane is agreed upon.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+from collections.abc import Callable
 
-from gossiptrain.net.tls import RECORD_BYTES, RECORD_OVERHEAD_BYTES, Engine
+from gossiptrain.net.sealed_wire import SEAL_BYTES, SealedWire
 from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
-from gossiptrain.net.wire import ENDED_HERE, Wire
+from gossiptrain.net.wire import ENDED_HERE, ENDED_THERE
+from gossiptrain.net.wire_stream import WireStream
 
-RECEIVE_BYTES = 256 << 10
-"""Sealed bytes taken from the socket at once. Measured on loopback: 32 KiB costs a fifth of the speed, much more than
-this falls out of the processor's cache."""
-SEAL_BYTES = 64 << 10
-"""Bytes sealed and handed to the socket at once."""
-_FAIR_BYTES = 1 << 20
-"""After so many bytes without waiting, other tasks have their turn."""
-_SEALED_BYTES = SEAL_BYTES + (SEAL_BYTES // RECORD_BYTES + 1) * RECORD_OVERHEAD_BYTES
-_received = memoryview(bytearray(RECEIVE_BYTES))
-"""Shared by all lanes of this process, whose one event loop never pauses between receiving bytes and putting them into
-an engine: a buffer for each lane would push the others out of the processor's cache."""
+LENGTH_BYTES = 8
+END = bytes(LENGTH_BYTES)
 
 
-class LaneStream(Stream):
-    """One end of a lane, after the handshake. It stands in `open_streams`, its owner's, until it is ended."""
+class LaneStream(WireStream):
+    """One end of a stream on a lane."""
 
     kind = "direct"
 
-    def __init__(self, remote: PeerId, open_streams: dict[Stream, None], *, wire: Wire, engine: Engine) -> None:
-        super().__init__(remote)
-        self._open_streams = open_streams
+    def __init__(
+        self,
+        remote: PeerId,
+        open_streams: dict[Stream, None],
+        *,
+        wire: SealedWire,
+        opened_here: bool,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more."""
+        super().__init__(remote, open_streams, connection=wire)
         self._wire = wire
-        self._engine = engine
-        self._sealed = memoryview(bytearray(_SEALED_BYTES))
-        self._put_back = bytearray()
-        self._since_pause_bytes = 0
-        open_streams[self] = None
-
-    async def read_into(self, target: memoryview) -> None:
-        done = min(len(target), len(self._put_back))
-        if done:
-            target[:done] = self._put_back[:done]
-            del self._put_back[:done]
-        try:
-            while True:
-                if self._wire.ended:
-                    raise StreamClosedError(ENDED_HERE)
-                done += self._engine.open(target[done:])
-                if done == len(target):
-                    break
-                received = await self._wire.receive(_received)
-                self._engine.put(_received[:received])
-            await self._pause_after(done)
-        except BaseException:
-            self._put_back[:0] = target[:done]  # a cancelled read loses nothing
-            raise
-        self.bytes_received += done
+        self._opened_here = opened_here
+        self._on_close = on_close
+        self._length = memoryview(bytearray(LENGTH_BYTES))
+        self._record_bytes = 0
+        self._is_filling = self._is_writing = False
+        self._ended_there = self._closed = False
 
     async def write(self, data: Buffer) -> None:
         left = memoryview(data).cast("B")
+        if self._closed:
+            raise StreamClosedError(ENDED_HERE)
+        if not left:
+            return
+        length = len(left).to_bytes(LENGTH_BYTES, "big")
+        self._is_writing = True  # and stays so where a write breaks off: nobody could tell where it ends
         while left:
-            if self._wire.ended:
-                raise StreamClosedError(ENDED_HERE)
             piece, left = left[:SEAL_BYTES], left[SEAL_BYTES:]
-            self._engine.seal(piece)
-            await self._wire.send(self._sealed[: self._engine.take(self._sealed)])
+            await self._wire.send(piece, head=length)
+            length = b""
             self.bytes_sent += len(piece)
-            await self._pause_after(len(piece))
-
-    async def wait_for_end(self) -> None:
-        await self._wire.wait_for_end(_received)
+        self._is_writing = False
 
     async def close(self) -> None:
-        self.abort()
+        if self._is_in_order() and self._end():
+            self._closed = True
+            self._leave()
+            self._on_close()
+        else:
+            self.abort()
 
     def abort(self) -> None:
-        self._wire.end()
-        self._open_streams.pop(self, None)
+        if not self._closed:
+            super().abort()
 
-    async def _pause_after(self, size_bytes: int) -> None:
-        self._since_pause_bytes += size_bytes
-        if self._since_pause_bytes >= _FAIR_BYTES:
-            self._since_pause_bytes = 0
-            await asyncio.sleep(0)
-
-
-async def shake_hands(wire: Wire, engine: Engine) -> None:
-    """Proves to each other who holds the expected certificates. Raises StreamClosedError where a side cannot."""
-    scratch = memoryview(bytearray(RECORD_BYTES))
-    complete = False
-    while not complete:
+    async def _fill(self, target: memoryview) -> int:
+        if self._closed:
+            raise StreamClosedError(ENDED_HERE)
+        self._is_filling = True
         try:
-            complete = engine.shake()
+            if not self._record_bytes:
+                self._record_bytes = await self._next_record()
+            received = await self._wire.receive(target[: self._record_bytes])
+        finally:
+            self._is_filling = False
+        self._record_bytes -= received
+        return received
+
+    async def _next_record(self) -> int:
+        """Its length in bytes. Raises StreamClosedError at the end of the stream."""
+        if not self._ended_there:
+            # A length is a TLS record of its own, so it comes whole or, where the wait is cancelled, not at all.
+            received = await self._wire.receive(self._length)
+            if received < LENGTH_BYTES:
+                self.abort()
+            elif any(self._length):
+                return int.from_bytes(self._length, "big")
+            else:
+                self._ended_there = True
+        raise StreamClosedError(ENDED_THERE)
+
+    def _is_in_order(self) -> bool:
+        unfinished = self._is_filling or self._is_writing or self._record_bytes or self._put_back
+        return not (self._closed or unfinished) and self._ended_there is not self._opened_here
+
+    def _end(self) -> bool:
+        try:
+            return self._wire.send_now(END)
         except StreamClosedError:
-            with contextlib.suppress(StreamClosedError):
-                await wire.send(scratch[: engine.take(scratch)])
-            raise
-        await wire.send(scratch[: engine.take(scratch)])
-        if not complete:
-            received = await wire.receive(scratch)
-            engine.put(scratch[:received])
+            return False

@@ -1,37 +1,34 @@
 """Lanes: direct, mutually authenticated, encrypted connections for bulk bytes between two nodes.
 
-Owns how two nodes agree on a lane. Over a libp2p stream, which is authenticated already, they tell each other their
-certificates; the opener then dials the address and shows the token that it was given, each good for one connection,
-and both check the other's certificate before the first byte of a stream. Does not know what travels in a lane, nor
-what is done where none can be had.
+Owns how two nodes come to a lane, and that it is used again. Over a libp2p stream, which is authenticated already, they
+tell each other their certificates; the opener then dials the other side or, where that fails, has itself called back,
+and both check the other's certificate before the first byte of a stream. After a stream the lane is kept for the next
+one to the same peer. Does not know what travels in a lane, nor what is done where none can be had.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
-import secrets
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias
 
-from pydantic import Field, StringConstraints
-
-from gossiptrain.net.addresses import readable_addresses
-from gossiptrain.net.framing import (
-    Message,
-    ProtocolViolationError,
-    opened,
-    receive_message,
-    receive_one_of,
-    send_message,
-)
+from gossiptrain.net.framing import ProtocolViolationError, opened, receive_message, receive_one_of, send_message
 from gossiptrain.net.handlers import HandlerTasks, answer
-from gossiptrain.net.lane_stream import LaneStream, shake_hands
-from gossiptrain.net.listener import StreamListener, listening_tcp_socket
-from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES, Credentials, Engine
+from gossiptrain.net.lane import Lane
+from gossiptrain.net.lane_dialling import LaneDialler, Ticket
+from gossiptrain.net.lane_door import HANDSHAKE_S, TOKEN_S, Guest, LaneDoor
+from gossiptrain.net.lane_words import (
+    CallBack,
+    CalledBack,
+    LaneOffer,
+    LaneRefusal,
+    LaneRequest,
+    NoLaneError,
+    new_token,
+)
+from gossiptrain.net.listener import IpAddress
+from gossiptrain.net.resting_lanes import RestingLanes
+from gossiptrain.net.sealed_wire import SealedWire
+from gossiptrain.net.tls import Credentials
 from gossiptrain.net.transport import (
     PeerId,
     Stream,
@@ -40,222 +37,201 @@ from gossiptrain.net.transport import (
     Transport,
     UnreachableError,
 )
-from gossiptrain.net.wire import Wire
 
 LANE = "/gossiptrain/lane"
-OFFER_S = 10.0
-"""An offer that is not taken up for so long is void."""
-DIAL_S = 1.0
-"""Longest wait for one address; a node has several, and some of them lead nowhere."""
-HANDSHAKE_S = 3.0
-LANE_WORTH_BYTES = 1 << 20
-"""A lane for fewer bytes than this takes longer than libp2p's daemons do: it costs two handshakes, some 5 ms."""
-MAX_PLACES = 8
-MAX_OFFERS = 1024
-MAX_ARRIVING = 64
-"""Connections that have not shown a token yet, at most."""
-_TOKEN_BYTES = 32
-
-IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-CertificateText = Annotated[str, StringConstraints(max_length=2 * MAX_CERTIFICATE_BYTES, pattern=r"^([0-9a-f]{2})+$")]
-
-
-class LaneRequest(Message):
-    """The opener asks for a lane for one stream of `protocol`, and says by which certificate it will be known."""
-
-    protocol: Annotated[str, StringConstraints(max_length=128)]
-    certificate: CertificateText
-
-
-class LaneOffer(Message):
-    """Where the lane can be dialled, with which token, and which certificate will answer."""
-
-    certificate: CertificateText
-    token: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{2 * _TOKEN_BYTES}}}$")]
-    places: Annotated[tuple[Annotated[str, StringConstraints(max_length=256)], ...], Field(max_length=MAX_PLACES)]
-
-
-class LaneRefusal(Message):
-    """There is no lane to this node."""
-
-
-class NoLaneError(ConnectionError):
-    """No lane could be had, though the peer may well be there."""
-
-
-@dataclass(frozen=True)
-class _Offer:
-    peer: PeerId
-    certificate: bytes
-    protocol: str
-    until_s: float
+LANE_WORTH_BYTES = 64 << 10
+"""For fewer bytes than this no lane is dialled; one that is there is used."""
+REACH_S = 3.0
+"""Longest time from an offer to its lane, whoever dials. Where there is none, enough is left for libp2p."""
+ANSWER_S = 1.0
+"""A kept lane that does not answer for so long is taken for dead, and another one is dialled."""
 
 
 class Lanes:
-    """The lanes of one node: it listens for them, offers them and opens them."""
+    """The lanes of one node: it takes them, offers them, opens streams over them and serves those of others."""
 
-    def __init__(self, transport: Transport, *, handler_of: Callable[[str], StreamHandler | None]) -> None:
-        """handler_of: who answers the streams of a protocol."""
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        handler_of: Callable[[str], StreamHandler | None],
+        host_of: Callable[[Stream], IpAddress | None],
+    ) -> None:
+        """handler_of: who answers the streams of a protocol. host_of: where the other end of a libp2p stream is."""
         self._transport = transport
         self._handler_of = handler_of
+        self._host_of = host_of
         self._credentials = Credentials.create()
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
-        self._listeners: list[StreamListener] = []
-        self._ports: dict[int, int] = {}
-        self._offers: dict[str, _Offer] = {}
-        self._arriving = 0
-        self._reached_at: dict[PeerId, IpAddress] = {}
+        self._resting = RestingLanes()
+        self._door = LaneDoor(self._credentials, self._tasks, transport.clock)
+        self._dialler = LaneDialler(self._credentials)
+        self._calling_back: set[PeerId] = set()
+        """Who could not be dialled the last time, and could dial."""
 
     async def open_for_others(self, hosts: Sequence[IpAddress], port: int) -> None:
         """Listens at `hosts` and from now on offers lanes to whoever asks, or refuses where there are no hosts.
 
         port 0: any free one. Raises OSError.
         """
-        for host in dict.fromkeys(hosts):
-            listening = listening_tcp_socket(host, self._ports.get(host.version, port))
-            self._ports[host.version] = listening.getsockname()[1]
-            self._listeners.append(StreamListener(listening, on_connection=self._accept))
+        self._door.listen(hosts, port)
         await self._transport.serve(LANE, self._offer)
 
-    async def open(self, peer: PeerId, protocol: str) -> Stream:
-        """Opens a stream over a lane of its own. Raises NoLaneError; UnreachableError where `peer` is not there."""
-        request = LaneRequest(protocol=protocol, certificate=self._credentials.certificate.hex())
+    async def open_kept(self, peer: PeerId, protocol: str) -> Stream | None:
+        """Opens a stream over a lane that is there; None where none is, or none that still works.
+
+        Raises UnreachableError where `peer` does not serve `protocol`.
+        """
+        lane = self._resting.take(peer)
+        if lane is None:
+            return None
         try:
-            async with opened(self._transport, peer, protocol=LANE) as stream:
-                await send_message(stream, request)
-                reply = await receive_one_of(stream, LaneOffer, LaneRefusal)
-        except (StreamClosedError, ProtocolViolationError) as error:
-            raise UnreachableError(str(error)) from error
-        if not isinstance(reply, LaneOffer):
-            raise NoLaneError("the other side offers none")
-        return await self._dial(peer, reply)
+            async with asyncio.timeout(ANSWER_S):
+                return await self._begin(lane, protocol)
+        except UnreachableError:
+            raise
+        except (ConnectionError, TimeoutError):
+            self._resting.end_all(peer)  # whatever has broken this one has as a rule broken all
+            return None
+
+    async def open(self, peer: PeerId, protocol: str) -> Stream:
+        """Opens a stream over a new lane. Raises NoLaneError; UnreachableError where `peer` is not there."""
+        lane = await self._agree(peer)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                return await self._begin(lane, protocol)
+        except UnreachableError:
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            raise NoLaneError(f"the other side did not take the lane: {str(error) or 'no answer in time'}") from error
 
     async def close(self) -> None:
         """Ends all lanes and takes no more."""
-        for listener in self._listeners:
-            listener.close()
+        self._door.close()
+        self._resting.close()
         for stream in tuple(self._streams):
             stream.abort()
         await self._tasks.close()
 
     # Where this node opens.
 
-    async def _dial(self, peer: PeerId, offer: LaneOffer) -> Stream:
-        failures = []
-        for host, port in self._ordered(peer, offer.places):
+    async def _begin(self, lane: Lane, protocol: str) -> Stream:
+        try:
+            stream = await lane.begin(protocol, self._streams, on_close=lambda: self._resting.keep(lane))
+        except BaseException:
+            lane.end()
+            raise
+        if stream is None:
+            self._resting.keep(lane)
+            raise UnreachableError(f"the peer {lane.peer} does not speak {protocol}")
+        return stream
+
+    async def _agree(self, peer: PeerId) -> Lane:
+        try:
+            async with opened(self._transport, peer, protocol=LANE) as stream:
+                await send_message(stream, LaneRequest(certificate=self._credentials.certificate.hex()))
+                offer = await receive_one_of(stream, LaneOffer, LaneRefusal)
+                if not isinstance(offer, LaneOffer):
+                    raise NoLaneError("the other side offers none")
+                async with asyncio.timeout(REACH_S):
+                    return Lane(peer, await self._reach(peer, offer, stream), opens=True)
+        except TimeoutError as error:
+            raise NoLaneError("none could be made in time") from error
+        except (StreamClosedError, ProtocolViolationError) as error:
+            raise UnreachableError(str(error)) from error
+
+    async def _reach(self, peer: PeerId, offer: LaneOffer, stream: Stream) -> SealedWire:
+        """Dials; where that leads nowhere, has itself called back, from then on at once."""
+        failure = "it had to be had the other way round"
+        if peer not in self._calling_back:
             try:
-                wire = await self._connect(host, port)
-                stream = await self._enter(wire, peer, offer)
-            except (OSError, TimeoutError) as error:
-                failures.append(f"{host}: {error or 'no answer in time'}")
-                continue
-            self._reached_at[peer] = host
-            return stream
-        self._reached_at.pop(peer, None)
-        raise NoLaneError("; ".join(failures) or "the other side has no address for it")
+                return await self._dialler.dial_offer(peer, offer)
+            except NoLaneError as error:
+                failure = str(error)
+        called = await self._be_called(offer, stream)
+        if called is None:
+            self._calling_back.discard(peer)
+            raise NoLaneError(f"{failure}; and the other side could not dial either")
+        self._calling_back.add(peer)
+        return called
 
-    def _ordered(self, peer: PeerId, places: Sequence[str]) -> list[tuple[IpAddress, int]]:
-        """Where to try, the likeliest first: where it worked before, then the nearest."""
-        found = []
-        for address in readable_addresses(places):
-            ip = address.ip
-            if ip is not None and address.transport == "tcp" and not (ip.is_unspecified or ip.is_multicast):
-                found.append((ip, address.port))
-        known = self._reached_at.get(peer)
-        return sorted(found, key=lambda place: (place[0] != known, not place[0].is_loopback, place[0].is_global))
+    async def _be_called(self, offer: LaneOffer, stream: Stream) -> SealedWire | None:
+        """Has the other side dial, where this one could not: a wall with a door often opens from one side only."""
+        arrival: asyncio.Future[SealedWire] = asyncio.get_running_loop().create_future()
 
-    async def _connect(self, host: IpAddress, port: int) -> Wire:
-        family = socket.AF_INET if host.version == 4 else socket.AF_INET6
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        def welcome(wire: SealedWire) -> None:
+            if arrival.done():
+                wire.end()
+            else:
+                arrival.set_result(wire)
+
+        ports = self._door.ports
+        called = None
+        self._door.expect(offer.token, Guest(bytes.fromhex(offer.certificate), welcome))
         try:
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(DIAL_S):
-                await asyncio.get_running_loop().sock_connect(connection, (str(host), port))
-        except BaseException:
-            connection.close()
-            raise
-        return Wire(connection)
-
-    async def _enter(self, wire: Wire, peer: PeerId, offer: LaneOffer) -> Stream:
-        try:
-            engine = Engine(self._credentials, expected=bytes.fromhex(offer.certificate), server=False)
-            async with asyncio.timeout(HANDSHAKE_S):
-                await wire.send(bytes.fromhex(offer.token))
-                await shake_hands(wire, engine)
-        except BaseException:
-            wire.end()
-            raise
-        return LaneStream(peer, self._streams, wire=wire, engine=engine)
+            await send_message(stream, CallBack(port_ip4=ports.get(4, 0), port_ip6=ports.get(6, 0)))
+            reply = await receive_one_of(stream, CalledBack, LaneRefusal)
+            if isinstance(reply, CalledBack):
+                called = await arrival
+            return called
+        finally:
+            self._door.forget(offer.token)
+            if called is None and arrival.done() and not arrival.cancelled():
+                arrival.result().end()  # it came too late
+            arrival.cancel()
 
     # Where others open.
 
     async def _offer(self, stream: Stream) -> None:
         async with asyncio.timeout(HANDSHAKE_S):
             request = await receive_message(stream, LaneRequest)
-            places = self._places()
-            if not places or self._handler_of(request.protocol) is None:
+            if not self._door.ports:
                 await send_message(stream, LaneRefusal())
                 return
-            token = secrets.token_hex(_TOKEN_BYTES)
-            until_s = self._transport.clock.now() + OFFER_S
-            self._forget_void_offers()
-            self._offers[token] = _Offer(stream.remote, bytes.fromhex(request.certificate), request.protocol, until_s)
-            await send_message(
-                stream, LaneOffer(certificate=self._credentials.certificate.hex(), token=token, places=places)
+            offer = LaneOffer(
+                certificate=self._credentials.certificate.hex(),
+                token=new_token(),
+                places=self._door.places(self._transport.addresses),
             )
+            certificate = bytes.fromhex(request.certificate)
+            self._door.expect(offer.token, Guest(certificate, lambda wire: self._serve_on(stream.remote, wire)))
+            await send_message(stream, offer)
+        async with asyncio.timeout(TOKEN_S):
+            call = await receive_message(stream, CallBack)  # as a rule the lane is there, and the stream ends instead
+            self._door.forget(offer.token)
+            is_called = await self._call_back(stream, call, Ticket(bytes.fromhex(offer.token), certificate))
+            await send_message(stream, CalledBack() if is_called else LaneRefusal())
 
-    def _places(self) -> tuple[str, ...]:
-        """The addresses at which libp2p is reached, each with the lanes' port."""
-        ips = dict.fromkeys(address.ip for address in readable_addresses(self._transport.addresses))
-        places = [
-            f"/ip{ip.version}/{ip}/tcp/{self._ports[ip.version]}"
-            for ip in ips
-            if ip is not None and ip.version in self._ports
-        ]
-        return tuple(places[:MAX_PLACES])
-
-    def _forget_void_offers(self) -> None:
-        now_s = self._transport.clock.now()
-        void = [token for token, offer in self._offers.items() if offer.until_s < now_s]
-        for token in (*void, *list(self._offers)[: max(0, len(self._offers) - MAX_OFFERS)]):
-            self._offers.pop(token, None)
-
-    def _accept(self, connection: socket.socket) -> None:
-        if self._arriving >= MAX_ARRIVING:
-            connection.close()
-            return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._tasks.start(self._admit(connection), name="handler of a lane", release=connection.close)
-
-    async def _admit(self, connection: socket.socket) -> None:
-        wire = Wire(connection)
+    async def _call_back(self, stream: Stream, call: CallBack, ticket: Ticket) -> bool:
+        """Dials the opener, but nowhere else: only where its libp2p is connected from, whatever it says."""
+        host = self._host_of(stream)
+        if host is None:
+            return False
+        port = call.port_ip4 if host.version == 4 else call.port_ip6
         try:
-            admitted = await self._check(wire)
-            if admitted is None:
-                return
-            offer, stream = admitted
-            handler = self._handler_of(offer.protocol)
-            if handler is not None:
-                await answer(handler, stream)
-        finally:
-            wire.end()
+            wire = await self._dialler.dial(stream.remote, [(host, port)] if port else [], ticket)
+        except NoLaneError:
+            return False
+        self._serve_on(stream.remote, wire)
+        return True
 
-    async def _check(self, wire: Wire) -> tuple[_Offer, LaneStream] | None:
-        """Nobody gets further without a token that is awaited and the certificate that was announced with it."""
-        self._arriving += 1
-        try:
-            with contextlib.suppress(TimeoutError, StreamClosedError):
-                async with asyncio.timeout(HANDSHAKE_S):
-                    token = await wire.receive_exactly(_TOKEN_BYTES)
-                    self._forget_void_offers()
-                    offer = self._offers.pop(token.hex(), None)
-                    if offer is None:
-                        return None
-                    engine = Engine(self._credentials, expected=offer.certificate, server=True)
-                    await shake_hands(wire, engine)
-                    return offer, LaneStream(offer.peer, self._streams, wire=wire, engine=engine)
-            return None
-        finally:
-            self._arriving -= 1
+    def _serve_on(self, peer: PeerId, wire: SealedWire) -> None:
+        lane = Lane(peer, wire, opens=False)
+        self._tasks.start(self._serve(lane), name="handler of a lane", release=lambda: self._leave(lane))
+
+    async def _serve(self, lane: Lane) -> None:
+        """Answers the streams on a lane, one after the other, until either side ends it."""
+        while True:
+            self._resting.keep(lane)
+            protocol = await lane.requested()
+            self._resting.release(lane)
+            handler = self._handler_of(protocol)
+            if handler is None:
+                await lane.refuse()
+            else:
+                await answer(handler, await lane.accept(self._streams))
+
+    def _leave(self, lane: Lane) -> None:
+        self._resting.release(lane)
+        lane.end()

@@ -1,36 +1,30 @@
 """Streams over libp2p's daemon: each is one connection to its Unix socket.
 
-Owns how a stream ends, on this side of the daemon. Does not know how streams are opened.
+Owns how bytes go through it, and where the other end of a stream is. Does not know how streams are opened.
 """
 
 from __future__ import annotations
 
+from gossiptrain.net.addresses import readable_addresses
+from gossiptrain.net.hivemind_names import Multiaddr
+from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import Buffer, PeerId, Stream
 from gossiptrain.net.wire import Wire
+from gossiptrain.net.wire_stream import WireStream
 
-_SCRATCH_BYTES = 64 << 10
 _WRITE_PIECE_BYTES = 256 << 10
 
 
-class Libp2pStream(Stream):
-    """One end of a stream. It stands in `open_streams`, its owner's, until it is ended on this side."""
+class Libp2pStream(WireStream):
+    """One end of a stream."""
 
-    def __init__(self, remote: PeerId, open_streams: dict[Stream, None], *, wire: Wire) -> None:
-        super().__init__(remote)
-        self._open_streams = open_streams
+    def __init__(
+        self, remote: PeerId, open_streams: dict[Stream, None], *, wire: Wire, packed_place: bytes = b""
+    ) -> None:
+        """packed_place: multiaddr of the other side's end, as the daemon sees it, in libp2p's bytes."""
+        super().__init__(remote, open_streams, connection=wire)
         self._wire = wire
-        self._put_back = bytearray()
-        open_streams[self] = None
-
-    async def read_into(self, target: memoryview) -> None:
-        done = self._take_back(target)
-        try:
-            while done < len(target):
-                done += await self._wire.receive(target[done:])
-        except BaseException:
-            self._put_back += target[:done]  # a cancelled read loses nothing
-            raise
-        self.bytes_received += done
+        self.packed_place = packed_place
 
     async def write(self, data: Buffer) -> None:
         left = memoryview(data).cast("B")
@@ -39,19 +33,13 @@ class Libp2pStream(Stream):
             await self._wire.send(piece)
             self.bytes_sent += len(piece)
 
-    async def wait_for_end(self) -> None:
-        await self._wire.wait_for_end(memoryview(bytearray(_SCRATCH_BYTES)))
+    async def _fill(self, target: memoryview) -> int:
+        return await self._wire.receive(target)
 
-    async def close(self) -> None:
-        self.abort()
 
-    def abort(self) -> None:
-        self._wire.end()
-        self._open_streams.pop(self, None)
-
-    def _take_back(self, target: memoryview) -> int:
-        taken = min(len(target), len(self._put_back))
-        if taken:
-            target[:taken] = self._put_back[:taken]
-            del self._put_back[:taken]
-        return taken
+def host_of(stream: Stream) -> IpAddress | None:
+    """The address at which the daemon sees the other end; None where it is not known, or a relay stands between."""
+    if isinstance(stream, Libp2pStream) and stream.packed_place:
+        for address in readable_addresses([str(Multiaddr(stream.packed_place))]):
+            return None if address.relayed else address.ip
+    return None

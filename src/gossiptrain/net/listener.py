@@ -12,10 +12,13 @@ import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 _logger = logging.getLogger(__name__)
 _BACKLOG = 128
 _RETRY_S = 0.5
+
+IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class StreamListener:
@@ -61,7 +64,7 @@ def listening_unix_socket(path: Path) -> socket.socket:
     return _listening(socket.AF_UNIX, str(path))
 
 
-def listening_tcp_socket(host: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:
+def listening_tcp_socket(host: IpAddress, port: int) -> socket.socket:
     """A TCP socket that listens at `host`; port 0: any free one. Raises OSError."""
     return _listening(socket.AF_INET if host.version == 4 else socket.AF_INET6, (str(host), port))
 

@@ -7,8 +7,8 @@ cancelled wait loses nothing that had not been handed over. Does not know what t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
+from collections.abc import Callable
 
 from gossiptrain.net.transport import Buffer, StreamClosedError
 
@@ -26,6 +26,7 @@ class Wire:
         self._descriptor = connection.fileno()
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bool, asyncio.Future[None]] = {}
+        self._is_watched = False
         self.ended = False
 
     async def receive(self, target: memoryview) -> int:
@@ -34,7 +35,11 @@ class Wire:
             received = self.receive_now(target)
             if received:
                 return received
-            await self._until_ready(to_read=True)
+            await self.until_readable()
+
+    async def until_readable(self) -> None:
+        """Until there are bytes to receive, or the end, or the connection is ended on this side."""
+        await self._until_ready(to_read=True)
 
     def receive_now(self, target: memoryview) -> int:
         """Writes into `target` what is there already; 0 where there is nothing yet. Raises StreamClosedError."""
@@ -74,20 +79,41 @@ class Wire:
             except OSError as error:
                 raise StreamClosedError(ENDED_THERE) from error
 
-    async def wait_for_end(self, scratch: memoryview) -> None:
-        """Until the other side has ended the connection; what still comes is dropped."""
-        with contextlib.suppress(StreamClosedError):
-            while True:
-                await self.receive(scratch)
+    def send_now(self, data: Buffer) -> bool:
+        """Hands `data` to the kernel without waiting. Raises StreamClosedError.
+
+        Says whether there was room for all of it; where there was not, the connection is of no more use.
+        """
+        if self.ended:
+            raise StreamClosedError(ENDED_HERE)
+        try:
+            return self._socket.send(data) == memoryview(data).nbytes
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise StreamClosedError(ENDED_THERE) from error
+
+    def watch(self, on_readable: Callable[[], None]) -> None:
+        """Calls it whenever there are bytes to receive, or the end, until `stop_watching`; nobody receives then."""
+        if not self.ended:
+            self._is_watched = True
+            self._loop.add_reader(self._descriptor, on_readable)
+
+    def stop_watching(self) -> None:
+        """From now on bytes are received as usual. Does nothing where nobody watches."""
+        if self._is_watched:
+            self._is_watched = False
+            self._stop_waiting(to_read=True)
 
     def end(self) -> None:
         """Closes the socket: what was handed to the kernel still leaves. Whoever waits here sees StreamClosedError."""
         if self.ended:
             return
         self.ended = True
+        self.stop_watching()
         for to_read, waiting in self._waiting.items():
             # Before the descriptor is closed, since its number may be given out again at once.
-            self._stop_watching(to_read=to_read)
+            self._stop_waiting(to_read=to_read)
             if not waiting.done():
                 waiting.set_result(None)
         self._waiting.clear()
@@ -103,9 +129,9 @@ class Wire:
         finally:
             if self._waiting.get(to_read) is ready:
                 del self._waiting[to_read]
-                self._stop_watching(to_read=to_read)
+                self._stop_waiting(to_read=to_read)
 
-    def _stop_watching(self, *, to_read: bool) -> None:
+    def _stop_waiting(self, *, to_read: bool) -> None:
         stop = self._loop.remove_reader if to_read else self._loop.remove_writer
         stop(self._descriptor)
 

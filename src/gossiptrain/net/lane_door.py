@@ -1,0 +1,124 @@
+"""Where this node takes lanes that others dial.
+
+Owns the listening sockets, the tokens that are awaited there, each good for one connection and a short while, and the
+check of whoever comes. Does not know what the tokens are given out for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gossiptrain.net.addresses import readable_addresses
+from gossiptrain.net.clock import Clock
+from gossiptrain.net.handlers import HandlerTasks
+from gossiptrain.net.lane_words import MAX_PLACES, TOKEN_BYTES
+from gossiptrain.net.listener import IpAddress, StreamListener, listening_tcp_socket
+from gossiptrain.net.sealed_wire import SealedWire, shake_hands
+from gossiptrain.net.tls import Credentials, Engine
+from gossiptrain.net.transport import StreamClosedError
+from gossiptrain.net.wire import Wire
+
+TOKEN_S = 10.0
+"""A token that is not taken up for so long is void."""
+HANDSHAKE_S = 3.0
+MAX_GUESTS = 1024
+MAX_ARRIVING = 64
+"""Connections that have not shown a token yet, at most."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Who is awaited with a token: by which certificate it is known, and who takes its connection."""
+
+    certificate: bytes
+    welcome: Callable[[SealedWire], None]
+
+
+@dataclass
+class _Arrival:
+    wire: Wire
+    is_welcome: bool = False
+
+
+class LaneDoor:
+    """Takes connections, and lets in those that are awaited."""
+
+    def __init__(self, credentials: Credentials, tasks: HandlerTasks, clock: Clock) -> None:
+        self._credentials = credentials
+        self._tasks = tasks
+        self._clock = clock
+        self._listeners: list[StreamListener] = []
+        self._guests: dict[str, tuple[Guest, float]] = {}
+        """By token, with the time at which it becomes void; the oldest first."""
+        self._arriving = 0
+        self.ports: dict[int, int] = {}
+        """Where it listens, by version of IP; empty where it does not."""
+
+    def listen(self, hosts: Sequence[IpAddress], port: int) -> None:
+        """Opens the sockets; port 0: any free one. Raises OSError."""
+        for host in dict.fromkeys(hosts):
+            listening = listening_tcp_socket(host, self.ports.get(host.version, port))
+            self.ports[host.version] = listening.getsockname()[1]
+            self._listeners.append(StreamListener(listening, on_connection=self._accept))
+
+    def places(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """The addresses at which libp2p is reached, each with the port of this door."""
+        ips = dict.fromkeys(address.ip for address in readable_addresses(addresses))
+        places = [
+            f"/ip{ip.version}/{ip}/tcp/{self.ports[ip.version]}"
+            for ip in ips
+            if ip is not None and ip.version in self.ports
+        ]
+        return tuple(places[:MAX_PLACES])
+
+    def expect(self, token: str, guest: Guest) -> None:
+        """Lets whoever shows `token` and the certificate in, once."""
+        self._drop_void_tokens()
+        self._guests[token] = (guest, self._clock.now() + TOKEN_S)
+
+    def forget(self, token: str) -> None:
+        """From now on the token is void."""
+        self._guests.pop(token, None)
+
+    def close(self) -> None:
+        """Takes no more connections. May be called twice."""
+        for listener in self._listeners:
+            listener.close()
+
+    def _drop_void_tokens(self) -> None:
+        now_s = self._clock.now()
+        void = [token for token, (_, until_s) in self._guests.items() if until_s < now_s]
+        for token in (*void, *list(self._guests)[: -MAX_GUESTS + 1]):
+            self.forget(token)
+
+    def _accept(self, connection: socket.socket) -> None:
+        if self._arriving >= MAX_ARRIVING:
+            connection.close()
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._arriving += 1
+        arrival = _Arrival(Wire(connection))
+        self._tasks.start(self._admit(arrival), name="arrival of a lane", release=lambda: self._leave(arrival))
+
+    def _leave(self, arrival: _Arrival) -> None:
+        self._arriving -= 1
+        if not arrival.is_welcome:
+            arrival.wire.end()
+
+    async def _admit(self, arrival: _Arrival) -> None:
+        """Nobody gets further without a token that is awaited and the certificate that was announced with it."""
+        with contextlib.suppress(TimeoutError, StreamClosedError):
+            async with asyncio.timeout(HANDSHAKE_S):
+                token = (await arrival.wire.receive_exactly(TOKEN_BYTES)).hex()
+                self._drop_void_tokens()
+                guest, _ = self._guests.pop(token, (None, 0.0))
+                if guest is None:
+                    return
+                engine = Engine(self._credentials, expected=guest.certificate, server=True)
+                sealed = await shake_hands(arrival.wire, engine)
+            arrival.is_welcome = True
+            guest.welcome(sealed)
