@@ -43,7 +43,7 @@ class Gossiptrain(Contender):
         self._lane = lane
         self._network = chosen(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), lane=lane)
         self._gossip = chosen(GossipSettings(), codec=codec)
-        memory = SharedVectors.create(job.elements)
+        memory = SharedVectors.create(job.elements, state_vectors=1)
         memory.snapshot.fill(0.0)
         memory.average.fill(0.0)
         self._buffers = Buffers(memory.snapshot, memory.average)

@@ -17,6 +17,14 @@ def real_imagenet(real_data: Path) -> Path:
     return real_data
 
 
+@pytest.fixture(scope="session")
+def real_shakespeare(real_data: Path) -> Path:
+    """A folder in which Tiny Shakespeare is found."""
+    if not (real_data / "shakespeare").is_dir():
+        pytest.skip(f"no shakespeare in {real_data}")
+    return real_data
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tests run side by side: each takes one core."""

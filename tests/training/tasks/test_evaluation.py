@@ -25,6 +25,14 @@ def test_loss_and_accuracy_do_not_depend_on_the_batch(batch: int) -> None:
     assert evaluation.samples == 5
 
 
+def test_of_samples_with_several_answers_every_answer_counts() -> None:
+    logits, targets = LOGITS.repeat(3, 1, 1), torch.stack([TARGETS, TARGETS, 1 - TARGETS])
+    evaluation = TensorEvaluationSet(logits, targets, batch=2).evaluate(nn.Identity())
+    assert evaluation.loss == pytest.approx(functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).item())
+    assert evaluation.accuracy == pytest.approx((0.8 + 0.8 + 0.2) / 3)
+    assert evaluation.samples == 3
+
+
 def test_some_samples_are_always_the_same_ones() -> None:
     held_out = TensorEvaluationSet(torch.randn(200, 2), torch.zeros(200, dtype=torch.int64), batch=7)
     first, second = (held_out.evaluate(nn.Identity(), samples=50) for _ in range(2))

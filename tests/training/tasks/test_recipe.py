@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim import SGD, AdamW
 
 from gossiptrain.errors import UsageError
 from gossiptrain.training.tasks.recipe import Recipe, StepSchedule
 
 LINEAR = Recipe(batch=8, epochs=1, learning_rate=0.2, every_steps=1, weight_decay=0.1, warmup=0.1)
 COSINE = Recipe(batch=8, epochs=1, learning_rate=0.2, every_steps=1, warmup=0.25, decay="cosine")
+ADAMW = Recipe(batch=8, epochs=1, learning_rate=0.01, every_steps=1, optimizer="adamw", second_beta=0.95)
 
 
 def small_model() -> nn.Module:
@@ -46,6 +49,40 @@ def test_biases_and_normalisation_are_not_decayed() -> None:
         for parameter in group["params"]
     }
     assert decay_by_shape == {(4, 3, 3, 3): 0.1, (2, 4): 0.1, (4,): 0.0, (2,): 0.0}
+
+
+def test_the_optimizer_is_the_one_that_is_named() -> None:
+    sgd, adamw = (recipe.build_optimizer(small_model(), learning_rate=0.2) for recipe in (LINEAR, ADAMW))
+    assert isinstance(sgd, SGD)
+    assert isinstance(adamw, AdamW)
+    assert [group["betas"] for group in adamw.param_groups] == [(0.9, 0.95)] * 2
+
+
+def test_a_larger_batch_takes_a_higher_rate_as_its_optimizer_bears_it() -> None:
+    assert LINEAR.learning_rate_for(32) == pytest.approx(4 * 0.2)
+    assert ADAMW.learning_rate_for(32) == pytest.approx(2 * 0.01)
+
+
+@pytest.mark.parametrize("gradient", [0.5, 30.0])
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not(gradient: float) -> None:
+    model = nn.Linear(4, 1, bias=False)
+    recipe = replace(LINEAR, weight_decay=0.0, momentum=0.0, nesterov=False, clip_norm=2.0)
+    optimizer = recipe.build_optimizer(model, learning_rate=1.0)
+    before = model.weight.detach().clone()
+    model.weight.grad = torch.full((1, 4), gradient)
+    optimizer.step()
+    assert (before - model.weight).norm().item() == pytest.approx(min(2 * gradient, 2.0), rel=1e-4)
+
+
+def test_a_gradient_is_shortened_at_its_true_size_when_it_was_scaled_for_float16() -> None:
+    model = nn.Linear(4, 1, bias=False)
+    recipe = replace(LINEAR, weight_decay=0.0, momentum=0.0, nesterov=False, clip_norm=2.0)
+    optimizer = recipe.build_optimizer(model, learning_rate=1.0)
+    before = model.weight.detach().clone()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    torch.autograd.backward(scaler.scale(0.5 * model(torch.ones(1, 4)).sum()))
+    scaler.step(optimizer)
+    torch.testing.assert_close(before - model.weight, torch.full((1, 4), 0.5))
 
 
 def test_frozen_parameters_are_left_out() -> None:

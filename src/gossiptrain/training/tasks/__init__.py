@@ -6,6 +6,7 @@
     digits.py        8x8 digits, inside scikit-learn
     cifar10.py       convnet.py, augment.py, cifar_arrays.py, cifar_files.py (official folder), cifar_hub.py (download)
     imagenet.py      resnet.py, class_folders.py, images.py, image_batches.py
+    text.py          transformer.py, text_file.py, text_batches.py
 
 Knows nothing of peers, rounds and the network. Torch is imported only when a task is built.
 """
@@ -20,7 +21,7 @@ from gossiptrain.errors import UsageError
 if TYPE_CHECKING:
     from gossiptrain.training.tasks.task import Task
 
-TASK_NAMES = ("digits", "cifar10", "imagenet")
+TASK_NAMES = ("digits", "cifar10", "imagenet", "text")
 
 
 def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Task:
@@ -28,7 +29,7 @@ def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Ta
 
     digits and cifar10 have no variants. imagenet takes `model` ("resnet18", "resnet50"), `image_size` (pixels) and
     `classes`, `class_digest`; where those two are absent, the class folders under `data_dir` (or in the usual places,
-    see `locate`) are counted.
+    see `locate`) are counted. text takes `model` ("small", "tiny").
     Raises UsageError for an unknown name or variant; DataMissingError or DataCorruptError where the class folders of
     imagenet are needed and not usable.
     """
@@ -37,6 +38,11 @@ def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Ta
 
         _refuse_unknown(name, variant, known=("model", "image_size", "classes", "class_digest"))
         return imagenet_task(data_dir=data_dir, **variant)
+    if name == "text":
+        from gossiptrain.training.tasks.text import TextTask
+
+        _refuse_unknown(name, variant, known=("model",))
+        return TextTask(**variant)
     _refuse_unknown(name, variant, known=())
     if name == "cifar10":
         from gossiptrain.training.tasks.cifar10 import Cifar10Task

@@ -25,7 +25,10 @@ Augment: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from, on the device: inputs [batch, ...] float32, targets [batch] int64."""
+    """What one step learns from, on the device: inputs [batch, ...] float32 and targets [batch] int64.
+
+    Of a text both are characters: [batch, context] int64.
+    """
 
     inputs: Tensor
     targets: Tensor

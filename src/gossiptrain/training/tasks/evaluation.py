@@ -22,7 +22,10 @@ from gossiptrain.training.tasks.sampling import SPLIT_SEED
 
 @dataclass(frozen=True)
 class Evaluation:
-    """loss: mean cross-entropy in nats, without label smoothing. accuracy: share of right answers, 0 to 1."""
+    """loss: mean cross-entropy in nats, without label smoothing. accuracy: share of right answers, 0 to 1.
+
+    Both are over all answers; a sample may ask for several, as a text does for one at each character.
+    """
 
     loss: float
     accuracy: float
@@ -44,20 +47,25 @@ class EvaluationSet(ABC):
     ) -> Evaluation:
         """Evaluates in eval mode and leaves every module in the mode it had.
 
+        The model answers with logits [B, ..., classes] where the targets are [B, ...].
         samples: at most so many, always the same ones, drawn from all classes; None: all of them. after_batch: called
         after each batch; it must not change the model.
         """
         chosen = self._some(samples)
         loss = torch.zeros((), dtype=torch.float64)
         right = torch.zeros((), dtype=torch.int64)
+        answers = 0
         with eval_mode(model), torch.inference_mode():
             for batch in self.batches(chosen):
                 logits = model(batch.inputs).float()
                 # Kept on the device: asking for a number in every batch would make the device wait.
-                loss = loss.to(logits.device) + functional.cross_entropy(logits, batch.targets, reduction="sum")
-                right = right.to(logits.device) + (logits.argmax(dim=1) == batch.targets).sum()
+                loss = loss.to(logits.device) + functional.cross_entropy(
+                    logits.flatten(0, -2), batch.targets.flatten(), reduction="sum"
+                )
+                right = right.to(logits.device) + (logits.argmax(dim=-1) == batch.targets).sum()
+                answers += batch.targets.numel()
                 after_batch()
-        return Evaluation(loss.item() / len(chosen), right.item() / len(chosen), len(chosen))
+        return Evaluation(loss.item() / answers, right.item() / answers, len(chosen))
 
     def close(self) -> None:  # noqa: B027  most sets have nothing to free
         """Frees threads and memory. The set is not usable afterwards."""

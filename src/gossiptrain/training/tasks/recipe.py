@@ -1,6 +1,7 @@
 """How a task is trained: the defaults of its settings, its optimizer, and its learning rate over the steps.
 
-Owns SGD with momentum and the two usual schedules. Does not know models, data or the length of a run.
+Owns SGD with momentum, AdamW, a limit on gradients, and the two usual schedules. Does not know models, data or the
+length of a run.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gossiptrain.errors import UsageError
@@ -29,10 +31,17 @@ class Recipe:
     """Peak learning rate at this `batch`."""
     every_steps: int
     """Inner steps between two rounds."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
+    """How much of the gradients before is kept in each step; the first beta of AdamW."""
     nesterov: bool = True
+    """Of SGD only."""
+    second_beta: float = 0.999
+    """Of AdamW only: how much is kept of the squared gradients before."""
     weight_decay: float = 0.0
     """Not applied to biases and normalisation layers."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient, which is shortened to it; None: no limit."""
     label_smoothing: float = 0.0
     warmup: float = 0.05
     """Share of all steps in which the learning rate rises to its peak."""
@@ -42,24 +51,33 @@ class Recipe:
     """Share of the peak that is left at the end and is kept by a peer that goes on."""
 
     def learning_rate_for(self, batch: int) -> float:
-        """The peak learning rate for another batch, in proportion to it (Goyal et al. 2017)."""
-        return self.learning_rate * batch / self.batch
+        """The peak learning rate for another batch.
+
+        SGD: in proportion to the batch (Goyal et al. 2017). AdamW: to its square root (Malladi et al. 2022).
+        """
+        ratio = batch / self.batch
+        return self.learning_rate * (ratio if self.optimizer == "sgd" else math.sqrt(ratio))
 
     def build_optimizer(self, model: nn.Module, *, learning_rate: float) -> Optimizer:
-        """SGD with momentum over the trainable parameters, in two groups: with and without weight decay."""
+        """The optimizer over the trainable parameters, in two groups: with and without weight decay."""
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [
             # Vectors are biases and the scales of normalisation layers: decay would only fight the data there.
             {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": self.weight_decay},
             {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         ]
-        return SGD(
-            [group for group in groups if group["params"]],
-            lr=learning_rate,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            fused=True,  # one kernel instead of several per tensor: a third of a small step
-        )
+        groups = [group for group in groups if group["params"]]
+        # One kernel instead of several per tensor: a third of a small step. But a fused step takes float16 gradients
+        # as they are, scaled up, and a limit needs their true size.
+        fused = self.clip_norm is None
+        optimizer: Optimizer
+        if self.optimizer == "sgd":
+            optimizer = SGD(groups, lr=learning_rate, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
+        else:
+            optimizer = AdamW(groups, lr=learning_rate, betas=(self.momentum, self.second_beta), fused=fused)
+        if self.clip_norm is not None:
+            optimizer.register_step_pre_hook(_clip_to(self.clip_norm))
+        return optimizer
 
     def build_schedule(self, optimizer: Optimizer, *, total_steps: int) -> StepSchedule:
         """The learning rate over `total_steps` steps, standing at step 0."""
@@ -79,6 +97,15 @@ class Recipe:
             return self.final + (1.0 - self.final) * left
 
         return factor
+
+
+def _clip_to(norm: float) -> Callable[[Optimizer, Any, Any], None]:
+    """A hook that shortens the gradient before every step of any loop, whoever wrote it."""
+
+    def clip(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
+
+    return clip
 
 
 class StepSchedule(LambdaLR):
