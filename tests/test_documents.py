@@ -63,6 +63,7 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     "--max-steps": (TrainSettings, "max_steps"),
     "--max-seconds": (TrainSettings, "max_seconds"),
     "--eval-every": (TrainSettings, "eval_every"),
+    "--wait-for": (TrainSettings, "wait_for"),
     "--checkpoint-every": (TrainSettings, "checkpoint_every"),
     "--share": (TrainSettings, "share"),
     "--device": (TrainSettings, "device"),

@@ -294,6 +294,18 @@ def test_what_a_member_learns_during_a_round_stays() -> None:
         assert ahead == pytest.approx(round(ahead), abs=1e-3)
 
 
+def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there() -> None:
+    model = Constant(1.0)
+    with gossip(model, standing_still(model), run="waiting", network=LOCAL) as swarm:
+        newcomer = Member(-1.0, run="waiting", initial_peers=[swarm.addresses[0]])
+        newcomer.start()
+        assert not swarm.wait_for_peers(3, until=lambda: any(isinstance(e, events.Joined) for e in newcomer.told))
+        assert torch.equal(newcomer.values, torch.ones(1000))
+        assert swarm.wait_for_peers(2)
+        newcomer.stop()
+        newcomer.join()
+
+
 def test_a_loop_that_only_listens_gives_to_joiners_and_keeps_its_model_until_the_next_step() -> None:
     told: list[events.Event] = []
     model = Constant(1.0)

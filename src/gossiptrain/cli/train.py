@@ -114,6 +114,9 @@ def train(
     lr: Annotated[float | None, typer.Option("--lr", "--learning-rate", help="Peak learning rate (by task)")] = None,
     max_steps: Annotated[int | None, typer.Option(help="End after so many steps; goes before --epochs.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
+    wait_for: Annotated[
+        int | None, typer.Option(help="Begin once so many peers are there, this one included (1)")
+    ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between evaluations; 0: only at the end (once an epoch)")
     ] = None,
@@ -171,6 +174,7 @@ def train(
             "device": device,
             "threads": threads,
             "precision": precision,
+            "wait_for": wait_for,
             "eval_every": eval_every,
             "checkpoint_every": checkpoint_every,
         },

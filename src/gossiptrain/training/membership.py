@@ -203,6 +203,18 @@ class Gossip:
             self._hear_one(timeout_s=min(0.2, max(0.0, deadline_s - time.monotonic())))
         return rounds_before is not None and self.rounds > rounds_before
 
+    def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until so many peers live, this one included, and says whether they do.
+
+        Newcomers are served meanwhile. until: asked five times a second; ends the waiting. Raises UsageError outside
+        the `with` block.
+        """
+        if not self._inside:
+            raise UsageError("wait_for_peers() was called outside the `with` block: nobody can be heard there.")
+        while self.peers < count and not until():
+            self._hear_one(timeout_s=0.2)
+        return self.peers >= count
+
     def listen(self) -> None:
         """Call now and then where the loop makes no steps for long, for example between the batches of an evaluation.
 

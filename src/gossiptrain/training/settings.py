@@ -40,6 +40,8 @@ class TrainSettings(Settings):
     device: str = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     precision: Precision = "auto"
+    wait_for: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Training begins once so many peers are there, this one included."""
     eval_every: Annotated[int, Field(ge=0, le=2**40)] | None = None
     """Inner steps between two evaluations; 0: only at the end. None: once an epoch, but not within 500 steps."""
     checkpoint_every: PositiveSeconds = 120.0

@@ -127,6 +127,7 @@ class Trainer:
                 with self._build_swarm() as swarm:
                     self._swarm = swarm
                     self._step = swarm.step
+                    self._wait_for_company(swarm)
                     return self._train()
             finally:
                 self._batches.close()
@@ -181,6 +182,13 @@ class Trainer:
         )
 
     # The loop.
+
+    def _wait_for_company(self, swarm: Gossip) -> None:
+        wanted = self._settings.wait_for
+        if swarm.peers < wanted:
+            self._notice(f"waiting until {wanted} peers are there; now: {swarm.peers}")
+            self._interrupts.polite = True
+            swarm.wait_for_peers(wanted, until=lambda: self._interrupts.requested)
 
     def _train(self) -> events.Finished:
         started_s = time.monotonic()
