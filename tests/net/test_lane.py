@@ -224,7 +224,7 @@ def test_after_a_rest_bulk_goes_as_before() -> None:
             writing = asyncio.gather(begun.write(b"there" * 200_000), accepted.write(b"back" * 200_000))
             read = await asyncio.gather(accepted.read_exactly(1_000_000), begun.read_exactly(800_000))
             await writing
-            assert list(read) == [b"there" * 200_000, b"back" * 200_000]
+            assert [*read] == [b"there" * 200_000, b"back" * 200_000]
             await end_in_order(begun, accepted)
             assert not await is_found_broken(opener)
             answerer.rest()

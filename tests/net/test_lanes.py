@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from gossiptrain.config import LaneMode, NetworkSettings
-from gossiptrain.net import handlers, lane_choice, lane_door, lanes, resting_lanes
+from gossiptrain.net import handlers, lane_agreement, lane_choice, lane_door, lanes, resting_lanes
 from gossiptrain.net.framing import opened, receive_message, receive_one_of, send_message
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.lane import Lane
+from gossiptrain.net.lane_agreement import LaneAgreement
 from gossiptrain.net.lane_door import LaneDoor
 from gossiptrain.net.lane_stream import LaneStream
 from gossiptrain.net.lane_words import CallBack, CalledBack, LaneOffer, LaneRefusal, LaneRequest, NoLaneError
-from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES, Lanes
+from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES
 from gossiptrain.net.libp2p import Libp2pTransport
 from gossiptrain.net.libp2p_stream import host_of
 from gossiptrain.net.sealed_wire import SealedWire, shake_hands
@@ -164,18 +165,18 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     found = Asked()
-    agree, welcome = Lanes._agree, Lanes._serve_on
+    agree, take = LaneAgreement.agree, LaneAgreement._take
 
-    async def counting(self: Lanes, peer: PeerId) -> Lane:
+    async def counting(self: LaneAgreement, stream: Stream) -> Lane:
         found.times += 1
-        return await agree(self, peer)
+        return await agree(self, stream)
 
-    def welcoming(self: Lanes, peer: PeerId, wire: SealedWire) -> None:
+    def welcoming(self: LaneAgreement, peer: PeerId, wire: SealedWire) -> None:
         found.admitted += 1
-        welcome(self, peer, wire)
+        take(self, peer, wire)
 
-    monkeypatch.setattr(Lanes, "_agree", counting)
-    monkeypatch.setattr(Lanes, "_serve_on", welcoming)
+    monkeypatch.setattr(LaneAgreement, "agree", counting)
+    monkeypatch.setattr(LaneAgreement, "_take", welcoming)
     return found
 
 
@@ -225,7 +226,7 @@ def test_where_neither_can_dial_the_other_it_costs_one_attempt_in_a_while(
         await bob.serve(BULK, Answering())
         with monkeypatch.context() as nobody_can_dial:
             nobody_can_dial.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
-            nobody_can_dial.setattr(bob._lanes, "_host_of", lambda stream: None)
+            nobody_can_dial.setattr(bob._lanes._agreement, "_host_of", lambda stream: None)
             assert [await echo(alice, bob) for _ in range(3)] == ["libp2p"] * 3
         assert asked.times == 1
         monkeypatch.setattr(lane_choice, "AVOID_S", 0.0)
@@ -287,9 +288,9 @@ def test_whoever_answers_with_another_certificate_gets_no_byte() -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
         for certificate in (Credentials.create().certificate.hex(), "00ff"):
-            offer = await offer_to(alice, bob, alice._lanes._credentials)
+            offer = await offer_to(alice, bob, alice._lanes._agreement._credentials)
             with pytest.raises(NoLaneError, match="not who it should be"):
-                await alice._lanes._dialler.dial_offer(
+                await alice._lanes._agreement._dialler.dial_offer(
                     bob.peer_id, offer.model_copy(update={"certificate": certificate})
                 )
         assert not handler.streams
@@ -320,12 +321,12 @@ def test_no_more_than_so_many_strangers_wait_at_once(monkeypatch: pytest.MonkeyP
         await bob.serve(BULK, Answering())
         offer = await offer_to(alice, bob, Credentials.create())
         waiting = [dial(offer) for _ in range(2)]
-        await until(lambda: bob._lanes._door._arriving == 2)
+        await until(lambda: bob._lanes._agreement._door._arriving == 2)
         third = dial(offer)
         assert await is_ended(third)
         for wire in (*waiting, third):
             wire.end()
-        await until(lambda: bob._lanes._door._arriving == 0)
+        await until(lambda: bob._lanes._agreement._door._arriving == 0)
 
     run_with_two(scenario)
 
@@ -338,7 +339,7 @@ def test_offers_that_nobody_takes_up_are_forgotten(monkeypatch: pytest.MonkeyPat
         credentials = Credentials.create()
         for _ in range(10):
             last = await offer_to(alice, bob, credentials)
-        assert len(bob._lanes._door._guests) == 3
+        assert len(bob._lanes._agreement._door._guests) == 3
         (await begin(await enter(last, credentials))).abort()
 
     run_with_two(scenario)
@@ -383,7 +384,7 @@ def test_each_side_opens_over_lanes_of_its_own(asked: Asked) -> None:
         await alice.serve(BULK, Answering())
         await bob.serve(BULK, Answering())
         for _ in range(10):
-            assert set(await asyncio.gather(echo(alice, bob), echo(bob, alice))) == {"direct"}
+            assert [*await asyncio.gather(echo(alice, bob), echo(bob, alice))] == ["direct"] * 2
             await until_at_rest(alice, bob)
         assert asked.times == 2
 
@@ -585,7 +586,7 @@ def test_where_a_kept_lane_is_gone_and_no_new_one_can_be_had_libp2p_carries_on(
         assert await echo(alice, bob) == "direct"
         await until_at_rest(alice, bob)
         monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
-        monkeypatch.setattr(bob._lanes, "_host_of", lambda stream: None)
+        monkeypatch.setattr(bob._lanes._agreement, "_host_of", lambda stream: None)
         cut(bob)
         assert await echo(alice, bob) == "libp2p"
 
@@ -660,17 +661,17 @@ def test_who_has_called_back_once_is_not_dialled_again_before_that(monkeypatch: 
         await echo(alice, bob)
         await lose_lanes(alice, bob)
         dialled: list[PeerId] = []
-        dial_offer = alice._lanes._dialler.dial_offer
+        dial_offer = alice._lanes._agreement._dialler.dial_offer
 
         async def counting(peer: PeerId, offer: LaneOffer) -> SealedWire:
             dialled.append(peer)
             return await dial_offer(peer, offer)
 
-        monkeypatch.setattr(alice._lanes._dialler, "dial_offer", counting)
+        monkeypatch.setattr(alice._lanes._agreement._dialler, "dial_offer", counting)
         assert await echo(alice, bob) == "direct"
         assert not dialled
         await lose_lanes(alice, bob)
-        monkeypatch.setattr(bob._lanes, "_host_of", lambda stream: None)
+        monkeypatch.setattr(bob._lanes._agreement, "_host_of", lambda stream: None)
         assert await echo(alice, bob) == "libp2p"
         alice._lane_choice._avoided_until_s.clear()
         assert await echo(alice, bob) == "libp2p"
@@ -705,7 +706,7 @@ def test_nobody_is_called_at_another_host_than_the_one_it_is_connected_from(monk
             places.extend(wanted)
             raise NoLaneError("not now")
 
-        monkeypatch.setattr(bob._lanes._dialler, "dial", dial)
+        monkeypatch.setattr(bob._lanes._agreement._dialler, "dial", dial)
         _, called = await have_it_call(alice, bob, Credentials.create(), CallBack(port_ip4=4011, port_ip6=4012))
         assert not called
         assert [(str(host), port) for host, port in places] == [("127.0.0.1", 4011)]
@@ -745,11 +746,11 @@ def test_whoever_is_called_and_has_not_the_certificate_gets_no_byte(asked: Asked
 def test_whoever_calls_back_with_another_certificate_than_announced_is_turned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "REACH_S", 0.5)
+    monkeypatch.setattr(lane_agreement, "REACH_S", 0.5)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        bob._lanes._credentials = Credentials.create()  # what it announces, while it dials with the first ones
+        bob._lanes._agreement._credentials = Credentials.create()  # announced, not used
         with pytest.raises(NoLaneError):
             await alice._lanes.open(bob.peer_id, BULK)
         assert not kept_by(alice)
@@ -772,19 +773,19 @@ def test_the_token_of_a_lane_that_was_called_back_opens_nothing_else(asked: Aske
 
 def test_a_call_back_that_does_not_come_in_time_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: ())
-    monkeypatch.setattr(lanes, "REACH_S", 0.2)
+    monkeypatch.setattr(lane_agreement, "REACH_S", 0.2)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
-        dial, late = bob._lanes._dialler.dial, asyncio.Event()
+        dial, late = bob._lanes._agreement._dialler.dial, asyncio.Event()
 
         async def dial_late(*arguments: Any) -> SealedWire:
             await late.wait()
             return await dial(*arguments)
 
-        monkeypatch.setattr(bob._lanes._dialler, "dial", dial_late)
+        monkeypatch.setattr(bob._lanes._agreement._dialler, "dial", dial_late)
         assert await echo(alice, bob) == "libp2p"
-        assert not alice._lanes._door._guests
+        assert not alice._lanes._agreement._door._guests
         late.set()
         await until(lambda: not bob._lanes._streams and not kept_by(bob))
 
@@ -796,7 +797,7 @@ def test_a_node_that_listens_nowhere_dials_and_is_not_dialled(monkeypatch: pytes
         bob.addresses = ("/dns/example.org/tcp/4011/p2p/" + bob.peer_id,)
         await bob.serve(BULK, Answering())
         assert await echo(alice, bob) == "direct"
-        alice._lanes._door.ports.clear()
+        alice._lanes._agreement._door.ports.clear()
         await lose_lanes(alice, bob)
         with pytest.raises(NoLaneError):
             await alice._lanes.open(bob.peer_id, BULK)

@@ -152,13 +152,15 @@ def test_of_too_many_lanes_for_one_purpose_the_oldest_are_ended() -> None:
     run(scenario)
 
 
-def test_of_too_many_lanes_altogether_the_oldest_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("opens", [True, False])
+def test_of_too_many_lanes_one_way_the_oldest_are_ended(monkeypatch: pytest.MonkeyPatch, opens: bool) -> None:
     monkeypatch.setattr(resting_lanes, "MAX_RESTING", 3)
 
     async def scenario(rest: Rest) -> None:
-        lanes = [rest.keep(FakeLane(peer=PeerId(f"peer {number}"))) for number in range(5)]
+        other_way = rest.keep(FakeLane(opens=not opens))
+        lanes = [rest.keep(FakeLane(peer=PeerId(f"peer {number}"), opens=opens)) for number in range(5)]
         assert [lane.ended for lane in lanes] == [True, True, False, False, False]
-        assert len(rest.lanes) == 3
+        assert not other_way.ended
 
     run(scenario)
 

@@ -13,6 +13,7 @@ from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net import lane_choice, lanes
 from gossiptrain.net.lane_dialling import LaneDialler, Place, Ticket
+from gossiptrain.net.lane_door import LaneDoor
 from gossiptrain.net.lane_stream import LaneStream
 from gossiptrain.net.libp2p import Libp2pTransport
 from gossiptrain.net.sealed_wire import SealedWire
@@ -278,5 +279,27 @@ def test_lanes_that_fall_silent_between_two_rounds_are_replaced_and_nobody_is_le
             plug.honest = send
             assert len(await all_or_nothing(swarm)) == 3
             check_that_only_lanes_were_used(swarm)
+
+    run_on("libp2p", scenario)
+
+
+def test_a_peer_that_cannot_be_dialled_takes_part_over_lanes_all_the_same(
+    plug: Plug, dials: list[PeerId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = LaneDoor.places
+    walls: set[LaneDoor] = set()
+
+    def hidden(self: LaneDoor, addresses: Sequence[str]) -> tuple[str, ...]:
+        return ("/ip4/127.0.0.1/tcp/9",) if self in walls else places(self, addresses)
+
+    monkeypatch.setattr(LaneDoor, "places", hidden)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            walls.add(lanes_of(swarm.peers[VICTIM])._lanes._agreement._door)
+            for _ in range(3):
+                assert len(await all_or_nothing(swarm)) == 3
+            check_that_only_lanes_were_used(swarm)
+            assert len(dials) == 3 * 2 + 2, "two in vain, and then the other way round"
 
     run_on("libp2p", scenario)

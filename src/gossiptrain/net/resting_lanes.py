@@ -16,8 +16,9 @@ GRACE_S = 30.0
 """The other side waits for so much longer, so that it does not end a lane in the moment in which it is needed."""
 MAX_ALIKE = 2
 """Most resting lanes to one peer and for one direction of opening; a round needs one."""
-MAX_RESTING = 128
-"""Most resting lanes altogether. The one that has rested longest makes room."""
+MAX_RESTING = 64
+"""Most resting lanes for either direction of opening, so that strangers cannot crowd out the lanes that this node has
+dialled. The one that has rested longest makes room."""
 
 
 class RestingLanes:
@@ -39,8 +40,9 @@ class RestingLanes:
         rest_s = REST_S if lane.opens else REST_S + GRACE_S
         self._expiries[lane] = asyncio.get_running_loop().call_later(rest_s, self._end, lane)
         lane.rest((lambda: self._end(lane)) if lane.opens else None)
-        alike = [other for other in self._expiries if (other.peer, other.opens) == (lane.peer, lane.opens)]
-        for surplus in (*alike[:-MAX_ALIKE], *list(self._expiries)[:-MAX_RESTING]):
+        same_way = [other for other in self._expiries if other.opens == lane.opens]
+        alike = [other for other in same_way if other.peer == lane.peer]
+        for surplus in (*same_way[:-MAX_RESTING], *alike[:-MAX_ALIKE]):
             self._end(surplus)
 
     def take(self, peer: PeerId) -> Lane | None:
