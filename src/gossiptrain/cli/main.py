@@ -19,6 +19,7 @@ from gossiptrain.cli.bootstrap import bootstrap
 from gossiptrain.cli.demo import demo
 from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
+from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
 from gossiptrain.errors import GossipError, UsageError
 
@@ -37,6 +38,7 @@ app.command()(train)
 app.command()(bootstrap)
 app.command("eval")(evaluate)
 app.command()(export)
+app.add_typer(simulate, name="simulate")
 
 
 def with_hyphens(arguments: Sequence[str]) -> list[str]:

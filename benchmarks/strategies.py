@@ -1,0 +1,222 @@
+"""How good the merged model is, by strategy: every competitor with a learning rate of its own, over several seeds.
+
+    python -m benchmarks.strategies text               # 8 peers, tiny transformer, H = 20 and 50, 3 seeds
+    python -m benchmarks.strategies cifar10 --every 20
+    python -m benchmarks.strategies text --questions   # absent peers, int8, unequal speeds, non-IID data
+
+All runs are in the laboratory (`gossip simulate learn`), with equal samples: each peer makes the same number of inner
+steps whatever the strategy. First the learning rate of each is chosen among multiples of the recipe's, with a seed that
+is not used again. The tables show means over the seeds with 95 % confidence intervals (Student's t), and differences in
+the loss to DiLoCo and to synchronous training, seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import machine, show_table, whole_number, write_json
+from gossiptrain.config import checked
+from gossiptrain.simulate.learn import run
+from gossiptrain.simulate.learn_settings import LearnSettings
+from gossiptrain.simulate.results import LearnResult, Score
+from gossiptrain.training.tasks import task_named
+
+TUNING_SEED = 1000
+MULTIPLES = (0.5, 1.0, 2.0)
+STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
+"""Two-sided, by number of seeds."""
+TASKS: dict[str, dict[str, Any]] = {
+    "digits": {"steps": 1600, "batch": 8},
+    "text": {"steps": 800, "batch": 8, "variant": {"model": "tiny"}},
+    "cifar10": {"steps": 400, "batch": 16},
+}
+COURSES: dict[str, dict[str, Any]] = {
+    "central": {"strategy": "central"},
+    "diloco": {"strategy": "diloco"},
+    "step-mix, groups of 4": {"strategy": "step-mix", "group_size": 4},
+    "step-mix, pairs": {"strategy": "step-mix", "group_size": 2, "outer_momentum": 0.8},
+    "average, groups of 4": {"strategy": "average", "group_size": 4},
+    "alone": {"strategy": "alone"},
+}
+WITHOUT_ROUNDS = ("central", "alone")
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "30 % absent": {"absent": 0.3},
+    "int8": {"codec": "int8"},
+    "fp16": {"codec": "fp16"},
+    "speeds 1 : 4": {"speeds": 4.0},
+    "late by half a round": {"delay": 10},
+    "non-IID": {"non_iid": 0.1},
+    "non-IID, twice the rounds": {"non_iid": 0.1, "every_steps": 10},
+    "non-IID, one group": {"non_iid": 0.1, "group_size": 8},
+    "non-IID, average": {"non_iid": 0.1, "strategy": "average"},
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One line: a competitor at one number of inner steps between rounds. Losses and accuracies are by seed, of the
+    merged model where nothing else is said, and where there is one."""
+
+    name: str
+    every_steps: int
+    learning_rate: float
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    worst_peer_losses: tuple[float, ...]
+    disagreement: float
+    megabytes_per_peer: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of one call have in common."""
+
+    common: dict[str, Any]
+    seeds: int
+    recipe_rate: float
+
+    def run(self, given: dict[str, Any], *, rate: float, seed: int) -> LearnResult:
+        """One run."""
+        return run(checked(LearnSettings, **{**self.common, **given}, learning_rate=rate, seed=seed))
+
+    def tuned(self, given: dict[str, Any]) -> float:
+        """The learning rate with the lowest loss among multiples of the recipe's; further out while that helps."""
+        losses: dict[float, float] = {}
+
+        def loss_at(multiple: float) -> float:
+            if multiple not in losses:
+                found = score_of(self.run(given, rate=multiple * self.recipe_rate, seed=TUNING_SEED)).loss
+                losses[multiple] = found if math.isfinite(found) else math.inf
+            return losses[multiple]
+
+        best = min(MULTIPLES, key=loss_at)
+        while loss_at(best) == min(losses.values()) and best in (min(losses), max(losses)):
+            further = best / 2 if best == min(losses) else best * 2
+            if loss_at(further) >= loss_at(best):
+                break
+            best = further
+        return best * self.recipe_rate
+
+    def figures(self, name: str, given: dict[str, Any], *, rate: float) -> Figures:
+        """All seeds of one competitor."""
+        runs = [self.run(given, rate=rate, seed=seed) for seed in range(self.seeds)]
+        scores = [score_of(each) for each in runs]
+        return Figures(
+            name=name,
+            every_steps=runs[0].resolved.every_steps,
+            learning_rate=rate,
+            losses=tuple(score.loss for score in scores),
+            accuracies=tuple(score.accuracy for score in scores),
+            worst_peer_losses=tuple(each.worst_peer.loss for each in runs),
+            disagreement=statistics.fmean(each.disagreement for each in runs),
+            megabytes_per_peer=statistics.fmean(each.bytes_per_peer for each in runs) / 1e6,
+        )
+
+
+def score_of(run: LearnResult) -> Score:
+    """Of the merged model; peers that never met have none, and count by themselves."""
+    return run.mean_peer if run.settings.strategy == "alone" else run.merged
+
+
+def competition(bench: Bench, every: Sequence[int], say: Callable[[str], None]) -> Iterator[Figures]:
+    """Every course at every number of inner steps between rounds; those without rounds once."""
+    for steps in every:
+        for name, given in COURSES.items():
+            if name in WITHOUT_ROUNDS and steps != every[0]:
+                continue
+            here = {**given, "every_steps": steps}
+            rate = bench.tuned(here)
+            say(f"{name}, H = {steps}: learning rate {rate:g}")
+            yield bench.figures(name, here, rate=rate)
+
+
+def questions(bench: Bench, every_steps: int, say: Callable[[str], None]) -> Iterator[Figures]:
+    """What step-mix in groups of 4 loses under each condition, at the rate that suits it without any."""
+    usual = {"strategy": "step-mix", "group_size": 4, "every_steps": every_steps}
+    rate = bench.tuned(usual)
+    for name, given in QUESTIONS.items():
+        say(name)
+        yield bench.figures(name, {**usual, **given}, rate=rate)
+
+
+def relative(figures: Figures, other: Figures) -> tuple[float, ...]:
+    """By how much its loss is above the other one's, seed by seed."""
+    return tuple(own / base - 1 for own, base in zip(figures.losses, other.losses, strict=True))
+
+
+def spread(samples: Sequence[float], *, digits: int, factor: float = 1.0) -> str:
+    """`1.234 ± 0.056`, the mean and its 95 % confidence interval."""
+    mean = factor * statistics.fmean(samples)
+    if len(samples) < 2:
+        return f"{mean:.{digits}f}"
+    half = factor * STUDENT_95.get(len(samples), 2.0) * statistics.stdev(samples) / math.sqrt(len(samples))
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def table(title: str, lines: Sequence[Figures], references: Sequence[str]) -> None:
+    """Prints the lines, each beside the references of the same H (or of any, where they have no rounds)."""
+    rows = []
+    for line in lines:
+        differences = []
+        for name in references:
+            same = [other for other in lines if other.name == name]
+            base = next((other for other in same if other.every_steps == line.every_steps), same[0])
+            differences.append(spread(relative(line, base), digits=2, factor=100) + " %" if base is not line else "")
+        rows.append(
+            [
+                line.name,
+                str(line.every_steps),
+                f"{line.learning_rate:g}",
+                spread(line.losses, digits=4),
+                spread(line.accuracies, digits=1, factor=100) + " %",
+                f"{statistics.fmean(line.worst_peer_losses):.4f}",
+                f"{line.disagreement:.1e}",
+                f"{line.megabytes_per_peer:.1f}",
+                *differences,
+            ]
+        )
+    columns = ("", "H", "lr", "loss", "accuracy", "worst peer", "disagreement", "MB sent")
+    show_table(title, (*columns, *(f"to {name}" for name in references)), rows)
+
+
+def main() -> None:
+    """Runs the competition or the questions on one task."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=sorted(TASKS))
+    parser.add_argument("--questions", action="store_true", help="what step-mix loses under harder conditions")
+    parser.add_argument("--peers", type=whole_number(2, 256), default=8)
+    parser.add_argument("--every", type=whole_number(1), nargs="+", default=[20, 50])
+    parser.add_argument("--steps", type=whole_number(1), help="inner steps of each peer")
+    parser.add_argument("--seeds", type=whole_number(1, 8), default=3)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    common = {"task": given.task, "peers": given.peers, "evaluate_every": 0, **TASKS[given.task]}
+    common |= {name: value for name, value in (("steps", given.steps), ("data_dir", given.data_dir)) if value}
+    recipe = task_named(given.task, **common.get("variant", {})).recipe
+    bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]))
+    measured_on = machine()
+    begun_s = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begun_s:6.0f} s  {text}", flush=True)
+
+    if given.questions:
+        lines, references = list(questions(bench, given.every[0], say)), ["as it is"]
+    else:
+        lines, references = list(competition(bench, given.every, say)), ["diloco", "central"]
+    table(f"{given.task}: {given.peers} peers, {common['steps']} steps of {common['batch']} samples", lines, references)
+    if given.json:
+        write_json(given.json, benchmark="strategies", measured_on=measured_on, results=lines)
+
+
+if __name__ == "__main__":
+    main()

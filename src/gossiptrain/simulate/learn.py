@@ -1,0 +1,206 @@
+"""One run of the laboratory, from settings to result: `run(LearnSettings(task="digits", ...))`.
+
+Owns the course: when rounds take place, what is recorded, the two baselines, and the end. Does not know how results are
+shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gossiptrain.core.averaging import relative_disagreement
+from gossiptrain.simulate.crew import Crew, CrewOrder
+from gossiptrain.simulate.learn_settings import BASELINES, LearnSettings
+from gossiptrain.simulate.resolving import resolved, speeds_of
+from gossiptrain.simulate.results import LearnResult, Record, Score
+from gossiptrain.simulate.rounds import Contraction, RoundRules, Rounds
+from gossiptrain.simulate.scores import Scorer
+from gossiptrain.simulate.sources import Draws, source_of
+from gossiptrain.training.compute import chosen_device
+from gossiptrain.training.tasks.sampling import seed_from
+
+EVALUATION_SAMPLES = 2000
+"""Of the held-out data, in evaluations before the end."""
+STATISTICS_SAMPLES = 4096
+"""Training samples from which the running statistics of the merged model are estimated."""
+SMALL_MODEL = 200_000
+"""Parameters below which handing the work of a call to several threads takes longer than the work."""
+BYTES_PER_VALUE = 4
+
+
+def run(settings: LearnSettings, *, on_record: Callable[[Record], None] = lambda record: None) -> LearnResult:
+    """Trains all virtual peers and says what became of them. Equal settings give equal results on one computer.
+
+    on_record: called with every record as it is made. Raises UsageError, DataError.
+    """
+    threads = torch.get_num_threads()
+    course = _Course(settings, on_record)
+    try:
+        return course.run()
+    finally:
+        course.close()
+        torch.set_num_threads(threads)
+
+
+class _Course:
+    def __init__(self, settings: LearnSettings, on_record: Callable[[Record], None]) -> None:
+        self._settings = settings
+        self._on_record = on_record
+        # What can be wrong comes first: the crew has threads.
+        self._task, self._resolved = resolved(settings)
+        device = chosen_device(settings.device)
+        self._source = source_of(self._task, data_dir=settings.data_dir, device=device)
+        held_out = self._task.open_evaluation(data_dir=settings.data_dir, device=device)
+        self._shares = self._source.shares(settings)
+        self._started_s = time.perf_counter()
+        self._training_s = 0.0
+        self._crew = Crew(self._order(), self._source, device=device)
+        model = self._task.build_model(settings.seed).to(device)
+        self._scorer = Scorer(model, held_out, inputs=self._inputs)
+        self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        if self._parameters < SMALL_MODEL and device.type == "cpu":
+            torch.set_num_threads(1)
+        self._rounds = None if settings.strategy in BASELINES else Rounds(self._rules(), self._crew)
+        self._records: list[Record] = []
+        self._losses: list[Tensor] = []
+        self._recorded_steps = 0
+        self._evaluated_step = 0
+
+    def close(self) -> None:
+        self._crew.close()
+
+    # How it is made up.
+
+    def _order(self) -> CrewOrder:
+        settings, found = self._settings, self._resolved
+        central = settings.strategy == "central"
+        return CrewOrder(
+            task=self._task,
+            shares=[np.concatenate(self._shares)] if central else self._shares,
+            speeds=[1.0] if central else speeds_of(settings.peers, settings.speeds, seed=settings.seed),
+            batch=found.batch * (settings.peers if central else 1),
+            learning_rate=found.learning_rate,
+            total_steps=settings.steps,
+            seed=settings.seed,
+        )
+
+    def _rules(self) -> RoundRules:
+        settings, found = self._settings, self._resolved
+        return RoundRules(settings.gossip(), found.steps_between_rounds, found.batch, settings.absent, settings.seed)
+
+    def _inputs(self) -> Iterator[Tensor]:
+        """Training samples of all peers alike, for running statistics."""
+        everything = np.concatenate(self._shares)
+        batch = min(self._resolved.batch, len(everything))
+        seed = seed_from("statistics", self._settings.seed)
+        draws = Draws(self._source, [everything], batch=batch, seeds=[seed])
+        for drawn in draws.gather(draws.plan([max(1, STATISTICS_SAMPLES // batch)])):
+            yield drawn.inputs[0]
+
+    # The course.
+
+    def run(self) -> LearnResult:
+        while self._crew.step < self._settings.steps:
+            whole = self._train(self._resolved.steps_between_rounds)
+            if self._rounds is not None and whole:
+                self._round(self._rounds)
+            elif self._is_due() or self._crew.step == self._settings.steps:
+                self._record(None)
+        return self._result()
+
+    def _round(self, rounds: Rounds) -> None:
+        due = self._is_due()
+        contraction = rounds.meet(measured=due)
+        self._train(self._settings.delay)
+        rounds.take()
+        if due:
+            self._record(contraction)
+
+    def _train(self, wanted: int) -> bool:
+        """Takes so many steps, or what is left of the run. Returns whether there was time for all of them."""
+        steps = min(wanted, self._settings.steps - self._crew.step)
+        if steps:
+            started_s = time.perf_counter()
+            self._losses.append(self._crew.train(steps))
+            self._training_s += time.perf_counter() - started_s
+        return steps == wanted
+
+    def _is_due(self) -> bool:
+        """Whether to record: at every round, or as often as others where there are rounds after every step."""
+        return self._crew.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
+
+    def _record(self, contraction: Contraction | None) -> None:
+        values = self._crew.matrix()
+        steps = self._steps_of_all()
+        loss = float(torch.stack(self._losses).sum()) / max(1, steps - self._recorded_steps)
+        self._losses, self._recorded_steps = [], steps
+        record = Record(
+            step=self._crew.step,
+            training_loss=loss,
+            disagreement=_disagreement(values),
+            bytes_per_peer=self._bytes_per_peer(),
+            contraction=contraction.measured if contraction else None,
+            expected_contraction=contraction.expected if contraction else None,
+            merged=self._look(values),
+        )
+        self._records.append(record)
+        self._on_record(record)
+
+    def _look(self, values: Tensor) -> Score | None:
+        every = self._resolved.evaluate_every
+        if not every or self._crew.step - self._evaluated_step < every:
+            return None
+        self._evaluated_step = self._crew.step
+        return self._scorer.of_mean(values, samples=EVALUATION_SAMPLES)
+
+    def _result(self) -> LearnResult:
+        values = self._crew.matrix()
+        merged = self._scorer.of_mean(values, anew=True)
+        return LearnResult(
+            resolved=self._resolved,
+            parameters=self._parameters,
+            samples=tuple(map(len, self._shares)),
+            records=tuple(self._records),
+            merged=merged,
+            peers=self._scores_of(values),
+            disagreement=_disagreement(values),
+            rounds=self._rounds.number if self._rounds else 0,
+            bytes_per_peer=self._bytes_per_peer(),
+            inner_steps=self._steps_of_all() * (self._settings.peers if self._settings.strategy == "central" else 1),
+            training_seconds=self._training_s,
+            seconds=time.perf_counter() - self._started_s,
+        )
+
+    def _scores_of(self, values: Tensor) -> tuple[Score, ...]:
+        def of_some(members: range) -> list[Score]:
+            scorer = self._scorer.copy()
+            return [scorer.of_row(values[peer]) for peer in members]
+
+        return tuple(itertools.chain.from_iterable(self._crew.share_out(of_some)))
+
+    def _steps_of_all(self) -> int:
+        return sum(self._crew.steps_of(peer) for peer in range(self._crew.peers))
+
+    def _bytes_per_peer(self) -> float:
+        if self._settings.strategy == "central":
+            # An all-reduce of the gradients in every step; the least that it can cost (Patarasuk and Yuan 2009).
+            share = 2 * (self._settings.peers - 1) / self._settings.peers
+            return share * BYTES_PER_VALUE * self._parameters * self._crew.step
+        return self._rounds.bytes_per_peer if self._rounds else 0.0
+
+
+def _disagreement(values: Tensor) -> float:
+    mean = values.mean(dim=0, dtype=torch.float64).to(values.dtype)
+    found = relative_disagreement(
+        squared_distance=float((values - mean).square().sum(dtype=torch.float64)),
+        squared_mean=float(mean.square().sum(dtype=torch.float64)),
+        members=len(values),
+    )
+    return found if math.isfinite(found) else math.nan

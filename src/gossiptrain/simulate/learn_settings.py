@@ -1,0 +1,98 @@
+"""What one run of the laboratory is told.
+
+Owns names, defaults and ranges. Does not know the command line, nor how a run goes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from gossiptrain.config import CodecName, GossipSettings, GroupingName, Settings, StrategyName, checked
+from gossiptrain.core.grouping import LARGEST_GROUP
+
+CourseName: TypeAlias = Literal[StrategyName, "alone", "central"]
+"""How peers learn together: by a strategy of `core.strategies`, or as one of two baselines. `alone`: they never meet.
+`central`: one model learns in every step from the batches of all peers."""
+EVERYONE_MEETS = ("diloco", "sync")
+"""Strategies with one group of all peers."""
+WITH_OUTER_STEP = ("step-mix", "diloco", "noloco")
+BASELINES = ("alone", "central")
+WITHOUT_DELAY = ("sync", *BASELINES)
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
+
+
+class LearnSettings(Settings):
+    """One run. None: what the task's recipe or the strategy says."""
+
+    task: str
+    variant: dict[str, str | int] = Field(default_factory=dict)
+    strategy: CourseName = "step-mix"
+    peers: Annotated[int, Field(ge=2, le=256)] = 8
+    steps: Annotated[int, Field(ge=1, le=2**31)] = 1600
+    """Inner steps of a peer of usual speed."""
+    every_steps: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Inner steps between two rounds (H)."""
+    batch: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """Samples in one step of one peer."""
+    learning_rate: Rate | None = None
+    group_size: Annotated[int, Field(ge=2, le=LARGEST_GROUP)] = 16
+    """Most peers in one group."""
+    grouping: GroupingName = "auto"
+    """Strategies in which everyone meets everyone have one group of all, whatever is said here."""
+    codec: CodecName = "fp32"
+    alpha: Annotated[float, Field(ge=0.1, le=1.0)] = 1.0
+    outer_learning_rate: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
+    outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    non_iid: Annotated[float, Field(ge=0.01, le=1000)] | None = None
+    """Classes are divided among the peers by a Dirichlet distribution of this concentration; a text is cut into
+    contiguous parts. None: every peer sees the same kind of data."""
+    absent: Annotated[float, Field(ge=0, le=0.95)] = 0.0
+    """Probability with which each peer stays away from a round; it trains on."""
+    speeds: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """How many times as fast as the slowest peer the fastest one is; the peers' mean speed stays."""
+    delay: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Inner steps that pass between a snapshot and the average that comes of it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seeds parameters, order of data, groups, absences, speeds."""
+    evaluate_every: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    """Inner steps between two evaluations of the merged model, at the ends of rounds; 0: only at the end. None: 40
+    evaluations in a run."""
+    data_dir: Path | None = None
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _everyone_fits_in_one_group(self) -> Self:
+        if self.strategy in EVERYONE_MEETS and self.peers > LARGEST_GROUP:
+            raise ValueError(
+                f"in {self.strategy} all peers meet in one group, which holds at most {LARGEST_GROUP}, and there are "
+                f"{self.peers}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        for name in ("outer_learning_rate", "outer_momentum"):
+            if self.strategy not in WITH_OUTER_STEP and getattr(self, name) is not None:
+                raise ValueError(f"{self.strategy} has no outer step, and so no {name}")
+        if self.strategy in WITHOUT_DELAY and self.delay:
+            raise ValueError(f"in {self.strategy} no average comes late, so there is no delay of {self.delay} steps")
+        if self.strategy == "central" and self.speeds != 1:
+            raise ValueError("in central there is one model, and so no spread of speeds")
+        return self
+
+    def gossip(self) -> GossipSettings:
+        """The same for real peers. Only for strategies that meet. Raises UsageError."""
+        return checked(
+            GossipSettings,
+            strategy=self.strategy,
+            gossip_group_size=self.group_size,
+            grouping="all" if self.strategy in EVERYONE_MEETS else self.grouping,
+            gossip_alpha=self.alpha,
+            outer_learning_rate=self.outer_learning_rate,
+            outer_momentum=self.outer_momentum,
+            codec=self.codec,
+            seed=self.seed,
+        )

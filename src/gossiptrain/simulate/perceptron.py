@@ -1,0 +1,160 @@
+"""The gradients of many perceptrons at once, written out as batched matrix products.
+
+Owns forward and backward pass of linear layers with rectifiers between them under cross-entropy. In small networks most
+of a step is not arithmetic but calls: here they are fewest, and results go straight to where they are needed. Does not
+know optimizers and peers' data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from gossiptrain.simulate.perceptron_code import activate, answer, both_passes, hold_back, sgd_stretch
+from gossiptrain.simulate.stack import Stack
+
+MANY_PEERS = 16
+"""From here on products take most of the time, and below calls do."""
+SMALL_PRODUCT = 64**3
+"""Multiplications in a product of two matrices up to which numpy's library uses one thread, whatever it is told."""
+
+
+class StackedSgd:
+    """The state of an SGD that steps for all peers of a stack, outside of its optimizer."""
+
+    def __init__(self, stack: Stack, optimizer: SGD) -> None:
+        self.values = [values.detach() for values, _ in stack.groups]
+        self.gradients = [values.grad for values, _ in stack.groups if values.grad is not None]
+        self.momenta = [torch.zeros_like(values) for values in self.values]
+        self.weight_decays = [float(group["weight_decay"]) for group in optimizer.param_groups]
+        self.momentum = float(optimizer.param_groups[0]["momentum"])
+        self.nesterov = bool(optimizer.param_groups[0]["nesterov"])
+
+    @classmethod
+    def of(cls, stack: Stack, optimizer: Optimizer) -> Self | None:
+        """None where the optimizer does more than `sgd_step`."""
+        if type(optimizer) is not SGD:
+            return None
+        rules = {(group["momentum"], group["nesterov"], group["dampening"], group["maximize"])
+                 for group in optimizer.param_groups}  # fmt: skip
+        ((_, _, dampening, maximize), *others) = rules
+        return None if others or dampening or maximize else cls(stack, optimizer)
+
+
+class Perceptrons:
+    """All peers' networks Linear, ReLU, Linear, ..., Linear, each layer with a bias.
+
+    Where products are many and small numpy multiplies: on some processors it does so more than twice as fast as torch.
+    It is fastest where weights are [inputs, outputs] in memory, as they are in `Stack`.
+    """
+
+    def __init__(self, stack: Stack, layers: list[tuple[str, str]], *, label_smoothing: float) -> None:
+        """layers: names of weight and bias, first to last. Use `of`."""
+        self._weights = [stack.parameters[weight].detach().transpose(1, 2) for weight, _ in layers]
+        self._biases = [stack.parameters[bias].detach().unsqueeze(1) for _, bias in layers]
+        self._weight_gradients = [stack.gradient(weight).transpose(1, 2) for weight, _ in layers]
+        self._bias_gradients = [stack.gradient(bias) for _, bias in layers]
+        self._label_smoothing = label_smoothing
+        self._peers = stack.peers
+        self._many_on_cpu = not self.few and stack.device.type == "cpu"
+        self._outputs: list[Tensor] = []
+        self._deltas: list[Tensor] = []
+
+    @classmethod
+    def of(cls, stack: Stack, *, label_smoothing: float) -> Self | None:
+        """For the template of `stack`; None where it is another kind of network."""
+        modules = list(stack.template.named_children())
+        if type(stack.template) is not nn.Sequential or len(modules) % 2 == 0:
+            return None
+        for (_, layer), (_, between) in itertools.pairwise(modules):
+            if {type(layer), type(between)} != {nn.Linear, nn.ReLU}:
+                return None
+        layers = [(f"{name}.weight", f"{name}.bias") for name, _ in modules[::2]]
+        if {name for pair in layers for name in pair} != set(stack.parameters):
+            return None
+        return cls(stack, layers, label_smoothing=label_smoothing)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, targets: Tensor, moving: Sequence[bool]) -> Tensor:
+        """inputs [peers, batch, features], targets [peers, batch] to the mean loss of each peer; writes the gradients,
+        also of those that do not move."""
+        self._make_room(inputs)
+        if self._many_on_cpu and inputs.shape[1] * max(weight[0].numel() for weight in self._weights) <= SMALL_PRODUCT:
+            return self._by_numpy(inputs, targets)
+        return both_passes(
+            inputs,
+            targets,
+            self._weights,
+            self._biases,
+            self._weight_gradients,
+            self._bias_gradients,
+            self._outputs,
+            self._deltas,
+            self._label_smoothing,
+        )
+
+    @torch.no_grad()
+    def stretch(self, inputs: Tensor, targets: Tensor, sgd: StackedSgd, rates: list[list[float]]) -> Tensor:
+        """Several steps of everyone in one call: inputs, targets [steps, peers, batch, ...] to losses [steps, peers].
+
+        rates: of each step for each group of `sgd`.
+        """
+        self._make_room(inputs[0])
+        return sgd_stretch(
+            inputs,
+            targets,
+            self._weights,
+            self._biases,
+            self._weight_gradients,
+            self._bias_gradients,
+            self._outputs,
+            self._deltas,
+            self._label_smoothing,
+            sgd.values,
+            sgd.gradients,
+            sgd.momenta,
+            rates,
+            sgd.momentum,
+            sgd.weight_decays,
+            sgd.nesterov,
+        )
+
+    @property
+    def few(self) -> bool:
+        """Whether calls take so much of the time that several steps should be one call."""
+        return self._peers < MANY_PEERS
+
+    def _make_room(self, inputs: Tensor) -> None:
+        peers, batch = inputs.shape[:2]
+        if not self._outputs or self._outputs[0].shape[1] != batch:
+            self._outputs = [inputs.new_empty(peers, batch, weight.shape[2]) for weight in self._weights]
+            self._deltas = [torch.empty_like(output) for output in self._outputs]
+
+    def _by_numpy(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """As `both_passes`."""
+        last = len(self._weights) - 1
+        entering = [inputs, *self._outputs]
+        for layer, output in enumerate(self._outputs):
+            _multiply(entering[layer], self._weights[layer], out=output)
+            activate(output, self._biases[layer], layer < last)
+        losses = answer(self._outputs[last], targets, self._deltas[last], self._label_smoothing)
+        for layer in range(last, -1, -1):
+            delta = self._deltas[layer]
+            _multiply(entering[layer].transpose(1, 2), delta, out=self._weight_gradients[layer])
+            torch.sum(delta, dim=1, out=self._bias_gradients[layer])
+            if layer:
+                # Its library is slowest where of two factors only the right one is transposed.
+                turned = delta.transpose(1, 2).contiguous().transpose(1, 2)
+                _multiply(turned, self._weights[layer].transpose(1, 2), out=self._deltas[layer - 1])
+                hold_back(self._deltas[layer - 1], entering[layer])
+        return losses
+
+
+def _multiply(left: Tensor, right: Tensor, *, out: Tensor) -> None:
+    np.matmul(left.numpy(), right.numpy(), out=out.numpy())

@@ -1,0 +1,207 @@
+"""The rounds of all virtual peers: who takes part, what each brings, who meets whom, and what everyone makes of it.
+
+Owns what peers keep between rounds, as matrices with one peer in each row. The rules are those of real peers:
+strategies, groups, codecs and guards come from `core`. Does not know how peers learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.core.averaging import expected_contraction
+from gossiptrain.core.codecs import Codec, codec_named, codes_differences
+from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
+from gossiptrain.core.guards import is_finite
+from gossiptrain.core.strategies import Average, Effort, Held, Scale, Strategy
+from gossiptrain.core.strategy_choice import strategy_for
+from gossiptrain.simulate.crew import Crew
+from gossiptrain.simulate.meeting import CHUNK_ELEMENTS, meet_coded, meet_plainly
+from gossiptrain.simulate.tallies import Tallies
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.exchange import FALLBACK
+from gossiptrain.training.tasks.sampling import seed_from
+
+Matrix = npt.NDArray[np.float32]
+
+RUN = "laboratory"
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """What the rounds of a run have in common. absent: probability with which each peer stays away from one."""
+
+    gossip: GossipSettings
+    every_steps: int
+    batch: int
+    absent: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The factor by which a round shrinks the variance among all peers: found, and expected of so many groups."""
+
+    measured: float
+    expected: float
+
+
+class Rounds:
+    """One round is `meet`, perhaps some more steps of the crew, and `take`."""
+
+    def __init__(self, rules: RoundRules, crew: Crew) -> None:
+        """Begins at the crew's current values. Raises UsageError for settings that make peers drift apart."""
+        self.strategy: Strategy = strategy_for(rules.gossip)
+        self.number = 0
+        self.bytes_per_peer = 0.0
+        """Sent so far, mean over all peers."""
+        self.groups: list[list[int]] = []
+        """Of the round that has met and has not been taken."""
+        self._rules = rules
+        self._crew = crew
+        gossip = rules.gossip
+        limits = GroupLimits(gossip.gossip_min_group_size, gossip.gossip_group_size)
+        self._limits = limits_for(gossip.grouping, limits)
+        self._tallies = Tallies(crew, every_steps=rules.every_steps, batch=rules.batch)
+        self._absences = np.random.default_rng(seed_from("absent", rules.seed))
+        self._stopped: set[int] = set()
+        self._urgent: set[int] = set()
+        self._bases = [""] * crew.peers
+        self._codecs: dict[tuple[int, CodecName], Codec] = {}
+        values = crew.matrix()
+        self._shared = torch.empty_like(values)
+        self._average = np.empty(values.shape, np.float32)
+        self._trained = crew.stack.trained_elements
+        self._state = [torch.empty_like(values[:, : self._trained]) for _ in self.strategy.state_names]
+        for _, rule, held in self._held(values, range(crew.peers)):
+            rule.begin(held)
+
+    @torch.no_grad()
+    def meet(self, *, measured: bool = False) -> Contraction | None:
+        """Snapshots, groups and averages; nobody has taken anything yet. measured: whether to return what it did."""
+        values = self._crew.matrix()
+        away = self._absences.random(self._crew.peers) < self._rules.absent
+        present = [peer for peer in range(self._crew.peers) if not (away[peer] or peer in self._stopped)]
+        self._contribute(values, present)
+        snapshots = self._shared.cpu().numpy()
+        # As a real peer does: what is not finite is shown to nobody, and its owner does not take part any more.
+        self._stopped |= {peer for peer in present if not is_finite(snapshots[peer])}
+        ready = [peer for peer in present if peer not in self._stopped]
+        self._form_groups(ready)
+        for group in self.groups:
+            self._average_group(group, snapshots)
+        self.number += 1
+        return self._contraction(values, ready) if measured else None
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Everyone who found a group moves by its average."""
+        rows = sorted(peer for group in self.groups for peer in group)
+        if not rows:
+            return
+        values = self._crew.matrix()
+        average = torch.from_numpy(self._average[rows]).to(values.device)
+        alpha = self._rules.gossip.gossip_alpha
+        shares = _column([alpha * self._tallies.late_share(peer) for peer in rows], values)
+        for columns, rule, held in self._held(values, rows):
+            rule.take(held, average[:, columns], alpha=shares)
+        self._crew.put(values)
+        for group in self.groups:
+            self._tallies.round_committed(group)
+        self._urgent -= set(rows)
+        self.groups = []
+
+    def _contribute(self, values: Tensor, present: Sequence[int]) -> None:
+        """Everyone present prepares what it brings; moves `values` and the crew where the strategy does."""
+        weighs_step = not self.strategy.weighs_average
+        effort = Effort(
+            weight=_column([self._tallies.weight(peer) if weighs_step else 1.0 for peer in present], values),
+            horizon=_column([self._tallies.horizon(peer) for peer in present], values),
+        )
+        for _, rule, held in self._held(values, present):
+            rule.contribute(held, effort)
+        self._crew.put(values)
+        self._tallies.snapshot_taken(present)
+
+    def _form_groups(self, ready: Sequence[int]) -> None:
+        peers = {f"peer {peer}": peer for peer in ready}
+        found = form_groups(
+            peers,
+            limits=self._limits,
+            run=RUN,
+            round_number=self.number,
+            seed=self._rules.gossip.seed,
+            urgent=[name for name, peer in peers.items() if peer in self._urgent],
+            grouping=self._rules.gossip.grouping,
+        )
+        self.groups = [[peers[name] for name in group] for group in found.groups]
+        self._urgent |= {peers[name] for name in found.left_out}
+
+    def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:
+        members = [Buffers(snapshots[peer], self._average[peer]) for peer in group]
+        samples = [self._tallies.samples(peer) if self.strategy.weighs_average else 1 for peer in group]
+        name = self._rules.gossip.codec
+        if name == "fp32":
+            sent_bytes = meet_plainly(members, samples)
+        else:
+            bases = {self._bases[peer] for peer in group}
+            differences = codes_differences(name) and len(bases) == 1 and bases != {""}
+            if codes_differences(name) and not differences:
+                name = FALLBACK
+            codecs = [self._codec(peer, name) for peer in group]
+            sent_bytes = meet_coded(members, samples, codecs=codecs, differences=differences)
+        for peer in group:
+            self._bases[peer] = f"{self.number}/{group[0]}"
+        self.bytes_per_peer += sent_bytes / self._crew.peers
+
+    def _codec(self, peer: int, name: CodecName) -> Codec:
+        """Kept from round to round, where real peers make new ones: that would take longer than the round itself."""
+        if (peer, name) not in self._codecs:
+            longest = min(CHUNK_ELEMENTS, -(-self._shared.shape[1] // 2))
+            seed = seed_from("codec", self._rules.seed, peer)
+            self._codecs[peer, name] = codec_named(name, seed=seed, longest_elements=longest)
+        return self._codecs[peer, name]
+
+    def _held(self, values: Tensor, rows: Sequence[int]) -> Iterator[tuple[slice, Strategy, Held]]:
+        """What the peers in `rows` hold: the parameters under the strategy, and buffers, such as running variances,
+        which momentum could take below zero, under plain averaging. What is changed is kept in `values` and here."""
+        everyone = len(rows) == self._crew.peers
+        index = torch.tensor(rows, dtype=torch.int64, device=values.device)
+        for rule, columns in ((self.strategy, slice(0, self._trained)), (Average(), slice(self._trained, None))):
+            state = self._state if rule is self.strategy else []
+            wholes = [values[:, columns], self._shared[:, columns], *state]
+            if not rows or not wholes[0].shape[1]:
+                continue
+            parts = wholes if everyone else [whole[index] for whole in wholes]
+            yield columns, rule, Held(parts[0], parts[1], tuple(parts[2:]))
+            if not everyone:
+                for whole, part in zip(wholes, parts, strict=True):
+                    whole[index] = part
+
+    def _contraction(self, values: Tensor, ready: Sequence[int]) -> Contraction:
+        """Of what the peers show, or would show if they took part, by the averaging alone."""
+        shown = values.clone()
+        shown[ready] = self._shared[ready]
+        before = _variance(shown)
+        met = [peer for group in self.groups for peer in group]
+        shown[met] = torch.from_numpy(self._average[met]).to(shown.device)
+        expected = expected_contraction(peers=len(shown), groups=len(self.groups) + len(shown) - len(met))
+        return Contraction(_variance(shown) / before if before else 1.0, expected)
+
+
+def _column(numbers: Sequence[float], like: Tensor) -> Scale:
+    """One number where all are equal, else a column."""
+    if len(set(numbers)) <= 1:
+        return numbers[0] if numbers else 1.0
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device).unsqueeze(1)
+
+
+def _variance(values: Tensor) -> float:
+    """Sum over all columns of the variance among the rows."""
+    return float(values.var(dim=0, unbiased=False).sum(dtype=torch.float64))

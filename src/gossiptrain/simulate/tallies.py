@@ -1,0 +1,70 @@
+"""What each peer counts between rounds: steps and samples, and what follows from them.
+
+Owns for all virtual peers what `training.rounds` owns for a real one: how much a contribution weighs, how long its way
+was, how far a late average is taken. Does not know parameters.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gossiptrain.core.averaging import clipped_weight
+from gossiptrain.core.strategies import late_share
+from gossiptrain.simulate.crew import Crew
+
+
+@dataclass
+class _Tally:
+    """Own steps of a peer at its last snapshot and at its last committed round, and what its last group had seen."""
+
+    snapshot_step: int = 0
+    committed_step: int = 0
+    median_samples: float = 0.0
+
+
+class Tallies:
+    """The counts of all peers of a crew. every_steps: between two rounds, of a peer of usual speed."""
+
+    def __init__(self, crew: Crew, *, every_steps: int, batch: int) -> None:
+        self._crew = crew
+        self._every_steps = every_steps
+        self._batch = batch
+        self._of = [_Tally() for _ in range(crew.peers)]
+
+    def samples(self, peer: int) -> int:
+        """Seen since the last committed round, up to the snapshot."""
+        tally = self._of[peer]
+        return (tally.snapshot_step - tally.committed_step) * self._batch
+
+    def weight(self, peer: int) -> float:
+        """The samples up to now, relative to the median of the peer's last group."""
+        tally = self._of[peer]
+        samples = (self._crew.steps_of(peer) - tally.committed_step) * self._batch
+        return clipped_weight(samples, tally.median_samples)
+
+    def horizon(self, peer: int) -> float:
+        """The steps since the last snapshot, relative to the usual number."""
+        steps = self._crew.steps_of(peer) - self._of[peer].snapshot_step
+        return steps / self._usual_steps(peer) if steps else 1.0
+
+    def late_share(self, peer: int) -> float:
+        """How far an average of the last snapshot is taken now."""
+        steps = self._crew.steps_of(peer) - self._of[peer].snapshot_step
+        return late_share(steps, round(self._usual_steps(peer)))
+
+    def snapshot_taken(self, peers: Sequence[int]) -> None:
+        """All these begin a round."""
+        for peer in peers:
+            self._of[peer].snapshot_step = self._crew.steps_of(peer)
+
+    def round_committed(self, group: Sequence[int]) -> None:
+        """All these have taken the average of their group."""
+        median = statistics.median([self.samples(peer) for peer in group])
+        for peer in group:
+            self._of[peer].committed_step = self._crew.steps_of(peer)
+            self._of[peer].median_samples = median
+
+    def _usual_steps(self, peer: int) -> float:
+        return self._every_steps * self._crew.speeds[peer]

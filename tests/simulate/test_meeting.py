@@ -1,0 +1,123 @@
+"""What a group computes without a network is, bit by bit, what real peers compute over one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from blake3 import blake3
+
+from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.codecs import codec_named
+from gossiptrain.simulate.meeting import meet_coded, meet_plainly
+from gossiptrain.swarm.coding import Buffers, Coding
+from gossiptrain.swarm.exchange import Attempt, Exchange
+from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
+from tests.transports import MakeTransport, run_on
+
+WIDE = TIMING.model_copy(update={"chunk_bytes": 64 << 10})
+"""One chunk for each slice, so that there is one order in which chunks can be coded."""
+SAMPLES = {"a": 100, "b": 150, "c": 100, "d": 60}
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
+    """Every attempt of real peers, once for each of its members."""
+    seen: list[Attempt] = []
+    chosen_coding = Exchange._chosen_coding
+
+    def remember(exchange: Exchange, buffers: Buffers) -> Coding:
+        seen.append(exchange.attempt)
+        return chosen_coding(exchange, buffers)
+
+    monkeypatch.setattr(Exchange, "_chosen_coding", remember)
+    return seen
+
+
+def buffers_of(swarm: Swarm, attempt: Attempt) -> list[Buffers]:
+    """What its members would bring now, in their order."""
+    by_id = {peer.id: peer for peer in swarm.peers.values()}
+    return [Buffers(by_id[member].values.copy(), by_id[member].buffers.average.copy()) for member in attempt.members]
+
+
+async def one_round(swarm: Swarm, attempts: list[Attempt]) -> tuple[Attempt, dict[str, Vector]]:
+    attempts.clear()
+    found = await swarm.average()
+    assert all(own is not None and own.result.committed for own in found.values())
+    return attempts[0], {name: peer.values.copy() for name, peer in swarm.peers.items()}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_plain_values(count: int, attempts: list[Attempt]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, count) as swarm:
+            before = {peer.id: peer.values.copy() for peer in swarm.peers.values()}
+            attempt, after = await one_round(swarm, attempts)
+            members = [Buffers(before[member], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
+            sent_bytes = meet_plainly(members, attempt.samples)
+            for member in members:
+                assert member.average.tobytes() == after["a"].tobytes()
+            assert sent_bytes == 2 * (count - 1) * 4 * ELEMENTS
+
+    run_on("virtual", scenario)
+
+
+def test_weighted_values(attempts: list[Attempt]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            before = {peer.id: peer.values.copy() for peer in swarm.peers.values()}
+            await asyncio.gather(*(swarm.peers[name].average(samples=count) for name, count in SAMPLES.items()))
+            attempt = attempts[0]
+            assert sorted(attempt.samples) == sorted(SAMPLES.values())
+            members = [Buffers(before[member], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
+            meet_plainly(members, attempt.samples)
+            assert members[0].average.tobytes() == swarm.peers["a"].values.tobytes()
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize("codec", ["fp16", "bf16"])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_values_in_half_the_bytes(count: int, codec: CodecName, attempts: list[Attempt]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, count, settings=GossipSettings(matchmaking_time=2.0, codec=codec)) as swarm:
+            before = {peer.id: peer.values.copy() for peer in swarm.peers.values()}
+            attempt, after = await one_round(swarm, attempts)
+            members = [Buffers(before[member], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
+            codecs = [codec_named(codec, seed=0, longest_elements=ELEMENTS) for _ in members]
+            sent_bytes = meet_coded(members, attempt.samples, codecs=codecs, differences=False)
+            for member in members:
+                assert member.average.tobytes() == after["a"].tobytes()
+            assert sent_bytes == 2 * (count - 1) * 2 * ELEMENTS
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize("count", [2, 3])  # among more it is up to the network in which order a member codes
+def test_differences_in_a_quarter_of_the_bytes(count: int, attempts: list[Attempt]) -> None:
+    moves = np.random.default_rng(0).normal(scale=0.01, size=(count, ELEMENTS)).astype(np.float32)
+
+    async def scenario(make: MakeTransport) -> None:
+        settings = GossipSettings(matchmaking_time=2.0, codec="int8")
+        async with swarm_of(make, count, settings=settings, timing=WIDE) as swarm:
+            await one_round(swarm, attempts)
+            for peer, move in zip(swarm.peers.values(), moves, strict=True):
+                peer.values += move
+            before = {peer.id: (peer.values.copy(), peer.buffers.average.copy()) for peer in swarm.peers.values()}
+            attempt, after = await one_round(swarm, attempts)
+            assert attempt.base
+            members = [Buffers(*before[member]) for member in attempt.members]
+            codecs = []
+            for position in range(count):
+                digest = blake3(f"{attempt.round_id}/{position}".encode()).digest(length=8)
+                codecs.append(
+                    codec_named("int8", seed=int.from_bytes(digest, "big"), longest_elements=-(-ELEMENTS // count))
+                )
+            sent_bytes = meet_coded(members, attempt.samples, codecs=codecs, differences=True)
+            for member in members:
+                assert member.average.tobytes() == after["a"].tobytes()
+            assert sent_bytes < 2 * (count - 1) * 1.05 * ELEMENTS
+
+    run_on("virtual", scenario)

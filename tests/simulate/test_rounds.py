@@ -1,0 +1,276 @@
+"""Rounds of virtual peers follow the rules of real ones."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.core.averaging import clipped_weights
+from gossiptrain.core.strategies import Effort, Held
+from gossiptrain.core.strategy_choice import strategy_for
+from gossiptrain.simulate.crew import Crew, CrewOrder
+from gossiptrain.simulate.learn_settings import LearnSettings
+from gossiptrain.simulate.rounds import RoundRules, Rounds
+from gossiptrain.simulate.sources import TensorSource, source_of
+from gossiptrain.training.tasks import task_named
+from gossiptrain.training.tasks.cifar10 import Cifar10Task
+from gossiptrain.training.tasks.convnet import ConvNet
+from gossiptrain.training.tasks.task import seeded
+
+CPU = torch.device("cpu")
+EVERY = 5
+
+
+class SmallImages(Cifar10Task):
+    """A network with running statistics that takes no time."""
+
+    def build_model(self, seed: int) -> torch.nn.Module:
+        with seeded(seed):
+            return ConvNet(stem=4, widths=(8,))
+
+
+@contextmanager
+def swarm_of(
+    peers: int, *, absent: float = 0.0, speeds: tuple[float, ...] = (), **gossip: Any
+) -> Iterator[tuple[Crew, Rounds]]:
+    """A crew that learns digits, and its rounds."""
+    task = task_named("digits")
+    source = source_of(task, data_dir=None, device=CPU)
+    shares = source.shares(LearnSettings(task="digits", peers=peers))
+    order = CrewOrder(task, shares, speeds or [1.0] * peers, batch=4, learning_rate=0.05, total_steps=200, seed=3)
+    crew = Crew(order, source, device=CPU)
+    try:
+        rules = RoundRules(GossipSettings(**gossip), every_steps=EVERY, batch=4, absent=absent, seed=3)
+        yield crew, Rounds(rules, crew)
+    finally:
+        crew.close()
+
+
+def test_after_a_round_of_all_every_peer_holds_bitwise_the_mean() -> None:
+    with swarm_of(6) as (crew, rounds):
+        crew.train(EVERY)
+        before = crew.matrix()
+        rounds.meet()
+        rounds.take()
+        after = crew.matrix()
+    assert torch.allclose(after[0], before.mean(dim=0), atol=1e-6)
+    assert all(torch.equal(row, after[0]) for row in after)
+
+
+def test_groups_move_to_their_own_means_and_the_mean_of_all_stays() -> None:
+    with swarm_of(9, gossip_group_size=3) as (crew, rounds):
+        crew.train(EVERY)
+        before = crew.matrix()
+        found = rounds.meet(measured=True)
+        rounds.take()
+        after = crew.matrix()
+    assert len({row.numpy().tobytes() for row in after}) == 3
+    assert torch.allclose(after.mean(dim=0), before.mean(dim=0), atol=1e-6)
+    assert found is not None
+    assert found.expected == 2 / 8
+    assert found.measured == pytest.approx(float(after.var(dim=0).sum() / before.var(dim=0).sum()), rel=1e-3)
+
+
+def test_a_full_grid_agrees_after_two_rounds() -> None:
+    with swarm_of(9, gossip_group_size=3) as (crew, rounds):
+        crew.train(EVERY)
+        for _ in range(2):
+            rounds.meet()
+            rounds.take()
+        after = crew.matrix()
+    assert torch.allclose(after, after[:1].expand_as(after), atol=1e-6)
+
+
+@pytest.mark.parametrize("grouping", ["random", "grid", "exponential", "all", "auto"])
+def test_contraction_is_what_the_groups_promise_on_average(grouping: str) -> None:
+    with swarm_of(8, gossip_group_size=4, grouping=grouping) as (crew, rounds):
+        measured, expected = [], []
+        for _ in range(12):
+            crew.train(EVERY)
+            found = rounds.meet(measured=True)
+            rounds.take()
+            assert found is not None
+            measured.append(found.measured)
+            expected.append(found.expected)
+    # Exponential pairs and grids do better over several rounds than in one, so what is left is of another kind.
+    assert np.mean(measured) == pytest.approx(np.mean(expected), rel=0.3, abs=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["step-mix", "diloco", "noloco"])
+def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) -> None:
+    with swarm_of(4, strategy=strategy, gossip_group_size=2) as (crew, rounds):
+        rule = strategy_for(GossipSettings(strategy=strategy, gossip_group_size=2))  # type: ignore[arg-type]
+        values = crew.matrix()
+        alone = [
+            Held(row.clone(), row.clone(), tuple(torch.zeros_like(row) for _ in rule.state_names)) for row in values
+        ]
+        for held in alone:
+            rule.begin(held)
+        for _ in range(3):
+            crew.train(EVERY)
+            for held, row in zip(alone, crew.matrix(), strict=True):
+                held.local.copy_(row)
+                rule.contribute(held, Effort())
+            rounds.meet()
+            groups = [list(group) for group in rounds.groups]
+            rounds.take()
+            for group in groups:
+                average = torch.stack([alone[peer].shared for peer in group]).mean(dim=0)
+                for peer in group:
+                    rule.take(alone[peer], average, alpha=1.0)
+        after = crew.matrix()
+    assert torch.allclose(after, torch.stack([held.local for held in alone]), atol=1e-5)
+
+
+def test_what_is_learnt_while_an_average_is_on_its_way_stays() -> None:
+    with swarm_of(4) as (crew, rounds):
+        crew.train(EVERY)
+        snapshot = crew.matrix()
+        rounds.meet()
+        crew.train(3)
+        moved = crew.matrix()
+        rounds.take()
+        after = crew.matrix()
+    assert torch.allclose(after, snapshot.mean(dim=0) + moved - snapshot, atol=1e-5)
+
+
+def test_an_average_that_is_a_whole_interval_late_is_taken_by_half() -> None:
+    with swarm_of(4) as (crew, rounds):
+        crew.train(EVERY)
+        snapshot = crew.matrix()
+        rounds.meet()
+        crew.train(EVERY)
+        moved = crew.matrix()
+        rounds.take()
+        after = crew.matrix()
+    assert torch.allclose(after, moved + 0.5 * (snapshot.mean(dim=0) - snapshot), atol=1e-5)
+
+
+def test_absent_peers_train_on_and_change_nothing_else() -> None:
+    with swarm_of(8, absent=0.5) as (crew, rounds):
+        crew.train(EVERY)
+        before = crew.matrix()
+        rounds.meet()
+        (group,) = rounds.groups
+        rounds.take()
+        after = crew.matrix()
+    away = [peer for peer in range(8) if peer not in group]
+    assert 2 <= len(group) <= 7
+    assert torch.equal(after[away], before[away])
+    assert torch.allclose(after[group], before[group].mean(dim=0).expand(len(group), -1), atol=1e-6)
+
+
+def test_a_round_to_which_nobody_comes_changes_nothing() -> None:
+    with swarm_of(2, absent=0.95) as (crew, rounds):
+        crew.train(EVERY)
+        before = crew.matrix()
+        found = rounds.meet(measured=True)
+        rounds.take()
+        assert rounds.groups == []
+        assert torch.equal(crew.matrix(), before)
+    assert found is not None
+    assert (found.measured, found.expected) == (1.0, 1.0)
+
+
+def test_members_weigh_by_the_samples_since_their_last_round() -> None:
+    with swarm_of(3, speeds=(0.4, 1.0, 1.6)) as (crew, rounds):
+        crew.train(EVERY)
+        before = crew.matrix()
+        rounds.meet()
+        rounds.take()
+        after = crew.matrix()
+    weights = torch.tensor(clipped_weights([8, 20, 32])).unsqueeze(1)
+    assert torch.allclose(after[0], (before * weights).sum(dim=0), atol=1e-6)
+
+
+def test_with_step_mix_peers_weigh_their_own_steps_instead_so_that_the_mean_stays() -> None:
+    with swarm_of(4, strategy="step-mix", speeds=(0.4, 1.0, 1.6, 1.0)) as (crew, rounds):
+        for _ in range(2):
+            crew.train(EVERY)
+            rounds.meet()
+            mean = rounds._shared.mean(dim=0)
+            rounds.take()
+        after = crew.matrix()
+    assert torch.allclose(after.mean(dim=0), mean, atol=1e-6)
+
+
+def test_a_peer_with_nan_shows_it_to_nobody_and_the_others_go_on() -> None:
+    with swarm_of(4) as (crew, rounds):
+        crew.train(EVERY)
+        values = crew.matrix()
+        values[2, 5] = torch.nan
+        crew.put(values)
+        for _ in range(2):
+            rounds.meet()
+            rounds.take()
+        after = crew.matrix()
+    assert torch.equal(after[[0, 1, 3]], after[:1].expand(3, -1))
+    assert after[[0, 1, 3]].isfinite().all()
+    assert after[2].isnan().any()
+
+
+def test_who_finds_no_group_is_the_first_to_get_one_in_the_next_round() -> None:
+    with swarm_of(5, gossip_group_size=2, grouping="random") as (crew, rounds):
+        left_out = []
+        for _ in range(6):
+            crew.train(1)
+            rounds.meet()
+            left_out += [peer for peer in range(5) if not any(peer in group for group in rounds.groups)]
+            rounds.take()
+    assert len(left_out) == 6
+    assert all(first != second for first, second in itertools.pairwise(left_out))
+
+
+@pytest.mark.parametrize(("codec", "bytes_per_value"), [("fp32", 4), ("fp16", 2), ("bf16", 2)])
+def test_a_round_costs_the_least_possible(codec: CodecName, bytes_per_value: int) -> None:
+    with swarm_of(8, codec=codec, gossip_group_size=4) as (crew, rounds):
+        crew.train(1)
+        rounds.meet()
+        rounds.take()
+        assert rounds.bytes_per_peer == 1.5 * bytes_per_value * crew.stack.elements
+
+
+def test_int8_begins_with_values_and_goes_on_with_differences() -> None:
+    with swarm_of(4, codec="int8") as (crew, rounds):
+        sent = [0.0]
+        for _ in range(3):
+            crew.train(1)
+            before = crew.matrix()
+            rounds.meet()
+            rounds.take()
+            after = crew.matrix()
+            assert torch.allclose(after[0], before.mean(dim=0), atol=2e-3)
+            assert all(torch.equal(row, after[0]) for row in after)
+            sent.append(rounds.bytes_per_peer)
+    first, second, third = np.diff(sent)
+    assert first == 1.5 * 2 * crew.stack.elements
+    assert second == third
+    assert 1.5 * crew.stack.elements < second < 1.03 * 1.5 * crew.stack.elements
+
+
+def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:
+    images, labels = torch.randn(40, 3, 8, 8), torch.arange(40) % 10
+    shares = [np.arange(40)] * 3
+    source = TensorSource(images, labels)
+    order = CrewOrder(SmallImages(), shares, [1.0] * 3, batch=8, learning_rate=0.05, total_steps=20, seed=0)
+    crew = Crew(order, source, device=CPU)
+    try:
+        gossip = GossipSettings(strategy="step-mix")
+        rounds = Rounds(RoundRules(gossip, every_steps=2, batch=8, absent=0.0, seed=0), crew)
+        for _ in range(3):
+            crew.train(2)
+            statistics = crew.matrix()[:, crew.stack.trained_elements :]
+            rounds.meet()
+            rounds.take()
+        after = crew.matrix()[:, crew.stack.trained_elements :]
+        assert after.shape[1] == sum(buffer[0].numel() for buffer in crew.stack.buffers.values())
+        assert torch.allclose(after[0], statistics.mean(dim=0), atol=1e-5)
+    finally:
+        crew.close()
