@@ -84,7 +84,9 @@ def test_a_run_writes_its_resolved_configuration_and_starts_again_from_it(gossip
     assert written["gossip"] == {
         "gossip_group_size": 4,
         "gossip_min_group_size": 2,
+        "grouping": "auto",
         "gossip_alpha": 0.5,
+        "strategy": "average",
         "every_steps": 100,
         "matchmaking_time": 2.0,
         "codec": "fp32",
