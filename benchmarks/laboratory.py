@@ -163,8 +163,10 @@ def show(results: Sequence[Speed]) -> None:
     rows = [
         [
             f"{result.task}, {result.peers} peers",
-            f"{result.in_processes.median:,.0f}",
-            f"{result.in_laboratory.median:,.0f}",
+            *(
+                f"{speed.median:,.{0 if speed.median > 100 else 2}f}"
+                for speed in (result.in_processes, result.in_laboratory)
+            ),
             *(f"{ratio:.2f}" for ratio in (result.ratio.median, result.ratio.minimum, result.ratio.maximum)),
         ]
         for result in results

@@ -56,12 +56,13 @@ def test_a_picture_is_drawn(gossip: Command) -> None:
 
 def test_in_a_comparison_each_strategy_takes_the_flags_that_are_about_it(gossip: Command) -> None:
     strategies = ("--strategy", "sync", "--strategy", "step-mix", "--strategy", "central")
-    flags = ("--outer-momentum", "0.5", "--delay", "2", "--report", "found.json")
+    flags = ("--outer-momentum", "0.5", "--delay", "2", "--speeds", "2", "--report", "found.json")
     ended = gossip("simulate", "learn", "digits", *SHORT, *strategies, *flags)
     assert ended.code == 0, ended.err
     settings = [run["settings"] for run in json.loads(Path("found.json").read_text())["runs"]]
     assert [own["outer_momentum"] for own in settings] == [None, 0.5, None]
     assert [own["delay"] for own in settings] == [0, 2, 0]
+    assert [own["speeds"] for own in settings] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def train_alone(order: CrewOrder, source: Source, peer: int, positions: Sequence
     return vector, total
 
 
-@pytest.mark.parametrize("peers", [1, 2, 5])
+@pytest.mark.parametrize("peers", [1, 2, 5, 33])  # some are few in each thread, some many
 def test_with_sgd_as_one_peer_at_a_time(peers: int) -> None:
     task = task_named("digits")
     source = source_of(task, data_dir=None, device=CPU)

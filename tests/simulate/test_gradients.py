@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gossiptrain.simulate.gradients import AtOnce, InTurn, gradients_for
-from gossiptrain.simulate.perceptron import Perceptrons
+from gossiptrain.simulate.perceptron import Perceptrons, are_perceptrons
 from gossiptrain.simulate.stack import Stack
 from gossiptrain.training.tasks.batches import Batch
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
@@ -106,9 +106,9 @@ def test_of_perceptrons_written_out(layers: tuple[int, ...], label_smoothing: fl
     for features_in, features_out in itertools.pairwise(layers):
         modules += [nn.Linear(features_in, features_out), nn.ReLU()]
     model = nn.Sequential(*modules[:-1])
+    assert are_perceptrons(model)
     stack = stack_of(model, DigitsTask())
     found = Perceptrons.of(stack, label_smoothing=label_smoothing)
-    assert found is not None
     for batch in (6, 4):
         inputs, targets = torch.randn(PEERS, batch, 12), torch.randint(0, 10, (PEERS, batch))
         losses = found(inputs, targets, EVERYONE)
@@ -136,7 +136,13 @@ def test_of_perceptrons_written_out(layers: tuple[int, ...], label_smoothing: fl
     ],
 )
 def test_other_networks_are_not_taken_for_perceptrons(model: nn.Module) -> None:
-    assert Perceptrons.of(stack_of(model, DigitsTask()), label_smoothing=0.0) is None
+    assert not are_perceptrons(model)
+
+
+def test_networks_of_which_a_part_is_frozen_are_not_taken_for_perceptrons() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    next(model.parameters()).requires_grad_(False)
+    assert not are_perceptrons(model)
 
 
 def test_each_kind_of_model_gets_its_way() -> None:

@@ -55,6 +55,15 @@ def test_convolutions_keep_the_layout_of_the_template() -> None:
     assert weight[1].is_contiguous(memory_format=torch.channels_last)
 
 
+def test_matrices_lie_transposed_where_that_is_asked_for() -> None:
+    model = DigitsTask().build_model(0)
+    optimizer = RECIPE.build_optimizer(model, learning_rate=0.1)
+    plain, transposed = (Stack(model, optimizer, peers=3, matrices_transposed=asked) for asked in (False, True))
+    assert plain.parameters["0.weight"][1].is_contiguous()
+    assert transposed.parameters["0.weight"][1].T.is_contiguous()
+    assert torch.equal(plain.matrix(), transposed.matrix())
+
+
 def test_rows_share_their_memory_with_the_stack() -> None:
     stack = stack_of(DigitsTask().build_model(0))
     with torch.no_grad():

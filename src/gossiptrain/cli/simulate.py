@@ -164,7 +164,9 @@ def _settings(
         if name in WITH_OUTER_STEP or len(strategies) == 1:
             own |= outer
         if name in WITHOUT_DELAY and len(strategies) > 1:
-            own |= {"delay": None}
+            own["delay"] = None
+        if name == "central" and len(strategies) > 1:
+            own["speeds"] = None
         found += [checked(LearnSettings, **own, strategy=name, seed=seed) for seed in seeds]
     return found
 

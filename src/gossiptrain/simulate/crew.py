@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from gossiptrain.simulate.gradients import Gradients, gradients_for
+from gossiptrain.simulate.gradients import Gradients, gradients_for, written_out
 from gossiptrain.simulate.perceptron import Perceptrons, StackedSgd
 from gossiptrain.simulate.sources import Draws, Source
 from gossiptrain.simulate.split import Indices
@@ -124,7 +124,8 @@ class _Squad:
         self.stopped = False
         self._everyone = [True] * len(members)
         optimizer = order.task.build_optimizer(template, learning_rate=order.learning_rate)
-        self.stack = Stack(template, optimizer, peers=len(members))
+        transposed = written_out(template, order.task)
+        self.stack = Stack(template, optimizer, peers=len(members), matrices_transposed=transposed)
         self._gradients: Gradients = gradients_for(self.stack, order.task)
         self._clip_norm = order.task.recipe.clip_norm
         together = type(optimizer) in ELEMENTWISE and len(set(order.speeds)) == 1

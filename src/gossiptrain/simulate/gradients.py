@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from gossiptrain.simulate.perceptron import Perceptrons
+from gossiptrain.simulate.perceptron import Perceptrons, are_perceptrons
 from gossiptrain.simulate.stack import Stack
 from gossiptrain.training.tasks.batches import Batch
 from gossiptrain.training.tasks.task import Task
@@ -30,12 +30,15 @@ class Gradients(Protocol):
         """
 
 
+def written_out(model: nn.Module, task: Task) -> bool:
+    """Whether the steps of this model are written out in `perceptron`, the fastest way."""
+    return type(task).loss is Task.loss and are_perceptrons(model)
+
+
 def gradients_for(stack: Stack, task: Task) -> Gradients:
-    """The fastest way that `benchmarks/laboratory.py` knows for this model and device."""
-    if type(task).loss is Task.loss:
-        written_out = Perceptrons.of(stack, label_smoothing=task.recipe.label_smoothing)
-        if written_out is not None:
-            return written_out
+    """The fastest way for this model and device."""
+    if written_out(stack.template, task):
+        return Perceptrons.of(stack, label_smoothing=task.recipe.label_smoothing)
     # Under vmap convolutions become grouped ones, for which CPUs have no good code. GPUs want few and large calls.
     return InTurn(stack, task) if stack.device.type == "cpu" else AtOnce(stack, task)
 

@@ -7,7 +7,6 @@ know optimizers and peers' data.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Self
 
@@ -41,17 +40,29 @@ class StackedSgd:
         """None where the optimizer does more than `sgd_step`."""
         if type(optimizer) is not SGD:
             return None
-        rules = {(group["momentum"], group["nesterov"], group["dampening"], group["maximize"])
-                 for group in optimizer.param_groups}  # fmt: skip
-        ((_, _, dampening, maximize), *others) = rules
-        return None if others or dampening or maximize else cls(stack, optimizer)
+        names = ("momentum", "nesterov", "dampening", "maximize")
+        rules = {tuple(group[name] for name in names) for group in optimizer.param_groups}
+        if len(rules) > 1 or any(group["dampening"] or group["maximize"] for group in optimizer.param_groups):
+            return None
+        return cls(stack, optimizer)
+
+
+def are_perceptrons(model: nn.Module) -> bool:
+    """Whether models like this one can be trained by `Perceptrons`."""
+    if not isinstance(model, nn.Sequential) or type(model) is not nn.Sequential or len(model) % 2 == 0:
+        return False
+    linear, between = list(model)[::2], list(model)[1::2]
+    if {type(module) for module in linear} != {nn.Linear} or {type(module) for module in between} - {nn.ReLU}:
+        return False
+    learns = all(parameter.requires_grad for parameter in model.parameters())
+    return learns and all(module.bias is not None for module in linear)
 
 
 class Perceptrons:
     """All peers' networks Linear, ReLU, Linear, ..., Linear, each layer with a bias.
 
     Where products are many and small numpy multiplies: on some processors it does so more than twice as fast as torch.
-    It is fastest where weights are [inputs, outputs] in memory, as they are in `Stack`.
+    It is fastest where weights are [inputs, outputs] in memory, so matrices should be transposed in the stack.
     """
 
     def __init__(self, stack: Stack, layers: list[tuple[str, str]], *, label_smoothing: float) -> None:
@@ -67,17 +78,10 @@ class Perceptrons:
         self._deltas: list[Tensor] = []
 
     @classmethod
-    def of(cls, stack: Stack, *, label_smoothing: float) -> Self | None:
-        """For the template of `stack`; None where it is another kind of network."""
-        modules = list(stack.template.named_children())
-        if type(stack.template) is not nn.Sequential or len(modules) % 2 == 0:
-            return None
-        for (_, layer), (_, between) in itertools.pairwise(modules):
-            if {type(layer), type(between)} != {nn.Linear, nn.ReLU}:
-                return None
-        layers = [(f"{name}.weight", f"{name}.bias") for name, _ in modules[::2]]
-        if {name for pair in layers for name in pair} != set(stack.parameters):
-            return None
+    def of(cls, stack: Stack, *, label_smoothing: float) -> Self:
+        """For a stack of models that are `are_perceptrons`."""
+        names = [name for name, _ in stack.template.named_children()][::2]
+        layers = [(f"{name}.weight", f"{name}.bias") for name in names]
         return cls(stack, layers, label_smoothing=label_smoothing)
 
     @torch.no_grad()

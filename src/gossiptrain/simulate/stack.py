@@ -23,12 +23,15 @@ class Stack:
     start and must be written in place.
     """
 
-    def __init__(self, template: nn.Module, optimizer: Optimizer, *, peers: int) -> None:
+    def __init__(
+        self, template: nn.Module, optimizer: Optimizer, *, peers: int, matrices_transposed: bool = False
+    ) -> None:
         """optimizer: of the template. Raises UsageError for models that are not float32 throughout.
 
-        Each peer's part of a tensor lies in memory as in the template, but for matrices, which lie transposed.
+        Each peer's part of a tensor lies in memory as in the template. matrices_transposed: except matrices.
         """
         self.peers = peers
+        self._matrices_transposed = matrices_transposed
         self.flat = FlatModel(template)
         self.template = template
         self.parameters: dict[str, Tensor] = {}
@@ -66,13 +69,19 @@ class Stack:
         start = 0
         for name, original in zip(names, originals, strict=True):
             place = slice(start, start + self.peers * original.numel())
-            stacked = _like(values[place], original, peers=self.peers)
+            stacked = self._view(values[place], original)
             stacked.copy_(original)
             stacked.requires_grad_()
-            stacked.grad = _like(values.grad[place], original, peers=self.peers)
+            stacked.grad = self._view(values.grad[place], original)
             self.parameters[name] = stacked
             start = place.stop
         return values
+
+    def _view(self, memory: Tensor, original: Tensor) -> Tensor:
+        """`memory` as [peers, *shape]."""
+        transposed = self._matrices_transposed and original.ndim == 2
+        strides = (1, original.shape[0]) if transposed else _dense_strides(original)
+        return memory.as_strided((self.peers, *original.shape), (original.numel(), *strides), memory.storage_offset())
 
     def gradient(self, name: str) -> Tensor:
         """Where the gradient of a parameter is to be written: [peers, *shape]."""
@@ -119,12 +128,6 @@ class Stack:
 
     def _of(self, placed: PlacedTensor) -> Tensor:
         return self.parameters[placed.spec.name] if placed.trained else self.buffers[placed.spec.name]
-
-
-def _like(memory: Tensor, original: Tensor, *, peers: int) -> Tensor:
-    """`memory` as [peers, *shape], each peer's part in the layout that suits the original."""
-    strides = (1, original.shape[0]) if original.ndim == 2 else _dense_strides(original)
-    return memory.as_strided((peers, *original.shape), (original.numel(), *strides), memory.storage_offset())
 
 
 def _dense_strides(original: Tensor) -> tuple[int, ...]:
