@@ -297,7 +297,8 @@ def test_what_a_member_learns_during_a_round_stays() -> None:
 def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there() -> None:
     model = Constant(1.0)
     with gossip(model, standing_still(model), run="waiting", network=LOCAL) as swarm:
-        newcomer = Member(-1.0, run="waiting", initial_peers=[swarm.addresses[0]])
+        hasty = GossipSettings(matchmaking_time=0.5)  # its merge waits for this member, which makes no steps
+        newcomer = Member(-1.0, run="waiting", settings=hasty, initial_peers=[swarm.addresses[0]])
         newcomer.start()
         assert not swarm.wait_for_peers(3, until=lambda: any(isinstance(e, events.Joined) for e in newcomer.told))
         assert torch.equal(newcomer.values, torch.ones(1000))
