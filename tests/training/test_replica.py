@@ -18,7 +18,8 @@ from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.strategies import Average, DiLoCo, Effort, OuterSettings, StepMix, Strategy
 from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.errors import CheckpointMismatchError
-from gossiptrain.training.replica import Replica, SharedMemory, kept_vectors
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.training.replica import Replica, kept_vectors
 
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
 NAMES: list[StrategyName] = ["average", "step-mix", "diloco", "noloco"]
@@ -38,7 +39,7 @@ def model_with_statistics(seed: int = 0) -> nn.Module:
 class Peer:
     model: nn.Module
     flat: FlatModel
-    memory: SharedMemory
+    memory: Buffers
     replica: Replica
 
     def values(self) -> Vector:
@@ -58,7 +59,7 @@ class Peer:
 def peer_with(strategy: Strategy, model: nn.Module | None = None) -> Peer:
     model = model or model_with_statistics()
     flat = FlatModel(model)
-    memory = SharedMemory(*(np.zeros(flat.elements, np.float32) for _ in range(2)))
+    memory = Buffers(*(np.zeros(flat.elements, np.float32) for _ in range(2)))
     return Peer(model, flat, memory, Replica(flat, strategy, memory))
 
 

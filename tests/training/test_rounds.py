@@ -10,7 +10,8 @@ from gossiptrain.config import GossipSettings
 from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.strategies import Effort, Strategy
 from gossiptrain.core.strategy_choice import strategy_for
-from gossiptrain.training.replica import Replica, SharedMemory
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.training.replica import Replica
 from gossiptrain.training.rounds import Progress, Rounds
 
 
@@ -19,7 +20,7 @@ class Recorded(Replica):
 
     def __init__(self, strategy: Strategy) -> None:
         flat = FlatModel(nn.Linear(2, 1))
-        super().__init__(flat, strategy, SharedMemory(*(np.zeros(flat.elements, np.float32) for _ in range(2))))
+        super().__init__(flat, strategy, Buffers(*(np.zeros(flat.elements, np.float32) for _ in range(2))))
         self.efforts: list[Effort] = []
         self.alphas: list[float] = []
 

@@ -53,6 +53,19 @@ Lane = Annotated[
 LanePort = Annotated[
     int | None, typer.Option("--lane-port", help="TCP port for direct connections; 0: any free one (0)")
 ]
+GOSSIP = "Gossip"
+"""The panel of `--help` for what is said of rounds."""
+Grouping = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(metavar="fp32|fp16|bf16|int8", help="How parameters travel (fp32)", rich_help_panel=GOSSIP),
+]
+EverySteps = Annotated[int | None, typer.Option(help="Inner steps between rounds (by task)", rich_help_panel=GOSSIP)]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where the data are ($GOSSIPTRAIN_DATA, then the usual places)"),

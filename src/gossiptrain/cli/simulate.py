@@ -21,7 +21,7 @@ from gossiptrain.errors import UsageError
 if TYPE_CHECKING:
     from gossiptrain.simulate.learn_settings import LearnSettings
 
-GOSSIP, CONDITIONS, TRAINING, OUTPUT = "Gossip", "Conditions", "Training", "Output"
+GOSSIP, CONDITIONS, TRAINING, OUTPUT = options.GOSSIP, "Conditions", "Training", "Output"
 
 simulate = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -43,22 +43,12 @@ def learn(
             rich_help_panel=GOSSIP,
         ),
     ] = None,
-    every_steps: Annotated[
-        int | None, typer.Option(help="Inner steps between rounds (by task)", rich_help_panel=GOSSIP)
-    ] = None,
+    every_steps: options.EverySteps = None,
     group_size: Annotated[
         int | None, typer.Option(help="Most peers that average together, 2-64 (16)", rich_help_panel=GOSSIP)
     ] = None,
-    grouping: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
-        ),
-    ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(metavar="fp32|fp16|bf16|int8", help="How parameters travel (fp32)", rich_help_panel=GOSSIP),
-    ] = None,
+    grouping: options.Grouping = None,
+    codec: options.Codec = None,
     alpha: Annotated[
         float | None, typer.Option(help="Share of the average that is taken, 0.1-1.0 (1.0)", rich_help_panel=GOSSIP)
     ] = None,

@@ -27,7 +27,7 @@ from gossiptrain.training.tasks import TASK_NAMES
 if TYPE_CHECKING:
     from gossiptrain.training.checkpoints import Checkpoint
 
-NETWORK, GOSSIP, TRAINING, OUTPUT = "Network", "Gossip", "Training", "Output"
+GOSSIP = options.GOSSIP
 EQUAL_FOR_ALL = {
     "--strategy": "strategy",
     "--outer-lr": "outer_learning_rate",
@@ -55,12 +55,7 @@ def train(
     gossip_min_group_size: Annotated[
         int | None, typer.Option(help="Fewest peers for a round, 2-16 (2)", rich_help_panel=GOSSIP)
     ] = None,
-    grouping: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
-        ),
-    ] = None,
+    grouping: options.Grouping = None,
     gossip_alpha: Annotated[
         float | None,
         typer.Option(help="Share of the average that is taken, 0.1-1.0 (1.0)", rich_help_panel=GOSSIP),
@@ -82,13 +77,8 @@ def train(
     outer_momentum: Annotated[
         float | None, typer.Option(help="Of the outer step (by strategy)", rich_help_panel=GOSSIP)
     ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(metavar="fp32|fp16|bf16|int8", help="How parameters travel (fp32)", rich_help_panel=GOSSIP),
-    ] = None,
-    every_steps: Annotated[
-        int | None, typer.Option(help="Inner steps between rounds (by task)", rich_help_panel=GOSSIP)
-    ] = None,
+    codec: options.Codec = None,
+    every_steps: options.EverySteps = None,
     every_seconds: Annotated[
         float | None, typer.Option(help="Seconds between rounds, instead.", rich_help_panel=GOSSIP)
     ] = None,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import expected_contraction
-from gossiptrain.core.codecs import Codec, codec_named, codes_differences
+from gossiptrain.core.codecs import Codec, codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.strategies import Average, Effort, Held, Scale, Strategy
@@ -24,8 +24,7 @@ from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.simulate.crew import Crew
 from gossiptrain.simulate.meeting import CHUNK_ELEMENTS, meet_coded, meet_plainly
 from gossiptrain.simulate.tallies import Tallies
-from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.exchange import FALLBACK
+from gossiptrain.swarm.coding import Buffers, codec_in_use
 from gossiptrain.training.tasks.sampling import seed_from
 
 Matrix = npt.NDArray[np.float32]
@@ -151,9 +150,7 @@ class Rounds:
             sent_bytes = meet_plainly(members, samples)
         else:
             bases = {self._bases[peer] for peer in group}
-            differences = codes_differences(name) and len(bases) == 1 and bases != {""}
-            if codes_differences(name) and not differences:
-                name = FALLBACK
+            name, differences = codec_in_use(name, common_base=len(bases) == 1 and bases != {""})
             codecs = [self._codec(peer, name) for peer in group]
             sent_bytes = meet_coded(members, samples, codecs=codecs, differences=differences)
         for peer in group:

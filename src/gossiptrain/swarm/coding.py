@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.codecs import Bytes, Codec
+from gossiptrain.core.codecs import Bytes, Codec, codes_differences
 from gossiptrain.core.partition import Slice
 
 ELEMENT_BYTES = 4
+FALLBACK: CodecName = "fp16"
+"""What stands in for a codec of differences where the members hold no average in common."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class Buffers:
 
     snapshot: Vector
     average: Vector
+
+
+def codec_in_use(wanted: CodecName, *, common_base: bool) -> tuple[CodecName, bool]:
+    """Which codec a group uses that agreed on `wanted`, and whether it codes differences.
+
+    common_base: whether all members still hold the last average, and so can tell differences to it. Where they cannot,
+    another codec stands in for one of differences.
+    """
+    if not codes_differences(wanted):
+        return wanted, False
+    return (wanted, True) if common_base else (FALLBACK, False)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,20 @@ from blake3 import blake3
 
 from gossiptrain.config import CodecName, TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
-from gossiptrain.core.codecs import codec_named, codes_differences
+from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
-from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
+from gossiptrain.swarm.coding import (
+    ELEMENT_BYTES,
+    Buffers,
+    CodecCoding,
+    Coding,
+    PlainCoding,
+    Scratch,
+    codec_in_use,
+)
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import ExchangeHeader
 from gossiptrain.swarm.patience import Patience, Watch
@@ -31,8 +39,6 @@ from gossiptrain.swarm.reduction import Reduction
 from gossiptrain.swarm.speeds import SpeedsSeen
 
 EXCHANGE = "/gossiptrain/exchange"
-FALLBACK: CodecName = "fp16"
-"""What stands in for a codec of differences where the members hold no average in common."""
 
 
 @dataclass(frozen=True)
@@ -336,9 +342,7 @@ class Exchange:
         if name == "fp32":
             return PlainCoding(buffers)
         seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
-        differences = codes_differences(name) and bool(attempt.base) and attempt.number == 0
-        if codes_differences(name) and not differences:
-            name = FALLBACK
+        name, differences = codec_in_use(name, common_base=bool(attempt.base) and attempt.number == 0)
         codec = codec_named(name, seed=seed, longest_elements=self._longest)
         return CodecCoding(buffers, codec, self._own_chunks, differences=differences)
 

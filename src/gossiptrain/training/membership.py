@@ -27,8 +27,9 @@ from gossiptrain.net.addresses import parse_announce_address, parse_dial_address
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.handle import NodeHandle, NodeLaunch
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training import events
-from gossiptrain.training.replica import Replica, SharedMemory, kept_vectors
+from gossiptrain.training.replica import Replica, kept_vectors
 from gossiptrain.training.rounds import Progress, Rounds
 
 MAX_NAME_CHARS = 200
@@ -120,7 +121,7 @@ class Gossip:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
         self._node = NodeHandle(self._launch, self._messages.put)
         try:
-            memory = SharedMemory(self._node.memory.snapshot, self._node.memory.average)
+            memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
             replica = Replica(self._flat, self._strategy, memory)
             if self.outer_state:
                 replica.restore(self.outer_state)

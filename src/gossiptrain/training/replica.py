@@ -17,15 +17,8 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.flattening import FlatModel, PlacedTensor
 from gossiptrain.core.strategies import Average, Effort, Held, Strategy
 from gossiptrain.errors import CheckpointMismatchError
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.host_copies import HostCopies
-
-
-@dataclass(frozen=True)
-class SharedMemory:
-    """Flat float32 vectors of the model's length: what goes to a round, and what comes of it."""
-
-    snapshot: Vector
-    average: Vector
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class _Piece:
 class Replica:
     """The parameters of one peer, with everything that its strategy keeps."""
 
-    def __init__(self, flat: FlatModel, strategy: Strategy, memory: SharedMemory) -> None:
+    def __init__(self, flat: FlatModel, strategy: Strategy, memory: Buffers) -> None:
         """Begins at the model's current values. Beside the model it takes one tensor of its size for each name in
         `strategy.state_names`, and on other devices than the CPU one more."""
         self._flat = flat
