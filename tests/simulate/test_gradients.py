@@ -15,7 +15,7 @@ from gossiptrain.simulate.perceptron import Perceptrons, are_perceptrons
 from gossiptrain.simulate.stack import Stack
 from gossiptrain.training.tasks.batches import Batch
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
-from gossiptrain.training.tasks.convnet import ConvNet
+from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape
 from gossiptrain.training.tasks.digits import DigitsTask
 from gossiptrain.training.tasks.task import Task
 from gossiptrain.training.tasks.text import TextTask
@@ -76,7 +76,7 @@ def test_of_a_convolutional_network(way: type[InTurn] | type[AtOnce]) -> None:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(PEERS, 4, 3, 16, 16, generator=generator)
     labels = torch.randint(0, 10, (PEERS, 4), generator=generator)
-    check(way, ConvNet(stem=4, widths=(8, 8)), Cifar10Task(), Batch(images, labels))
+    check(way, ConvNet(ConvNetShape(stem=4, widths=(8, 8))), Cifar10Task(), Batch(images, labels))
 
 
 def test_running_statistics_are_each_peers_own_and_the_same_by_every_way() -> None:
@@ -85,7 +85,7 @@ def test_running_statistics_are_each_peers_own_and_the_same_by_every_way() -> No
     labels = torch.randint(0, 10, (PEERS, 4), generator=generator)
     task = Cifar10Task()
     torch.manual_seed(0)
-    model = ConvNet(stem=4, widths=(8, 8))
+    model = ConvNet(ConvNetShape(stem=4, widths=(8, 8)))
     found = []
     for way in (InTurn, AtOnce):
         stack = stack_of(model, task)

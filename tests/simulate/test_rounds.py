@@ -21,7 +21,7 @@ from gossiptrain.simulate.rounds import RoundRules, Rounds
 from gossiptrain.simulate.sources import TensorSource, source_of
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
-from gossiptrain.training.tasks.convnet import ConvNet
+from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape
 from gossiptrain.training.tasks.task import seeded
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ class SmallImages(Cifar10Task):
 
     def build_model(self, seed: int) -> torch.nn.Module:
         with seeded(seed):
-            return ConvNet(stem=4, widths=(8,))
+            return ConvNet(ConvNetShape(stem=4, widths=(8,)))
 
 
 @contextmanager

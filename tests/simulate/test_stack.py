@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from gossiptrain.core.flattening import FlatModel
 from gossiptrain.errors import UsageError
 from gossiptrain.simulate.stack import Stack
-from gossiptrain.training.tasks.convnet import ConvNet
+from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape
 from gossiptrain.training.tasks.digits import DigitsTask
 
 RECIPE = DigitsTask.recipe
@@ -21,7 +21,7 @@ def stack_of(model: nn.Module, peers: int = 3) -> Stack:
 
 
 def test_all_peers_begin_at_the_model_and_rows_are_laid_out_like_its_flat_vector() -> None:
-    model = ConvNet(stem=4, widths=(8,))
+    model = ConvNet(ConvNetShape(stem=4, widths=(8,)))
     stack = stack_of(model)
     flat = FlatModel(model)
     vector = torch.empty(flat.elements)
@@ -31,7 +31,7 @@ def test_all_peers_begin_at_the_model_and_rows_are_laid_out_like_its_flat_vector
 
 
 def test_what_is_put_comes_back() -> None:
-    stack = stack_of(ConvNet(stem=4, widths=(8,)))
+    stack = stack_of(ConvNet(ConvNetShape(stem=4, widths=(8,))))
     matrix = torch.randn(3, stack.elements)
     stack.put(matrix)
     assert torch.equal(stack.matrix(), matrix)
@@ -50,7 +50,7 @@ def test_parameters_and_gradients_of_a_group_are_one_piece_of_memory() -> None:
 
 
 def test_convolutions_keep_the_layout_of_the_template() -> None:
-    stack = stack_of(ConvNet(stem=4, widths=(8,)))
+    stack = stack_of(ConvNet(ConvNetShape(stem=4, widths=(8,))))
     weight = stack.parameters["stem.convolution.weight"]
     assert weight[1].is_contiguous(memory_format=torch.channels_last)
 

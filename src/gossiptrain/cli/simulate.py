@@ -85,7 +85,9 @@ def learn(
     lr: Annotated[
         float | None, typer.Option("--lr", "--learning-rate", help="Peak (by task)", rich_help_panel=TRAINING)
     ] = None,
-    model: Annotated[str | None, typer.Option(help="text: small, tiny (small)", rich_help_panel=TRAINING)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="cifar10, text: small, tiny (small)", rich_help_panel=TRAINING)
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seeds parameters, data, groups and conditions.", rich_help_panel=TRAINING)
     ] = 0,

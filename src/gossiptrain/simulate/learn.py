@@ -27,7 +27,7 @@ from gossiptrain.training.compute import chosen_device
 from gossiptrain.training.tasks.sampling import seed_from
 
 EVALUATION_SAMPLES = 2000
-"""Of the held-out data, in evaluations before the end."""
+"""Of the held-out data, in evaluations before the end and in those of single peers at it."""
 STATISTICS_SAMPLES = 4096
 """Training samples from which the running statistics of the merged model are estimated."""
 SMALL_MODEL = 200_000
@@ -181,7 +181,7 @@ class _Course:
     def _scores_of(self, values: Tensor) -> tuple[Score, ...]:
         def of_some(members: range) -> list[Score]:
             scorer = self._scorer.copy()
-            return [scorer.of_row(values[peer]) for peer in members]
+            return [scorer.of_row(values[peer], samples=EVALUATION_SAMPLES) for peer in members]
 
         return tuple(itertools.chain.from_iterable(self._crew.share_out(of_some)))
 

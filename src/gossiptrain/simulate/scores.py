@@ -31,15 +31,15 @@ class Scorer:
         """Another one, for another thread."""
         return Scorer(copy.deepcopy(self._model), self._held_out, inputs=self._inputs)
 
-    def of_row(self, row: Tensor) -> Score:
-        """A model as it is [elements]."""
+    def of_row(self, row: Tensor, *, samples: int | None = None) -> Score:
+        """A model as it is [elements]. samples: at most so many."""
         self._load(row)
-        return self._score(None)
+        return self._score(samples)
 
     def of_mean(self, matrix: Tensor, *, samples: int | None = None, anew: bool = False) -> Score:
         """The exact mean of all rows [peers, elements].
 
-        samples: at most so many, for a quick look. anew: whether running statistics are estimated anew.
+        samples: at most so many. anew: whether running statistics are estimated anew.
         """
         self._load(matrix.mean(dim=0, dtype=torch.float64).float())
         if anew and has_running_statistics(self._model):

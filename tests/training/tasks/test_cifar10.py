@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gossiptrain.errors import DataMissingError
+from gossiptrain.errors import DataMissingError, UsageError
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.batches import TrainingBatches
-from gossiptrain.training.tasks.cifar10 import load_cifar10
+from gossiptrain.training.tasks.cifar10 import SHAPES, load_cifar10
 from gossiptrain.training.tasks.locate import DATA_VARIABLE
 from gossiptrain.training.tasks.sampling import Share
 
@@ -20,6 +20,24 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def batches(real_cifar: Path) -> TrainingBatches:
     return task_named("cifar10").open_training(data_dir=real_cifar, share=Share(1), batch=64, device=CPU)
+
+
+def test_the_models_have_the_size_that_they_say() -> None:
+    sizes = {name: task_named("cifar10", model=name).build_model(0) for name in SHAPES}
+    counted = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in sizes.items()}
+    assert counted == {"small": 2_263_000, "tiny": 122_504}
+
+
+def test_peers_must_have_the_same_model() -> None:
+    assert task_named("cifar10").description == "cifar10/convnet 24-80-160-256"
+    assert task_named("cifar10", model="tiny").description == "cifar10/convnet 8-16-32-64"
+
+
+def test_other_variants_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"no model 'huge' for cifar10[\s\S]*small or tiny"):
+        task_named("cifar10", model="huge")
+    with pytest.raises(UsageError, match="cifar10 has no setting classes"):
+        task_named("cifar10", classes=10)
 
 
 def test_a_batch_is_augmented_normalised_and_laid_out_for_convolutions(batches: TrainingBatches) -> None:

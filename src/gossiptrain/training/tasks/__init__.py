@@ -27,9 +27,9 @@ TASK_NAMES = ("digits", "cifar10", "imagenet", "text")
 def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Task:
     """The task `name`, in the given variant; `task_named(task.name, **task.variant)` builds the same task again.
 
-    digits and cifar10 have no variants. imagenet takes `model` ("resnet18", "resnet50"), `image_size` (pixels) and
-    `classes`, `class_digest`; where those two are absent, the class folders under `data_dir` (or in the usual places,
-    see `locate`) are counted. text takes `model` ("small", "tiny").
+    digits has no variants. cifar10 and text take `model` ("small", "tiny"). imagenet takes `model` ("resnet18",
+    "resnet50"), `image_size` (pixels) and `classes`, `class_digest`; where those two are absent, the class folders
+    under `data_dir` (or in the usual places, see `locate`) are counted.
     Raises UsageError for an unknown name or variant; DataMissingError or DataCorruptError where the class folders of
     imagenet are needed and not usable.
     """
@@ -43,11 +43,12 @@ def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Ta
 
         _refuse_unknown(name, variant, known=("model",))
         return TextTask(**variant)
-    _refuse_unknown(name, variant, known=())
     if name == "cifar10":
         from gossiptrain.training.tasks.cifar10 import Cifar10Task
 
-        return Cifar10Task()
+        _refuse_unknown(name, variant, known=("model",))
+        return Cifar10Task(**variant)
+    _refuse_unknown(name, variant, known=())
     if name == "digits":
         from gossiptrain.training.tasks.digits import DigitsTask
 

@@ -6,6 +6,8 @@ maximum over all places at the end. Three stages, each halving the side, so most
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,11 +16,23 @@ LOGIT_SCALE = 0.125
 """Keeps the first answers mild: maxima of many places are large."""
 
 
-class ConvNet(nn.Module):
-    """Images [B, 3, 32, 32] to logits [B, classes]; 2.26 million parameters as it stands."""
+@dataclass(frozen=True, kw_only=True)
+class ConvNetShape:
+    """Channels behind the first layer and behind each stage."""
 
-    def __init__(self, *, classes: int = 10, stem: int = 24, widths: tuple[int, ...] = (80, 160, 256)) -> None:
+    stem: int
+    widths: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return "-".join(map(str, (self.stem, *self.widths)))
+
+
+class ConvNet(nn.Module):
+    """Images [B, 3, 32, 32] to logits [B, classes]."""
+
+    def __init__(self, shape: ConvNetShape, *, classes: int = 10) -> None:
         super().__init__()
+        stem, widths = shape.stem, shape.widths
         self.stem = ConvUnit(3, stem)
         self.stages = nn.Sequential(
             *(Stage(before, after) for before, after in zip((stem, *widths), widths, strict=False))
