@@ -7,7 +7,8 @@
 All runs are in the laboratory (`gossip simulate learn`), with equal samples: each peer makes the same number of inner
 steps whatever the strategy. First the learning rate of each is chosen among multiples of the recipe's, with a seed that
 is not used again. The tables show means over the seeds with 95 % confidence intervals (Student's t), and differences in
-the loss to DiLoCo and to synchronous training, seed by seed.
+the loss to DiLoCo and to synchronous training, seed by seed. The JSON file is written anew with every line, so what has
+been measured outlives an interruption.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from benchmarks.laboratory_pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain.config import checked
-from gossiptrain.simulate.learn import run
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.results import LearnResult, Score
 from gossiptrain.training.tasks import task_named
@@ -82,10 +84,11 @@ class Bench:
     common: dict[str, Any]
     seeds: int
     recipe_rate: float
+    runner: Runner
 
     def run(self, given: dict[str, Any], *, rate: float, seed: int) -> LearnResult:
         """One run."""
-        return run(checked(LearnSettings, **{**self.common, **given}, learning_rate=rate, seed=seed))
+        return self.runner(checked(LearnSettings, **{**self.common, **given}, learning_rate=rate, seed=seed))
 
     def tuned(self, given: dict[str, Any]) -> float:
         """The learning rate with the lowest loss among multiples of the recipe's; further out while that helps."""
@@ -126,25 +129,44 @@ def score_of(run: LearnResult) -> Score:
     return run.mean_peer if run.settings.strategy == "alone" else run.merged
 
 
-def competition(bench: Bench, every: Sequence[int], say: Callable[[str], None]) -> Iterator[Figures]:
+Line: TypeAlias = Callable[[], Figures]
+
+
+def competition(bench: Bench, every: Sequence[int]) -> list[Line]:
     """Every course at every number of inner steps between rounds; those without rounds once."""
-    for steps in every:
-        for name, given in COURSES.items():
-            if name in WITHOUT_ROUNDS and steps != every[0]:
-                continue
-            here = {**given, "every_steps": steps}
-            rate = bench.tuned(here)
-            say(f"{name}, H = {steps}: learning rate {rate:g}")
-            yield bench.figures(name, here, rate=rate)
+
+    def line(name: str, given: dict[str, Any]) -> Line:
+        return lambda: bench.figures(name, given, rate=bench.tuned(given))
+
+    return [
+        line(name, {**given, "every_steps": steps})
+        for steps in every
+        for name, given in COURSES.items()
+        if steps == every[0] or name not in WITHOUT_ROUNDS
+    ]
 
 
-def questions(bench: Bench, every_steps: int, say: Callable[[str], None]) -> Iterator[Figures]:
+def questions(bench: Bench, every_steps: int) -> list[Line]:
     """What step-mix in groups of 4 loses under each condition, at the rate that suits it without any."""
     usual = {"strategy": "step-mix", "group_size": 4, "every_steps": every_steps}
     rate = bench.tuned(usual)
-    for name, given in QUESTIONS.items():
-        say(name)
-        yield bench.figures(name, {**usual, **given}, rate=rate)
+
+    def line(name: str, given: dict[str, Any]) -> Line:
+        return lambda: bench.figures(name, {**usual, **given}, rate=rate)
+
+    return [line(name, given) for name, given in QUESTIONS.items()]
+
+
+def measured(lines: Sequence[Line], *, at_once: int, found: Callable[[Figures], None]) -> list[Figures]:
+    """All lines in their order, several at once; `found` is told of each as soon as it is there."""
+
+    def measure(line: Line) -> Figures:
+        figures = line()
+        found(figures)
+        return figures
+
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(measure, lines))
 
 
 def relative(figures: Figures, other: Figures) -> tuple[float, ...]:
@@ -198,24 +220,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=whole_number(1, 8), default=3)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--processes", type=whole_number(1, 256), default=cores(), help="runs at once (one a core)")
     given = parser.parse_args()
     common = {"task": given.task, "peers": given.peers, "evaluate_every": 0, **TASKS[given.task]}
     common |= {name: value for name, value in (("steps", given.steps), ("data_dir", given.data_dir)) if value}
     recipe = task_named(given.task, **common.get("variant", {})).recipe
-    bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]))
     measured_on = machine()
     begun_s = time.monotonic()
+    lines: list[Figures] = []
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - begun_s:6.0f} s  {text}", flush=True)
+    def found(line: Figures) -> None:
+        lines.append(line)
+        print(
+            f"{time.monotonic() - begun_s:6.0f} s  {line.name}, H = {line.every_steps}, learning rate "
+            f"{line.learning_rate:g}: {spread(line.losses, digits=4)}",
+            flush=True,
+        )
+        if given.json:
+            write_json(given.json, benchmark="strategies", measured_on=measured_on, results=lines)
 
-    if given.questions:
-        lines, references = list(questions(bench, given.every[0], say)), ["as it is"]
-    else:
-        lines, references = list(competition(bench, given.every, say)), ["diloco", "central"]
-    table(f"{given.task}: {given.peers} peers, {common['steps']} steps of {common['batch']} samples", lines, references)
-    if given.json:
-        write_json(given.json, benchmark="strategies", measured_on=measured_on, results=lines)
+    with laboratories(given.processes) as runner:
+        bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]), runner)
+        orders = questions(bench, given.every[0]) if given.questions else competition(bench, given.every)
+        # One more than there are processes, so that none has to wait for a line that is between two runs.
+        ordered = measured(orders, at_once=given.processes + 1, found=found)
+    references = ["as it is"] if given.questions else ["diloco", "central"]
+    title = f"{given.task}: {given.peers} peers, {common['steps']} steps of {common['batch']} samples"
+    table(title, ordered, references)
 
 
 if __name__ == "__main__":

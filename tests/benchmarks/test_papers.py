@@ -19,7 +19,7 @@ from benchmarks.papers.tables import Figure, beside, show_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossiptrain.core.stability import noloco_radius, steady_disagreement_step_mix
+from gossiptrain.core.stability import StepMixMoments, noloco_radius
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -73,8 +73,10 @@ def test_disagreement_under_momentum_is_as_the_formulas_say_within_five_percent(
     pairs = Swarm(16, 2)
     factor = contraction_laws.noloco_factor(pairs, 0.9, 0.7, samples=1000)
     assert factor == pytest.approx(noloco_radius(0.9, 0.7, pairs.contraction), rel=0.05)
-    left = contraction_laws.settled(pairs, momentum=0.9, learning_rate=0.7, samples=1000)
-    assert left == pytest.approx(steady_disagreement_step_mix(pairs.contraction, 0.7, 0.9), rel=0.05)
+    for agreement in (0.0, 0.12):
+        rule = StepMixMoments(0.7, 0.9, agreement)
+        left = contraction_laws.settled(pairs, rule, samples=1000)
+        assert left == pytest.approx(rule.steady(pairs.contraction)[0], rel=0.05)
 
 
 def test_the_law_counts_absent_peers_as_groups_of_one() -> None:

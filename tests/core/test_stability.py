@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossiptrain.core.averaging import expected_contraction
-from gossiptrain.core.stability import noloco_radius, steady_disagreement_average, steady_disagreement_step_mix
+from gossiptrain.core.stability import StepMixMoments, noloco_radius, steady_disagreement_average
+from gossiptrain.core.strategies import OuterSettings, StepMix
 
 Values = npt.NDArray[np.float64]
 SWARMS = 4000
@@ -87,41 +88,73 @@ def test_plain_averaging_settles_where_the_formula_says(peers: int, groups: int)
 
 
 @pytest.mark.parametrize(
-    ("peers", "groups", "rate", "mu"),
-    [(16, 8, 0.7, 0.9), (16, 4, 0.7, 0.9), (16, 2, 0.7, 0.8), (8, 4, 1.0, 0.5), (8, 4, 0.7, 0.0)],
+    ("peers", "groups", "rate", "mu", "agreement"),
+    [
+        (16, 8, 0.7, 0.9, 0.0),
+        (16, 4, 0.7, 0.9, 0.12),
+        (16, 2, 0.7, 0.8, 0.3),
+        (8, 4, 1.0, 0.5, 0.5),
+        (8, 4, 0.7, 0.0, 0.0),
+    ],
 )
-def test_step_mix_settles_where_the_formula_says(peers: int, groups: int, rate: float, mu: float) -> None:
+def test_step_mix_settles_where_the_formula_says(
+    peers: int, groups: int, rate: float, mu: float, agreement: float
+) -> None:
     rng = np.random.default_rng(5)
     weights = np.zeros((SWARMS, peers))
     momentum = np.zeros_like(weights)
     for _ in range(60):
         learnt = rng.normal(size=weights.shape)
         momentum = mu * momentum + learnt
-        weights = averaged_in_random_groups(weights + rate * (learnt + mu * momentum), groups, rng)
-    predicted = steady_disagreement_step_mix(contraction_of(peers, groups), rate, mu)
-    assert squared_disagreement(weights) == pytest.approx(predicted, rel=0.05)
+        stepped = weights + rate * (learnt + mu * momentum)
+        weights = averaged_in_random_groups(stepped, groups, rng)
+        momentum += agreement / rate * (weights - stepped)
+    predicted = StepMixMoments(rate, mu, agreement).steady(contraction_of(peers, groups))
+    assert squared_disagreement(weights) == pytest.approx(predicted[0], rel=0.05)
+    assert squared_disagreement(momentum) == pytest.approx(predicted[1], rel=0.05)
 
 
 @given(st.floats(0, 0.999))
 def test_step_mix_without_momentum_at_full_rate_is_plain_averaging(contraction: float) -> None:
     plain = steady_disagreement_average(contraction)
-    assert steady_disagreement_step_mix(contraction, 1.0, 0.0) == pytest.approx(plain)
+    assert StepMixMoments(1.0, 0.0).steady(contraction)[0] == pytest.approx(plain)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.0, 0.999))
+def test_the_agreement_of_step_mix_is_stable_however_seldom_peers_meet(momentum: float, contraction: float) -> None:
+    rule = StepMix(OuterSettings(0.7, momentum))
+    assert StepMixMoments(0.7, momentum, rule.agreement).radius(contraction) < 1
+
+
+@pytest.mark.parametrize("momentum", [0.8, 0.9])
+@pytest.mark.parametrize("contraction", [1 / 7, 3 / 7, 7 / 63])
+def test_agreement_brings_momenta_and_with_them_the_weights_together(momentum: float, contraction: float) -> None:
+    rule = StepMix(OuterSettings(0.7, momentum))
+    apart = StepMixMoments(0.7, momentum).steady(contraction)
+    together = StepMixMoments(0.7, momentum, rule.agreement).steady(contraction)
+    assert together[0] < 0.8 * apart[0]
+    assert together[1] < 0.4 * apart[1]
+
+
+def test_peers_that_seldom_meet_overshoot_with_more_agreement_than_that() -> None:
+    assert StepMixMoments(0.7, 0.9, 0.4).radius(1 / 7) < StepMixMoments(0.7, 0.9, 0.12).radius(1 / 7)
+    assert StepMixMoments(0.7, 0.9, 0.4).radius(0.9) > 1
 
 
 def test_peers_that_all_meet_agree_and_those_that_never_meet_drift_without_end() -> None:
     assert steady_disagreement_average(0.0) == 0.0
-    assert steady_disagreement_step_mix(0.0, 0.7, 0.9) == 0.0
+    assert StepMixMoments(0.7, 0.9).steady(0.0)[0] == 0.0
     assert steady_disagreement_average(1.0) == math.inf
-    assert steady_disagreement_step_mix(1.0, 0.7, 0.9) == math.inf
+    assert StepMixMoments(0.7, 0.9).steady(1.0) == (math.inf, math.inf)
 
 
 @pytest.mark.parametrize("contraction", [-0.01, 1.01, math.nan])
 def test_a_contraction_that_cannot_be_is_refused(contraction: float) -> None:
-    for formula in (steady_disagreement_average, lambda own: noloco_radius(0.5, 0.7, own)):
+    for formula in (steady_disagreement_average, lambda own: noloco_radius(0.5, 0.7, own), StepMixMoments(1, 0).radius):
         with pytest.raises(ValueError, match="between 0 and 1"):
             formula(contraction)
 
 
 def test_a_momentum_that_never_forgets_is_refused() -> None:
     with pytest.raises(ValueError, match="less than 1"):
-        steady_disagreement_step_mix(0.5, 0.7, 1.0)
+        StepMixMoments(0.7, 1.0)

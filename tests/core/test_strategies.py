@@ -74,6 +74,19 @@ def test_the_mean_of_step_mix_follows_diloco_for_every_group_size(group_size: in
     torch.testing.assert_close(step_mix.mean(dim=0), diloco.mean(dim=0), rtol=1e-4, atol=1e-4)
 
 
+def test_momenta_come_together_by_what_the_group_shows_of_its_steps() -> None:
+    """Where all began alike, one meeting of all tells each how far its own step was off, and so its momentum."""
+    strategy = StepMix(OuterSettings(learning_rate=0.7, momentum=0.5))
+    held = begun(strategy, same_start())
+    held.local.add_(learnt(0))
+    strategy.contribute(held, Effort())
+    own = held.state[0].clone()
+    strategy.take(held, grouped_mean(held.shared, PEERS), alpha=1.0)
+    # The step was lr (1 + mu) d, the momentum d, and half of what the steps differ by counts.
+    torch.testing.assert_close(held.state[0], own + 0.5 * 1.5 * (own.mean(dim=0) - own))
+    torch.testing.assert_close(held.state[0].mean(dim=0), own.mean(dim=0))
+
+
 def test_diloco_is_nesterovs_method_on_the_mean_progress() -> None:
     reference = torch.nn.Parameter(same_start()[0])
     optimizer = torch.optim.SGD([reference], lr=0.7, momentum=0.9, nesterov=True)
@@ -93,8 +106,8 @@ def test_noloco_is_heavy_ball_where_all_meet() -> None:
     torch.testing.assert_close(play(rule, rounds=5, group_size=PEERS)[0], reference.detach())
 
 
-def test_disagreement_shrinks_in_step_mix_as_in_plain_averaging_whatever_the_momentum() -> None:
-    """Once nothing new is learnt: what is left in the momentum dies out and groups agree."""
+def test_disagreement_dies_out_in_step_mix_whatever_the_momentum() -> None:
+    """Once nothing new is learnt. What the momenta took for their own of it is a hundredth here, and dies out too."""
     strategy = StepMix(replace(OUTER, momentum=0.99))
     held = begun(strategy, torch.randn(PEERS, ELEMENTS, generator=torch.Generator().manual_seed(3)))
     spread = [float(held.local.var(dim=0, correction=0).mean())]
@@ -105,7 +118,7 @@ def test_disagreement_shrinks_in_step_mix_as_in_plain_averaging_whatever_the_mom
         average[order] = grouped_mean(held.shared[order], 4)
         strategy.take(held, average, alpha=1.0)
         spread.append(float(held.local.var(dim=0, correction=0).mean()))
-    assert spread[-1] < 1e-6 * spread[0]
+    assert spread[-1] < 1e-4 * spread[0]
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)

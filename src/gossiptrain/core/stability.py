@@ -13,8 +13,10 @@ in a round is noise of its own for each peer.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 
 def noloco_radius(alpha: float, gamma: float, contraction: float) -> float:
@@ -53,26 +55,61 @@ def steady_disagreement_average(contraction: float) -> float:
     return contraction / (1 - contraction) if contraction < 1 else math.inf
 
 
-def steady_disagreement_step_mix(contraction: float, outer_learning_rate: float, momentum: float) -> float:
-    """Squared disagreement after a round of Nesterov steps, taken by each peer alone, and averaging, in the long run.
+@dataclass(frozen=True)
+class StepMixMoments:
+    """How the disagreement of slow weights x and momenta m goes on from round to round in step-mix.
 
-    Unit: as for plain averaging. Finite for every momentum below 1, since the momentum never sees the disagreement.
+    learning_rate, momentum: of the outer step. agreement: share of what the momenta seem to differ by that is made up
+    for in a round, 0 for momenta that never meet; see `strategies.StepMix`.
 
-    With the noise d, lr and mu: m' = mu m + d, x' = P(x + lr (d + mu m')) = P(x + lr mu^2 m + lr (1 + mu) d). For
-    A = E|x|^2, C = E<x, m>, B = E|m|^2 that stay as they are from round to round:
+    With lr, mu, beta for these and d for what is learnt, a round is
 
-        B = 1 / (1 - mu^2)
-        C = contraction (mu C + lr mu^3 B + lr (1 + mu))
-        A = contraction (A + 2 lr mu^2 C + lr^2 mu^4 B + lr^2 (1 + mu)^2)
+        m1 = mu m + d,  z = x + lr (d + mu m1),  x' = Pz,  m' = m1 - beta / lr (z - Pz)
+
+    and so, for A = E|x|^2, C = E<x, m>, B = E|m|^2 and a contraction rho,
+
+        A' = rho |z|^2,  C' = rho <z, m1>,  B' = |m1|^2 - 2 beta / lr (1 - rho) <z, m1> + (beta / lr)^2 (1 - rho) |z|^2
     """
-    _check_contraction(contraction)
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and less than 1, not {momentum}")
-    rate = outer_learning_rate
-    squared_momentum = 1 / (1 - momentum**2)
-    product = contraction * rate * (momentum**3 * squared_momentum + 1 + momentum) / (1 - contraction * momentum)
-    injected = 2 * rate * momentum**2 * product + rate**2 * (momentum**4 * squared_momentum + (1 + momentum) ** 2)
-    return steady_disagreement_average(contraction) * injected
+
+    learning_rate: float
+    momentum: float
+    agreement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and less than 1, not {self.momentum}")
+
+    def radius(self, contraction: float) -> float:
+        """Factor by which squared disagreement is multiplied in a round, in the long run, where nothing is learnt."""
+        lasting, _ = self._round(contraction)
+        return float(np.abs(np.linalg.eigvals(lasting)).max())
+
+    def steady(self, contraction: float) -> tuple[float, float]:
+        """Squared disagreement of slow weights and of momenta after a round, in the long run.
+
+        Unit: as for plain averaging. Infinite where it never settles.
+        """
+        lasting, learnt = self._round(contraction)
+        if np.abs(np.linalg.eigvals(lasting)).max() >= 1:
+            return math.inf, math.inf
+        weights, _, momenta = np.linalg.solve(np.eye(3) - lasting, learnt)
+        return float(weights), float(momenta)
+
+    def _round(self, contraction: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What a round makes of (A, C, B), and what it adds."""
+        _check_contraction(contraction)
+        rate, mu, pull = self.learning_rate, self.momentum, self.agreement / self.learning_rate
+        kept, away = rate * mu**2, 1 - contraction
+        # Rows of |z|^2, <z, m1> and |m1|^2 in terms of (A, C, B), and of the noise.
+        square, product, own = np.array([[1, 2 * kept, kept**2], [0, mu, mu * kept], [0, 0, mu**2]])
+        lasting = np.array(
+            [contraction * square, contraction * product, own - 2 * pull * away * product + pull**2 * away * square]
+        )
+        step = rate * (1 + mu)
+        learnt = np.array(
+            [contraction * step**2, contraction * step, 1 - 2 * pull * away * step + pull**2 * away * step**2]
+        )
+        return lasting, learnt
 
 
 def _check_contraction(contraction: float) -> None:

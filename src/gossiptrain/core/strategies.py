@@ -17,6 +17,8 @@ from gossiptrain.config import StrategyName
 
 Scale: TypeAlias = float | Tensor
 """One number for all, or a column with one number for each peer."""
+LARGEST_AGREEMENT = 0.5
+"""Of momenta in a round of step-mix. More gains nothing, see `stability.StepMixMoments`."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +141,28 @@ class _WithOuterStep(Strategy):
 class StepMix(_WithOuterStep):
     """The outer Nesterov step of DiLoCo (Douillard et al. 2023) taken by each peer alone, then averaging.
 
-        d = w (theta - phi);  m = mu m + d;  phi = phi + lr (d + mu m);  phi += alpha (average of phi - phi)
+        d = w (theta - phi);  m = mu m + d;  z = phi + lr (d + mu m)
+        m += alpha beta / lr (average of z - z);  phi = z + alpha (average of z - z)
 
-    One tensor travels. All of it is linear in the peers' values, so the swarm's mean follows DiLoCo exactly for every
-    group size, and disagreement shrinks as in plain averaging, whatever mu is.
+    One tensor travels, and serves twice: by how much the group's steps differed from the own one tells by how much
+    their momenta do. All of it is linear in the peers' values, and what the members of a group are moved by sums to
+    zero, so the swarm's mean follows DiLoCo exactly for every group size. beta is `agreement`.
     """
 
     name: ClassVar[StrategyName] = "step-mix"
     state_names = ("momentum",)
     weighs_average = False
+
+    @property
+    def agreement(self) -> float:
+        """Share of what the momenta seem to differ by that is made up for in a round (beta above).
+
+        Slow weights differ too, and that is taken for momentum: a difference that averaging has just removed comes
+        back beta mu^2 / (1 - mu) times as large, with the other sign, over the rounds that follow. So beta is at most
+        (1 - mu) / mu^2, and peers agree however seldom they meet; see `stability.StepMixMoments`.
+        """
+        momentum = self.outer.momentum
+        return min(LARGEST_AGREEMENT, (1 - momentum) / momentum**2) if momentum else 0.0
 
     def kept(self, held: Held) -> tuple[Tensor, ...]:
         """The slow weights, which are what was shared last, and the momentum."""
@@ -166,6 +181,10 @@ class StepMix(_WithOuterStep):
 
     def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
         """Slow weights and parameters move alike, so the next step sees what was learnt and nothing else."""
+        (momentum,) = held.state
+        share = alpha * self.agreement / self.outer.learning_rate
+        _add(momentum, average, share)
+        _add(momentum, held.shared, -share)
         _shift(held.local, held.shared, average, alpha=alpha)
         _mix(held.shared, average, alpha=alpha)
 
