@@ -5,10 +5,10 @@
     python -m benchmarks.strategies text --questions   # absent peers, int8, unequal speeds, non-IID data
 
 All runs are in the laboratory (`gossip simulate learn`), with equal samples: each peer makes the same number of inner
-steps whatever the strategy. First the learning rate of each is chosen among multiples of the recipe's, with a seed that
-is not used again. The tables show means over the seeds with 95 % confidence intervals (Student's t), and differences in
-the loss to DiLoCo and to synchronous training, seed by seed. The JSON file is written anew with every line, so what has
-been measured outlives an interruption.
+steps whatever the strategy. First the learning rate of each is chosen among multiples of the recipe's, in runs of half
+the steps and with a seed that is not used again. The tables show means over the seeds with 95 % confidence intervals
+(Student's t), and differences in the loss to DiLoCo and to synchronous training, seed by seed. The JSON file is written
+anew with every line, so what has been measured outlives an interruption.
 """
 
 from __future__ import annotations
@@ -31,19 +31,25 @@ from gossiptrain.simulate.results import LearnResult, Score
 from gossiptrain.training.tasks import task_named
 
 TUNING_SEED = 1000
-MULTIPLES = (0.5, 1.0, 2.0)
 STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 """Two-sided, by number of seeds."""
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"steps": 1600, "batch": 8},
-    "text": {"steps": 800, "batch": 8, "variant": {"model": "tiny"}},
-    "cifar10": {"steps": 400, "batch": 16},
+    "text": {"steps": 2400, "batch": 4, "variant": {"model": "tiny"}},
+    "cifar10": {"steps": 800, "batch": 16, "variant": {"model": "tiny"}},
 }
+MULTIPLES: dict[str, tuple[float, ...]] = {"digits": (0.5, 1.0, 2.0), "text": (4.0, 8.0), "cifar10": (1.0, 2.0)}
+"""Of the recipe's learning rate for the batch, where the search begins."""
 COURSES: dict[str, dict[str, Any]] = {
     "central": {"strategy": "central"},
     "diloco": {"strategy": "diloco"},
     "step-mix, groups of 4": {"strategy": "step-mix", "group_size": 4},
-    "step-mix, pairs": {"strategy": "step-mix", "group_size": 2, "outer_momentum": 0.8},
+    "step-mix, groups of 4, int8, 4 times as often": {
+        "strategy": "step-mix",
+        "group_size": 4,
+        "codec": "int8",
+        "rounds_for_one": 4,
+    },
     "average, groups of 4": {"strategy": "average", "group_size": 4},
     "alone": {"strategy": "alone"},
 }
@@ -69,6 +75,7 @@ class Figures:
 
     name: str
     every_steps: int
+    """As the course was told; one with more rounds makes several in them."""
     learning_rate: float
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
@@ -84,23 +91,29 @@ class Bench:
     common: dict[str, Any]
     seeds: int
     recipe_rate: float
+    multiples: tuple[float, ...]
     runner: Runner
 
     def run(self, given: dict[str, Any], *, rate: float, seed: int) -> LearnResult:
         """One run."""
+        given = dict(given)
+        if rounds := given.pop("rounds_for_one", None):
+            given["every_steps"] //= rounds
         return self.runner(checked(LearnSettings, **{**self.common, **given}, learning_rate=rate, seed=seed))
 
     def tuned(self, given: dict[str, Any]) -> float:
-        """The learning rate with the lowest loss among multiples of the recipe's; further out while that helps."""
+        """The learning rate with the lowest loss after half the steps, among multiples of the recipe's; further out
+        while that helps."""
+        half = {**given, "steps": self.common["steps"] // 2}
         losses: dict[float, float] = {}
 
         def loss_at(multiple: float) -> float:
             if multiple not in losses:
-                found = score_of(self.run(given, rate=multiple * self.recipe_rate, seed=TUNING_SEED)).loss
+                found = score_of(self.run(half, rate=multiple * self.recipe_rate, seed=TUNING_SEED)).loss
                 losses[multiple] = found if math.isfinite(found) else math.inf
             return losses[multiple]
 
-        best = min(MULTIPLES, key=loss_at)
+        best = min(self.multiples, key=loss_at)
         while loss_at(best) == min(losses.values()) and best in (min(losses), max(losses)):
             further = best / 2 if best == min(losses) else best * 2
             if loss_at(further) >= loss_at(best):
@@ -114,7 +127,7 @@ class Bench:
         scores = [score_of(each) for each in runs]
         return Figures(
             name=name,
-            every_steps=runs[0].resolved.every_steps,
+            every_steps=given["every_steps"],
             learning_rate=rate,
             losses=tuple(score.loss for score in scores),
             accuracies=tuple(score.accuracy for score in scores),
@@ -240,7 +253,7 @@ def main() -> None:
             write_json(given.json, benchmark="strategies", measured_on=measured_on, results=lines)
 
     with laboratories(given.processes) as runner:
-        bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]), runner)
+        bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]), MULTIPLES[given.task], runner)
         orders = questions(bench, given.every[0]) if given.questions else competition(bench, given.every)
         # One more than there are processes, so that none has to wait for a line that is between two runs.
         ordered = measured(orders, at_once=given.processes + 1, found=found)

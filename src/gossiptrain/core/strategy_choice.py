@@ -19,8 +19,8 @@ from gossiptrain.core.strategies import (
 from gossiptrain.errors import UsageError
 
 OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
-    "step-mix": OuterSettings(learning_rate=0.7, momentum=0.9),
-    "diloco": OuterSettings(learning_rate=0.7, momentum=0.9),
+    "step-mix": OuterSettings(learning_rate=0.7, momentum=0.8),
+    "diloco": OuterSettings(learning_rate=0.7, momentum=0.8),
     "noloco": OuterSettings(learning_rate=0.7, momentum=0.5),
 }
 
