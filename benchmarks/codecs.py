@@ -4,12 +4,11 @@
     .venv/bin/python -m benchmarks.codecs --elements 262144 --repetitions 50 --json codecs.json
 
 Speed is that of one core in GB/s of float32, of one chunk again and again, so that all of it stays in the cache. One
-repetition codes some chunks in a row. Peers are simulated, with normally distributed values that differ by a tenth of
-themselves at the start. They average in random groups of four and take what is decoded of the mean; or else all in
-one group, by differences to a vector that all hold, at first what they have in common. Then each moves by the mean
-less what the others received of it, and the vector moves by the mean. Disagreement is the root mean square distance
-of the peers from their mean, error the distance of that mean from the one at the start, both relative to the root
-mean square of the values.
+repetition codes some chunks in a row. Of int8 the receiver's values differ by a hundredth of themselves from the
+sender's, who knows it. Peers are simulated, with normally distributed values that differ by a tenth of themselves at
+the start. They average in random groups of four, by the very code of real ones. Disagreement is the root mean square
+distance of the peers from their mean, error the distance of that mean from the one at the start, both relative to the
+root mean square of the values.
 """
 
 from __future__ import annotations
@@ -27,12 +26,18 @@ import numpy as np
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
 from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.codecs import Codec, codec_named, codes_differences
+from gossiptrain.core.codecs import Bytes, codec_named
+from gossiptrain.core.modular import Modular, blocks_of
+from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.near_coding import Nearness
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 PEERS, GROUP, ROUNDS = 8, 4, 30
 PEER_ELEMENTS = 20_000
 SPREAD = 0.1
+APART = 0.01
+"""Of receivers from senders, where speeds are measured."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +58,42 @@ class Figures:
     encode_gb_per_s: Summary
     decode_gb_per_s: Summary
     error: float
-    values_in_groups: Floor
-    differences_of_all: Floor | None
+    in_groups: Floor
 
 
 def measure(name: CodecName, *, elements: int, repetitions: int, calls: int) -> Figures:
     """Times one codec and simulates peers that use it."""
-    codec = codec_named(name, seed=1, longest_elements=elements)
-    # One of its own, so that the timing draws none of its random numbers.
-    peers_codec = codec_named(name, seed=1, longest_elements=PEER_ELEMENTS)
     values = np.random.default_rng(0).standard_normal(elements, np.float32)
-    raw = np.empty(codec.size_bytes(elements), np.uint8)
     found = np.empty_like(values)
+    encode, decode, raw = coder(name, values, found)
+    encode()
+    decode()
+    error = relative(found - values, values)
     return Figures(
         codec=name,
         elements=elements,
         bytes_per_value=len(raw) / elements,
-        encode_gb_per_s=speed(lambda: codec.encode(values, raw), values, repetitions=repetitions, calls=calls),
-        decode_gb_per_s=speed(lambda: codec.decode(raw, found), values, repetitions=repetitions, calls=calls),
-        error=relative(found - values, values),
-        values_in_groups=values_in_groups(peers_codec),
-        differences_of_all=differences_of_all(peers_codec) if codes_differences(name) else None,
+        encode_gb_per_s=speed(encode, values, repetitions=repetitions, calls=calls),
+        decode_gb_per_s=speed(decode, values, repetitions=repetitions, calls=calls),
+        error=error,
+        in_groups=in_groups(name),
     )
 
 
-def speed(work: Callable[[], None], values: Vector, *, repetitions: int, calls: int) -> Summary:
+def coder(name: CodecName, values: Vector, found: Vector) -> tuple[Callable[[], object], Callable[[], object], Bytes]:
+    """Two calls that write `values` to the bytes, and those to `found`."""
+    if name == "int8":
+        modular = Modular(len(values))
+        reach = np.full(blocks_of(len(values)), 6 * APART, np.float32)
+        other = values * np.float32(1 + APART)
+        raw = np.empty(modular.size_bytes(len(values)), np.uint8)
+        return lambda: modular.encode(values, reach, raw, place=5), lambda: modular.decode(raw, other, found), raw
+    codec = codec_named(name, longest_elements=len(values))
+    raw = np.empty(codec.size_bytes(len(values)), np.uint8)
+    return lambda: codec.encode(values, raw), lambda: codec.decode(raw, found), raw
+
+
+def speed(work: Callable[[], object], values: Vector, *, repetitions: int, calls: int) -> Summary:
     """GB/s of float32; each repetition does the work `calls` times. One before them is not counted."""
     samples: list[float] = []
     for _ in range(repetitions + 1):
@@ -88,49 +104,38 @@ def speed(work: Callable[[], None], values: Vector, *, repetitions: int, calls: 
     return summary(samples[1:])
 
 
-def values_in_groups(codec: Codec) -> Floor:
-    """Random groups of four; their members' values are coded, and so is the mean, which all take over."""
-    _, peers = start()
+def in_groups(name: CodecName) -> Floor:
+    """Random groups of four, whose members take over the average."""
+    peers = start()
     wanted = mean_of(peers)
+    averages = np.empty_like(peers)
+    longest = longest_chunk(PEER_ELEMENTS)
+    modular = Modular(longest)
+    nearnesses = [Nearness(PEER_ELEMENTS) for _ in range(PEERS)]
     rng = np.random.default_rng(1)
     for _ in range(ROUNDS):
         for group in rng.permutation(PEERS).reshape(-1, GROUP):
-            peers[group] = travelled(codec, mean_of([travelled(codec, peer) for peer in peers[group]]))
+            members = [Buffers(peers[peer], averages[peer]) for peer in group]
+            if name == "int8":
+                known = [nearnesses[peer] for peer in group]
+                meet_nearby(members, [1] * GROUP, modular, known, rng.integers(1 << 32, size=GROUP).tolist())
+            else:
+                meet_coded(members, [1] * GROUP, codec_named(name, longest_elements=longest))
+        peers[:] = averages
     return floor(peers, wanted)
 
 
-def differences_of_all(codec: Codec) -> Floor:
-    """One group of all; differences to a vector that all hold are coded, and so is their mean."""
-    base, peers = start()
-    wanted = mean_of(peers)
-    for _ in range(ROUNDS):
-        received = np.stack([travelled(codec, peer - base) for peer in peers])
-        mean = travelled(codec, mean_of(received))
-        peers += mean - received
-        base = base + mean
-    return floor(peers, wanted)
-
-
-def start() -> tuple[Vector, Vector]:
-    """What all peers have in common [PEER_ELEMENTS], and the peers [PEERS, PEER_ELEMENTS]."""
+def start() -> Vector:
+    """The peers [PEERS, PEER_ELEMENTS]."""
     rng = np.random.default_rng(0)
     common = rng.standard_normal(PEER_ELEMENTS, np.float32)
     peers = rng.standard_normal((PEERS, PEER_ELEMENTS), np.float32)
     peers *= np.float32(SPREAD)
     peers += common
-    return common, peers
+    return peers
 
 
-def travelled(codec: Codec, values: Vector) -> Vector:
-    """What the other side has of `values`."""
-    raw = np.empty(codec.size_bytes(len(values)), np.uint8)
-    codec.encode(values, raw)
-    found = np.empty_like(values)
-    codec.decode(raw, found)
-    return found
-
-
-def mean_of(vectors: Vector | list[Vector]) -> Vector:
+def mean_of(vectors: Vector) -> Vector:
     """In float64, then rounded."""
     return np.asarray(np.mean(vectors, axis=0, dtype=np.float64), np.float32)
 
@@ -166,14 +171,11 @@ def show(results: list[Figures]) -> None:
     ]
     columns = ["", "bytes per value", "encode, GB/s", "decode, GB/s", "error, once"]
     show_table(f"One chunk of {results[0].elements:,} values", columns, cost_rows)
-    floors = [(f"{result.codec}, values, groups of {GROUP}", result.values_in_groups) for result in results]
-    floors += [
-        (f"{result.codec}, differences, all", result.differences_of_all)
-        for result in results
-        if result.differences_of_all is not None
+    floor_rows = [
+        [result.codec, f"{result.in_groups.disagreement:.1e}", f"{result.in_groups.error:.1e}"] for result in results
     ]
-    floor_rows = [[label, f"{found.disagreement:.1e}", f"{found.error:.1e}"] for label, found in floors]
-    show_table(f"{PEERS} peers after {ROUNDS} rounds", ["", "disagreement", "error of the mean"], floor_rows)
+    title = f"{PEERS} peers in groups of {GROUP} after {ROUNDS} rounds"
+    show_table(title, ["", "disagreement", "error of the mean"], floor_rows)
 
 
 def main() -> None:

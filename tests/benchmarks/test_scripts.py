@@ -40,10 +40,9 @@ def test_a_smaller_format_is_timed_and_its_error_told() -> None:
     assert [int(own.bytes_per_value) for own in found.values()] == [4, 2, 2, 1]
     assert all(own.encode_gb_per_s.minimum > 0 and own.decode_gb_per_s.minimum > 0 for own in found.values())
     assert found["fp32"].error == 0
-    assert 0 < found["fp16"].error < found["bf16"].error < found["int8"].error < 0.02
-    by_differences = found["int8"].differences_of_all
-    assert by_differences is not None
-    assert by_differences.error < found["int8"].values_in_groups.error
+    assert 0 < found["fp16"].error < 0.005
+    assert 0 < found["int8"].error < 0.005, "a share of what the two differ by"
+    assert found["int8"].in_groups.disagreement < 1e-4
 
 
 def test_a_round_of_two_processes_is_timed_beside_its_floor(tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.codecs import BLOCK, Bytes, Codec, codec_named, codes_differences
+from gossiptrain.core.codecs import Bytes, Codec, PlainCodecName, codec_named
 
-NAMES: tuple[CodecName, ...] = get_args(CodecName)
+NAMES: tuple[PlainCodecName, ...] = get_args(PlainCodecName)
 LONGEST = 1000
 every_codec = pytest.mark.parametrize("name", NAMES)
 halves = pytest.mark.parametrize("name", ["fp16", "bf16"])
@@ -22,8 +21,8 @@ halves = pytest.mark.parametrize("name", ["fp16", "bf16"])
 patterns = st.lists(st.integers(0, 2**32 - 1), max_size=LONGEST).map(lambda bits: np.array(bits, np.uint32))
 
 
-def make(name: CodecName, *, seed: int = 0, longest_elements: int = LONGEST) -> Codec:
-    return codec_named(name, seed=seed, longest_elements=longest_elements)
+def make(name: PlainCodecName, *, longest_elements: int = LONGEST) -> Codec:
+    return codec_named(name, longest_elements=longest_elements)
 
 
 def encoded(codec: Codec, values: Vector, *, filled_with: int = 0) -> Bytes:
@@ -46,16 +45,9 @@ def normal(elements: int, *, seed: int = 0) -> Vector:
     return np.random.default_rng(seed).standard_normal(elements, np.float32)
 
 
-def steps_of(values: Vector) -> Vector:
-    """The step of int8 at each element."""
-    blocks = [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
-    return np.concatenate([np.full(len(block), np.abs(block).max() / 127, np.float32) for block in blocks])
-
-
 @every_codec
-def test_a_codec_has_its_name_and_only_int8_is_for_differences(name: CodecName) -> None:
+def test_a_codec_has_its_name(name: PlainCodecName) -> None:
     assert make(name).name == name
-    assert codes_differences(name) == (name == "int8")
 
 
 @pytest.mark.parametrize(
@@ -64,21 +56,20 @@ def test_a_codec_has_its_name_and_only_int8_is_for_differences(name: CodecName) 
         ("fp32", [0, 4, 1024, 1028]),
         ("fp16", [0, 2, 512, 514]),
         ("bf16", [0, 2, 512, 514]),
-        ("int8", [0, 5, 260, 265]),
     ],
 )
-def test_the_length_on_the_wire_is_known_beforehand(name: CodecName, sizes: list[int]) -> None:
+def test_the_length_on_the_wire_is_known_beforehand(name: PlainCodecName, sizes: list[int]) -> None:
     assert [make(name).size_bytes(elements) for elements in (0, 1, 256, 257)] == sizes
 
 
 @every_codec
-@given(bits=patterns, seed=st.integers(0, 2**32 - 1))
+@given(bits=patterns)
 @settings(deadline=None, max_examples=60)
-def test_encoding_writes_every_byte_and_leaves_its_input_alone(name: CodecName, bits: Bytes, seed: int) -> None:
+def test_encoding_writes_every_byte_and_leaves_its_input_alone(name: PlainCodecName, bits: Bytes) -> None:
     values = bits.view(np.float32)
     before = values.tobytes()
-    first = encoded(make(name, seed=seed), values, filled_with=0x55)
-    second = encoded(make(name, seed=seed), values, filled_with=0xAA)
+    first = encoded(make(name), values, filled_with=0x55)
+    second = encoded(make(name), values, filled_with=0xAA)
     assert first.tobytes() == second.tobytes()
     assert values.tobytes() == before
 
@@ -87,57 +78,54 @@ def test_encoding_writes_every_byte_and_leaves_its_input_alone(name: CodecName, 
 @given(elements=st.integers(0, LONGEST), data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_any_bytes_decode_to_the_same_values_wherever_they_lie(
-    name: CodecName, elements: int, data: st.DataObject
+    name: PlainCodecName, elements: int, data: st.DataObject
 ) -> None:
     size = make(name).size_bytes(elements)
     raw = np.frombuffer(b"x" + data.draw(st.binary(min_size=size, max_size=size)), np.uint8)[1:]
-    odd = decoded(make(name, seed=1), raw, elements)
-    even = decoded(make(name, seed=2), raw.copy(), elements)
+    odd = decoded(make(name), raw, elements)
+    even = decoded(make(name), raw.copy(), elements)
     assert odd.tobytes() == even.tobytes()
 
 
 @every_codec
-def test_bytes_of_any_one_kind_decode_without_a_warning(name: CodecName) -> None:
+def test_bytes_of_any_one_kind_decode_without_a_warning(name: PlainCodecName) -> None:
     for byte in range(256):
         codec = make(name)
         decoded(codec, np.full(codec.size_bytes(300), byte, np.uint8), 300)
 
 
 @every_codec
-def test_a_chunk_may_begin_at_an_odd_address(name: CodecName) -> None:
+def test_a_chunk_may_begin_at_an_odd_address(name: PlainCodecName) -> None:
     codec, values = make(name), normal(LONGEST)
     out = np.zeros(1 + codec.size_bytes(LONGEST), np.uint8)
     codec.encode(values, out[1:])
-    assert np.allclose(decoded(codec, out[1:], LONGEST), values, atol=steps_of(values).max())
+    assert np.allclose(decoded(codec, out[1:], LONGEST), values, rtol=1e-2)
 
 
 @every_codec
 @given(bits=patterns)
 @settings(deadline=None, max_examples=60)
-def test_finite_values_stay_finite_and_others_do_not_become_finite(name: CodecName, bits: Bytes) -> None:
+def test_finite_values_stay_finite_and_others_do_not_become_finite(name: PlainCodecName, bits: Bytes) -> None:
     values = bits.view(np.float32)
     finite = np.isfinite(values)
     found = travelled(make(name), values)
     assert not np.isfinite(found[~finite]).any()
-    if name != "int8":
-        assert np.isfinite(found[finite]).all()
-    usual = np.where(finite & (np.abs(values) < 1e38), values, np.float32(0))
-    assert np.isfinite(travelled(make(name), usual)).all()
+    assert np.isfinite(found[finite]).all()
 
 
 @every_codec
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_single_value_that_is_not_finite_is_found_by_the_receiver(name: CodecName, bad: float) -> None:
+def test_a_single_value_that_is_not_finite_is_found_by_the_receiver(name: PlainCodecName, bad: float) -> None:
     values = normal(LONGEST)
     values[700] = bad
     assert not np.isfinite(travelled(make(name), values)[700])
 
 
 @every_codec
-def test_zeros_come_back_as_zeros(name: CodecName) -> None:
-    values = np.concatenate([np.zeros(BLOCK, np.float32), normal(BLOCK), np.zeros(10, np.float32)])
+def test_zeros_come_back_as_zeros(name: PlainCodecName) -> None:
+    values = np.concatenate([np.zeros(256, np.float32), normal(256), np.zeros(10, np.float32)])
     found = travelled(make(name), values)
-    assert not found[:BLOCK].any()
+    assert not found[:256].any()
     assert not found[-10:].any()
 
 
@@ -152,7 +140,7 @@ def test_fp32_comes_back_bit_for_bit() -> None:
 @given(data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_the_relative_error_of_half_the_bytes_is_bounded(
-    name: CodecName, smallest: int, largest: int, bound: float, data: st.DataObject
+    name: PlainCodecName, smallest: int, largest: int, bound: float, data: st.DataObject
 ) -> None:
     numbers = st.floats(2.0**smallest, 2.0**largest, width=32)
     values = np.array(data.draw(st.lists(numbers, min_size=1, max_size=LONGEST)), np.float32)
@@ -164,7 +152,7 @@ def test_the_relative_error_of_half_the_bytes_is_bounded(
 @halves
 @given(bits=patterns)
 @settings(deadline=None, max_examples=60)
-def test_coding_again_what_was_coded_changes_nothing(name: CodecName, bits: Bytes) -> None:
+def test_coding_again_what_was_coded_changes_nothing(name: PlainCodecName, bits: Bytes) -> None:
     once = travelled(make(name), bits.view(np.float32))
     assert travelled(make(name), once).tobytes() == once.tobytes()
 
@@ -207,56 +195,15 @@ def test_bf16_rounds_to_nearest_even_at_every_exponent() -> None:
 
 
 @pytest.mark.parametrize(("name", "largest"), [("fp16", 65504.0), ("bf16", float.fromhex("0x1.fep127"))])
-def test_values_beyond_the_largest_become_the_largest(name: CodecName, largest: float) -> None:
+def test_values_beyond_the_largest_become_the_largest(name: PlainCodecName, largest: float) -> None:
     beyond = np.array([largest, 1.01 * min(largest, 3.36e38), 3.4028235e38, -3.4028235e38, 1.0], np.float32)
     if name == "bf16":
         beyond[1] = largest
     assert travelled(make(name), beyond).tolist() == [largest, largest, largest, -largest, 1.0]
 
 
-@given(bits=patterns, seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=60)
-def test_the_error_of_int8_is_less_than_a_step_of_its_block(bits: Bytes, seed: int) -> None:
-    values = bits.view(np.float32)
-    values = values[np.abs(values) < 1e38]
-    if not len(values):
-        return
-    error = np.abs(travelled(make("int8", seed=seed), values).astype(np.float64) - values)
-    # Below the least step, the smallest normal number, steps do not become smaller.
-    assert (error <= 1.0001 * np.maximum(steps_of(values), np.finfo(np.float32).tiny)).all()
-
-
-def test_the_largest_of_a_block_never_changes_its_sign() -> None:
-    codec = make("int8")
-    values = np.tile(np.array([1.0, -1.0], np.float32), LONGEST // 2)
-    for seed in range(300):
-        values *= np.float32(1 + seed / 1000)
-        found = travelled(codec, values)
-        assert np.allclose(found, values, rtol=1 / 120)
-
-
-def test_int8_is_right_on_average() -> None:
-    codec, values, rounds = make("int8", seed=3), normal(300), 4000
-    mean = sum(travelled(codec, values).astype(np.float64) for _ in range(rounds)) / rounds
-    # Of a step, a single result deviates by half at most: five times that of the mean, and of all elements' mean.
-    deviation = (mean - values) / steps_of(values)
-    assert np.abs(deviation).max() < 5 * 0.5 / np.sqrt(rounds)
-    assert abs(deviation.mean()) < 5 * 0.5 / np.sqrt(rounds * len(values))
-
-
-def test_errors_of_int8_are_those_of_the_seed_and_differ_from_call_to_call() -> None:
-    values = normal(LONGEST)
-    codec = make("int8", seed=1)
-    first, second = encoded(codec, values), encoded(codec, values)
-    assert first.tobytes() == encoded(make("int8", seed=1), values).tobytes()
-    other = encoded(make("int8", seed=2), values)
-    errors = [decoded(codec, raw, LONGEST) - values for raw in (first, second, other)]
-    correlations = np.corrcoef(errors) - np.eye(3)
-    assert np.abs(correlations).max() < 0.15
-
-
 @every_codec
-def test_nothing_is_allocated_for_a_chunk(name: CodecName) -> None:
+def test_nothing_is_allocated_for_a_chunk(name: PlainCodecName) -> None:
     elements = 65536
     codec, values, out = make(name, longest_elements=elements), normal(elements), np.empty(elements, np.float32)
     raw = np.empty(codec.size_bytes(elements), np.uint8)
@@ -270,32 +217,7 @@ def test_nothing_is_allocated_for_a_chunk(name: CodecName) -> None:
     assert peak_bytes < elements
 
 
-@pytest.mark.parametrize("name", ["fp16", "bf16", "int8"])
-def test_a_vector_longer_than_promised_is_refused(name: CodecName) -> None:
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_a_vector_longer_than_promised_is_refused(name: PlainCodecName) -> None:
     with pytest.raises(ValueError, match="shape"):
         encoded(make(name), normal(LONGEST + 1))
-
-
-def disagreement_after(rounds: int, *, on_differences: bool) -> float:
-    """Eight peers in one group, each moving by the mean less what the others have received of it, by int8.
-
-    Only what is coded differs: the values, or their differences to a vector that all hold and move alike.
-    """
-    codec = make("int8", seed=7)
-    common = normal(LONGEST)
-    peers = [common + np.float32(0.1) * normal(LONGEST, seed=1 + index) for index in range(8)]
-    base = common if on_differences else np.zeros_like(common)
-    for _ in range(rounds):
-        received = [travelled(codec, peer - base) for peer in peers]
-        mean = travelled(codec, np.mean(received, axis=0, dtype=np.float32))
-        peers = [peer + (mean - own) for peer, own in zip(peers, received, strict=True)]
-        if on_differences:
-            base = base + mean
-    middle = np.mean(peers, axis=0)
-    return float(np.sqrt(np.mean((peers - middle) ** 2) / np.mean(middle**2)))
-
-
-def test_averages_of_values_in_int8_stop_converging_and_those_of_differences_do_not() -> None:
-    assert 3e-3 < disagreement_after(12, on_differences=False) < 3e-2
-    assert disagreement_after(2, on_differences=True) < 1e-3
-    assert disagreement_after(12, on_differences=True) < 1e-6

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import numpy as np
 import pytest
 from blake3 import blake3
 
-from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.codecs import codec_named
-from gossiptrain.simulate.meeting import meet_coded, meet_plainly
+from gossiptrain.core.codecs import PlainCodecName, codec_named
+from gossiptrain.core.modular import Modular
+from gossiptrain.simulate.meeting import meet_coded, meet_nearby, meet_plainly
 from gossiptrain.swarm.coding import Buffers, Coding
 from gossiptrain.swarm.exchange import Attempt, Exchange
-from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
+from gossiptrain.swarm.near_coding import Nearness
+from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
 
 WIDE = TIMING.model_copy(update={"chunk_bytes": 64 << 10})
@@ -40,6 +43,11 @@ def buffers_of(swarm: Swarm, attempt: Attempt) -> list[Buffers]:
     """What its members would bring now, in their order."""
     by_id = {peer.id: peer for peer in swarm.peers.values()}
     return [Buffers(by_id[member].values.copy(), by_id[member].buffers.average.copy()) for member in attempt.members]
+
+
+def knowledge_of(peer: TestPeer) -> Nearness:
+    """What it thinks of the others now."""
+    return copy.deepcopy(peer.swarm._averager._learnt.nearness)
 
 
 async def one_round(swarm: Swarm, attempts: list[Attempt]) -> tuple[Attempt, dict[str, Vector]]:
@@ -80,14 +88,13 @@ def test_weighted_values(attempts: list[Attempt]) -> None:
 
 @pytest.mark.parametrize("codec", ["fp16", "bf16"])
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_values_in_half_the_bytes(count: int, codec: CodecName, attempts: list[Attempt]) -> None:
+def test_values_in_half_the_bytes(count: int, codec: PlainCodecName, attempts: list[Attempt]) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, count, settings=GossipSettings(matchmaking_time=2.0, codec=codec)) as swarm:
             before = {peer.id: peer.values.copy() for peer in swarm.peers.values()}
             attempt, after = await one_round(swarm, attempts)
             members = [Buffers(before[member], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
-            codecs = [codec_named(codec, seed=0, longest_elements=ELEMENTS) for _ in members]
-            sent_bytes = meet_coded(members, attempt.samples, codecs=codecs, differences=False)
+            sent_bytes = meet_coded(members, attempt.samples, codec_named(codec, longest_elements=ELEMENTS))
             for member in members:
                 assert member.average.tobytes() == after["a"].tobytes()
             assert sent_bytes == 2 * (count - 1) * 2 * ELEMENTS
@@ -95,8 +102,8 @@ def test_values_in_half_the_bytes(count: int, codec: CodecName, attempts: list[A
     run_on("virtual", scenario)
 
 
-@pytest.mark.parametrize("count", [2, 3])  # among more it is up to the network in which order a member codes
-def test_differences_in_a_quarter_of_the_bytes(count: int, attempts: list[Attempt]) -> None:
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_values_in_a_quarter_of_the_bytes(count: int, attempts: list[Attempt]) -> None:
     moves = np.random.default_rng(0).normal(scale=0.01, size=(count, ELEMENTS)).astype(np.float32)
 
     async def scenario(make: MakeTransport) -> None:
@@ -105,17 +112,13 @@ def test_differences_in_a_quarter_of_the_bytes(count: int, attempts: list[Attemp
             await one_round(swarm, attempts)
             for peer, move in zip(swarm.peers.values(), moves, strict=True):
                 peer.values += move
-            before = {peer.id: (peer.values.copy(), peer.buffers.average.copy()) for peer in swarm.peers.values()}
+            before = {peer.id: (peer.values.copy(), knowledge_of(peer)) for peer in swarm.peers.values()}
             attempt, after = await one_round(swarm, attempts)
-            assert attempt.base
-            members = [Buffers(*before[member]) for member in attempt.members]
-            codecs = []
-            for position in range(count):
-                digest = blake3(f"{attempt.round_id}/{position}".encode()).digest(length=8)
-                codecs.append(
-                    codec_named("int8", seed=int.from_bytes(digest, "big"), longest_elements=-(-ELEMENTS // count))
-                )
-            sent_bytes = meet_coded(members, attempt.samples, codecs=codecs, differences=True)
+            members = [Buffers(before[member][0], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
+            digests = [blake3(f"{attempt.round_id}/{position}".encode()).digest(length=8) for position in range(count)]
+            seeds = [int.from_bytes(digest, "big") for digest in digests]
+            known = [before[member][1] for member in attempt.members]
+            sent_bytes = meet_nearby(members, attempt.samples, Modular(ELEMENTS), known, seeds)
             for member in members:
                 assert member.average.tobytes() == after["a"].tobytes()
             assert sent_bytes < 2 * (count - 1) * 1.05 * ELEMENTS

@@ -237,22 +237,40 @@ def test_a_round_costs_the_least_possible(codec: CodecName, bytes_per_value: int
         assert rounds.bytes_per_peer == 1.5 * bytes_per_value * crew.stack.elements
 
 
-def test_int8_begins_with_values_and_goes_on_with_differences() -> None:
-    with swarm_of(4, codec="int8") as (crew, rounds):
-        sent = [0.0]
-        for _ in range(3):
-            crew.train(1)
+@pytest.mark.parametrize("group_size", [4, 8])
+def test_int8_is_a_byte_a_value_in_every_round_also_where_groups_mix(group_size: int) -> None:
+    with swarm_of(8, codec="int8", gossip_group_size=group_size) as (crew, rounds):
+        errors = []
+        for _ in range(4):
+            crew.train(2)
             before = crew.matrix()
             rounds.meet()
             rounds.take()
             after = crew.matrix()
-            assert torch.allclose(after[0], before.mean(dim=0), atol=2e-3)
-            assert all(torch.equal(row, after[0]) for row in after)
-            sent.append(rounds.bytes_per_peer)
-    first, second, third = np.diff(sent)
-    assert first == 1.5 * 2 * crew.stack.elements
-    assert second == third
-    assert 1.5 * crew.stack.elements < second < 1.03 * 1.5 * crew.stack.elements
+            assert len({row.numpy().tobytes() for row in after}) == 8 // group_size
+            spread = (before - before.mean(dim=0)).norm()
+            errors.append(float((after.mean(dim=0) - before.mean(dim=0)).norm() / spread))
+    share = 2 * (group_size - 1) / group_size
+    assert rounds.fallbacks == 0
+    assert 4 * share * crew.stack.elements < rounds.bytes_per_peer < 4 * 1.04 * share * crew.stack.elements
+    assert errors[-1] < 0.05, "a small share of what the peers differ by"
+
+
+def test_peers_that_are_further_apart_than_was_thought_meet_in_another_codec() -> None:
+    with swarm_of(4, codec="int8") as (crew, rounds):
+        for _ in range(2):
+            crew.train(1)
+            rounds.meet()
+            rounds.take()
+        values = crew.matrix()
+        values[2] += 5 * torch.randn(values.shape[1], generator=torch.Generator().manual_seed(0))
+        crew.put(values)
+        rounds.meet()
+        rounds.take()
+        assert rounds.fallbacks == 1
+        after = crew.matrix()
+        assert torch.allclose(after[0], values.mean(dim=0), atol=1e-2)
+        assert all(torch.equal(row, after[0]) for row in after)
 
 
 def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:

@@ -1,8 +1,8 @@
-"""How a flat float32 vector travels: as it is, in half the bytes, or in a quarter of them.
+"""How a flat float32 vector travels: as it is, or in half the bytes. A quarter of them: `modular`.
 
 Owns the bytes of a chunk and the rounding. Does not know who sends it, what it means, or how it is framed. All vectors
 are one-dimensional and contiguous, all numbers on the wire little-endian. Finite values stay finite, and values that
-are not stay so, for the receiver's check to find them. In int8 one such value spoils its whole block.
+are not stay so, for the receiver's check to find them.
 
 One instance serves one task at a time, since its scratch memory is shared by its calls; they allocate nothing, except
 where values are about as large as the format can hold. Speeds are in `benchmarks/codecs.py`.
@@ -11,17 +11,15 @@ where values are about as large as the format can hold. Speeds are in `benchmark
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
 
 Bytes = npt.NDArray[np.uint8]
-
-BLOCK = 256
-"""Values that share one scale in int8."""
+PlainCodecName = Literal["fp32", "fp16", "bf16"]
 
 _EXPONENT = 0x7F80_0000
 _QUIET_NAN = np.float32(np.nan)
@@ -30,7 +28,7 @@ _QUIET_NAN = np.float32(np.nan)
 class Codec(ABC):
     """Turns vectors into bytes and back."""
 
-    name: CodecName
+    name: PlainCodecName
 
     @abstractmethod
     def size_bytes(self, elements: int) -> int:
@@ -48,10 +46,9 @@ class Codec(ABC):
         """
 
 
-def codec_named(name: CodecName, *, seed: int, longest_elements: int) -> Codec:
+def codec_named(name: PlainCodecName, *, longest_elements: int) -> Codec:
     """A new codec for vectors of up to `longest_elements`.
 
-    seed: at least 0. Peers must have different ones: the errors of int8 average out only where they are independent.
     A longer vector makes `encode` raise ValueError, except with fp32.
     """
     match name:
@@ -61,13 +58,6 @@ def codec_named(name: CodecName, *, seed: int, longest_elements: int) -> Codec:
             return _Float16(longest_elements)
         case "bf16":
             return _BFloat16(longest_elements)
-        case "int8":
-            return _Int8(longest_elements, seed=seed)
-
-
-def codes_differences(name: CodecName) -> bool:
-    """Whether that codec is for differences to a vector which both sides hold."""
-    return name == "int8"
 
 
 class _Float32(Codec):
@@ -176,76 +166,6 @@ class _BFloat16(Codec):
         bits = out.view(np.uint32)
         np.copyto(bits, raw.view("<u2"))
         np.left_shift(bits, 16, out=bits)
-
-
-class _Int8(Codec):
-    """Whole steps from -127 to 127 in blocks, each with a step of its own; up or down at random, right on average.
-
-    First the steps of all blocks as float32, then all values as int8. The random numbers are a table, made once, which
-    every call reads from another random place: drawing new ones would take longer than all the rest. The table holds
-    each of 65536 evenly spaced numbers once, in random order. Over all places an element meets every one of them, so
-    that the expected result is the value, without the error of a sample. Within a millionth of the largest float32 a
-    value may come back infinite.
-
-    It is for differences to a vector which both sides hold: its error, about 1e-2 in every round, is then a share of
-    the difference; as a share of the values themselves it would keep averages from coming nearer than that.
-    """
-
-    name = "int8"
-
-    DISTANCES = 1 << 16
-    # A hair less than 127, so that with the most that is added the largest value of a block does not round to 128.
-    STEPS = 127 - 1e-4
-    SMALLEST_STEP = np.float32(2.0**-126)
-
-    def __init__(self, longest_elements: int, *, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        distances = (self._random.permutation(self.DISTANCES) + 0.5) / self.DISTANCES - 0.5
-        self._distances: Vector = np.resize(distances.astype(np.float32), self.DISTANCES + longest_elements)
-        self._scaled = np.empty(longest_elements, np.float32)
-        self._block_starts = np.arange(0, longest_elements, BLOCK)
-        self._steps = np.empty(len(self._block_starts), np.float32)
-        self._inverse = np.empty(len(self._block_starts), np.float32)
-
-    def size_bytes(self, elements: int) -> int:
-        return 4 * _blocks(elements) + elements
-
-    def encode(self, values: Vector, out: Bytes) -> None:
-        if not len(values):
-            return
-        blocks = _blocks(len(values))
-        scaled, steps, inverse = self._scaled[: len(values)], self._steps[:blocks], self._inverse[:blocks]
-        place = int(self._random.integers(self.DISTANCES))
-        with np.errstate(all="ignore"):
-            np.abs(values, out=scaled)
-            np.maximum.reduceat(scaled, self._block_starts[:blocks], out=steps)
-            np.divide(steps, self.STEPS, out=steps)
-            np.maximum(steps, self.SMALLEST_STEP, out=steps)
-            np.divide(1.0, steps, out=inverse)
-            _multiply_blocks(values, inverse, scaled)
-            np.add(scaled, self._distances[place : place + len(values)], out=scaled)
-            np.rint(scaled, out=scaled)
-            np.copyto(out[4 * blocks :].view(np.int8), scaled, casting="unsafe")
-        np.copyto(out[: 4 * blocks].view("<f4"), steps)
-
-    def decode(self, raw: Bytes, out: Vector) -> None:
-        steps_bytes = 4 * _blocks(len(out))
-        with np.errstate(all="ignore"):
-            np.copyto(out, raw[steps_bytes:].view(np.int8))
-            _multiply_blocks(out, raw[:steps_bytes].view("<f4"), out)
-
-
-def _blocks(elements: int) -> int:
-    return -(-elements // BLOCK)
-
-
-def _multiply_blocks(values: Vector, factors: Vector, out: Vector) -> None:
-    """Multiplies each block by a factor of its own; the last one may be shorter."""
-    whole = len(values) // BLOCK
-    edge = whole * BLOCK
-    blocks = (whole, BLOCK)
-    np.multiply(values[:edge].reshape(blocks), factors[:whole, np.newaxis], out=out[:edge].reshape(blocks))
-    np.multiply(values[edge:], factors[whole:], out=out[edge:])
 
 
 def _saturated(values: Vector, largest: float) -> Vector:

@@ -13,8 +13,10 @@ import numpy as np
 from gossiptrain.config import TimingSettings
 from gossiptrain.core.averaging import clipped_weights
 from gossiptrain.core.codecs import Codec
+from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
-from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, PlainCoding, Scratch
+from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
+from gossiptrain.swarm.near_coding import NearCoding, Nearness
 from gossiptrain.swarm.reduction import Reduction
 
 CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
@@ -37,30 +39,56 @@ def meet_plainly(members: Sequence[Buffers], samples: Sequence[int]) -> int:
     return 2 * (len(members) - 1) * ELEMENT_BYTES * elements
 
 
-def meet_coded(
-    members: Sequence[Buffers], samples: Sequence[int], *, codecs: Sequence[Codec], differences: bool
-) -> int:
-    """The same through codecs, one for each member. Returns the bytes that all members send together.
+def meet_coded(members: Sequence[Buffers], samples: Sequence[int], codec: Codec) -> int:
+    """The same through a codec that all of them use. Returns the bytes that all members send together."""
+    chunks = _chunks_of(members)
+    return _meet(
+        [CodecCoding(member, codec, own) for member, own in zip(members, chunks, strict=True)], chunks, samples
+    )
 
-    differences: values are told relative to `average`, which must then be the same for all members.
+
+def meet_nearby(
+    members: Sequence[Buffers],
+    samples: Sequence[int],
+    modular: Modular,
+    nearnesses: Sequence[Nearness],
+    seeds: Sequence[int],
+) -> int:
+    """The same in int8. nearnesses, seeds: of each member, see `near_coding`.
+
+    Raises UnreadableError where two members are further apart than was thought; the averages are then of no use.
     """
-    weights = clipped_weights(samples)
-    slices = slices_by_speed(len(members[0].snapshot), [1] * len(members))
-    chunks = [piece.chunks(CHUNK_ELEMENTS) for piece in slices]
-    longest = min(CHUNK_ELEMENTS, max(map(len, slices)))
+    chunks = _chunks_of(members)
     codings = [
-        CodecCoding(member, codec, own, differences=differences)
-        for member, codec, own in zip(members, codecs, chunks, strict=True)
+        NearCoding(member, modular, own, nearness=nearness, seed=seed)
+        for member, own, nearness, seed in zip(members, chunks, nearnesses, seeds, strict=True)
     ]
+    return _meet(codings, chunks, samples)
+
+
+def longest_chunk(elements: int) -> int:
+    """Of a group of two, whose slices are the longest."""
+    return min(CHUNK_ELEMENTS, -(-elements // 2))
+
+
+def _chunks_of(members: Sequence[Buffers]) -> list[list[Slice]]:
+    """The chunks of each member's slice."""
+    slices = slices_by_speed(len(members[0].snapshot), [1] * len(members))
+    return [piece.chunks(CHUNK_ELEMENTS) for piece in slices]
+
+
+def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples: Sequence[int]) -> int:
+    weights = clipped_weights(samples)
+    longest = max(len(chunk) for own in chunks for chunk in own)
     scratches = [coding.scratch(longest) for coding in codings]
-    # Every contribution is told before any mean is kept: a member reads its last average while it tells.
-    told = [_tell_all(codings, chunks, teller, scratches[teller]) for teller in range(len(members))]
+    # Every contribution is told before any mean is kept: what is learnt from means is for the next round.
+    told = [_tell_all(codings, chunks, teller, scratches[teller]) for teller in range(len(codings))]
     sent_bytes = sum(map(len, (wire for wires in told for wire in wires.values())))
     for owner, coding in enumerate(codings):
         reduction = Reduction(coding, weights, longest=longest)
         for chunk in chunks[owner]:
             parts = []
-            for member in range(len(members)):
+            for member in range(len(codings)):
                 if member == owner:
                     parts.append(coding.own_part(chunk))
                     continue
@@ -77,7 +105,7 @@ def meet_coded(
 
 
 def _tell_all(
-    codings: Sequence[CodecCoding], chunks: Sequence[Sequence[Slice]], teller: int, scratch: Scratch
+    codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], teller: int, scratch: Scratch
 ) -> dict[tuple[int, int], bytes]:
     """What a member sends to the owners of all other slices, by owner and start of the chunk."""
     coding = codings[teller]

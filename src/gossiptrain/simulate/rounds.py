@@ -14,17 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import expected_contraction
 from gossiptrain.core.codecs import Codec, codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
 from gossiptrain.core.guards import is_finite
+from gossiptrain.core.modular import Modular
 from gossiptrain.core.strategies import Average, Effort, Held, Scale, Strategy
 from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.simulate.crew import Crew
-from gossiptrain.simulate.meeting import CHUNK_ELEMENTS, meet_coded, meet_plainly
+from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby, meet_plainly
 from gossiptrain.simulate.tallies import Tallies
-from gossiptrain.swarm.coding import Buffers, codec_in_use
+from gossiptrain.swarm.coding import Buffers, UnreadableError
+from gossiptrain.swarm.near_coding import FALLBACK, Nearness
 from gossiptrain.training.tasks.sampling import seed_from
 
 Matrix = npt.NDArray[np.float32]
@@ -62,6 +64,8 @@ class Rounds:
         """Sent so far, mean over all peers."""
         self.groups: list[list[int]] = []
         """Of the round that has met and has not been taken."""
+        self.fallbacks = 0
+        """Groups that could not read int8 and met in another codec."""
         self._rules = rules
         self._crew = crew
         gossip = rules.gossip
@@ -71,9 +75,14 @@ class Rounds:
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
-        self._bases = [""] * crew.peers
-        self._codecs: dict[tuple[int, CodecName], Codec] = {}
         values = crew.matrix()
+        longest = longest_chunk(values.shape[1])
+        # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
+        codec = FALLBACK if gossip.codec == "int8" else gossip.codec
+        self._codec: Codec = codec_named(codec, longest_elements=longest)
+        near = range(crew.peers if gossip.codec == "int8" else 0)
+        self._modular = Modular(longest)
+        self._nearnesses = [Nearness(values.shape[1]) for _ in near]
         self._shared = torch.empty_like(values)
         self._average = np.empty(values.shape, np.float32)
         self._trained = crew.stack.trained_elements
@@ -145,25 +154,26 @@ class Rounds:
     def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:
         members = [Buffers(snapshots[peer], self._average[peer]) for peer in group]
         samples = [self._tallies.samples(peer) if self.strategy.weighs_average else 1 for peer in group]
-        name = self._rules.gossip.codec
-        if name == "fp32":
-            sent_bytes = meet_plainly(members, samples)
-        else:
-            bases = {self._bases[peer] for peer in group}
-            name, differences = codec_in_use(name, common_base=len(bases) == 1 and bases != {""})
-            codecs = [self._codec(peer, name) for peer in group]
-            sent_bytes = meet_coded(members, samples, codecs=codecs, differences=differences)
-        for peer in group:
-            self._bases[peer] = f"{self.number}/{group[0]}"
+        match self._rules.gossip.codec:
+            case "fp32":
+                sent_bytes = meet_plainly(members, samples)
+            case "int8":
+                sent_bytes = self._meet_nearby(group, members, samples)
+            case _:
+                sent_bytes = meet_coded(members, samples, self._codec)
         self.bytes_per_peer += sent_bytes / self._crew.peers
 
-    def _codec(self, peer: int, name: CodecName) -> Codec:
-        """Kept from round to round, where real peers make new ones: that would take longer than the round itself."""
-        if (peer, name) not in self._codecs:
-            longest = min(CHUNK_ELEMENTS, -(-self._shared.shape[1] // 2))
-            seed = seed_from("codec", self._rules.seed, peer)
-            self._codecs[peer, name] = codec_named(name, seed=seed, longest_elements=longest)
-        return self._codecs[peer, name]
+    def _meet_nearby(self, group: Sequence[int], members: Sequence[Buffers], samples: Sequence[int]) -> int:
+        nearnesses = [self._nearnesses[peer] for peer in group]
+        try:
+            seeds = [seed_from("codec", self._rules.seed, self.number, peer) for peer in group]
+            return meet_nearby(members, samples, self._modular, nearnesses, seeds)
+        except UnreadableError:
+            # As real peers do in their second attempt; the bytes of the first are not counted, it ends early.
+            for nearness in nearnesses:
+                nearness.widen()
+            self.fallbacks += 1
+            return meet_coded(members, samples, self._codec)
 
     def _held(self, values: Tensor, rows: Sequence[int]) -> Iterator[tuple[slice, Strategy, Held]]:
         """What the peers in `rows` hold: the parameters under the strategy, and buffers, such as running variances,

@@ -17,6 +17,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Learnt
 from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
+from gossiptrain.swarm.near_coding import Nearness
 from gossiptrain.swarm.patience import Patience
 from gossiptrain.swarm.round import REPORT, Round, RoundResult
 from gossiptrain.swarm.speeds import SpeedsSeen
@@ -40,7 +41,7 @@ class Averager:
         self._clock = door.transport.clock
         self._timing = door.timing
         self._rules = rules
-        self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen())
+        self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen(), Nearness(door.fingerprint.elements))
         self._rounds: OrderedDict[str, Round] = OrderedDict()
         self._arrived = asyncio.Event()
 
@@ -59,7 +60,6 @@ class Averager:
             samples=assignment.samples if self._rules.weighs_members else (1,) * len(assignment.members),
             speeds=assignment.speeds,
             codec=assignment.codec,
-            base=assignment.base,
         )
         current = Round(self._door, attempt, buffers, minimum_members=self._rules.minimum_members, learnt=self._learnt)
         self._rounds[attempt.round_id] = current

@@ -20,6 +20,7 @@ from gossiptrain.config import CodecName, TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
+from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
@@ -30,10 +31,11 @@ from gossiptrain.swarm.coding import (
     Coding,
     PlainCoding,
     Scratch,
-    codec_in_use,
+    UnreadableError,
 )
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import ExchangeHeader
+from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, Nearness
 from gossiptrain.swarm.patience import Patience, Watch
 from gossiptrain.swarm.reduction import Reduction
 from gossiptrain.swarm.speeds import SpeedsSeen
@@ -45,8 +47,7 @@ EXCHANGE = "/gossiptrain/exchange"
 class Attempt:
     """Which attempt of which round, and by whom; `members`, `samples`, `speeds` in the order all of them share.
 
-    speeds: of the members' links, relative to each other. base: name of the last average, where all members still hold
-    it; empty where they do not.
+    speeds: of the members' links, relative to each other.
     """
 
     round_id: str
@@ -55,7 +56,6 @@ class Attempt:
     samples: tuple[int, ...]
     speeds: tuple[int, ...]
     codec: CodecName = "fp32"
-    base: str = ""
 
     def among(self, members: tuple[PeerId, ...], *, number: int) -> Attempt:
         """A later attempt of the same round, by some of the members."""
@@ -74,7 +74,8 @@ class Outcome:
     """How an attempt ended for this member.
 
     suspects: peers whose contribution did not come or was not finite. waited_for: peers that did not move, but
-    perhaps only because they were themselves waiting.
+    perhaps only because they were themselves waiting. unreadable: whether this member ended it because it could not
+    read what another one told it, see `near_coding`.
     """
 
     finished: bool
@@ -84,6 +85,7 @@ class Outcome:
     bytes_sent: int = 0
     suspects: tuple[PeerId, ...] = ()
     waited_for: tuple[PeerId, ...] = ()
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Learnt:
 
     patience: Patience
     speeds: SpeedsSeen
+    nearness: Nearness
 
 
 class _LinkFailedError(Exception):
@@ -134,6 +137,7 @@ class Exchange:
         self._timing: TimingSettings = door.timing
         self._patience = learnt.patience
         self._speeds_seen = learnt.speeds
+        self._nearness = learnt.nearness
         self._stall_s = learnt.patience.stall_s
         self._watches: list[Watch] = []
         self._me = attempt.members.index(door.transport.peer_id)
@@ -172,7 +176,7 @@ class Exchange:
         """Exchanges with all members until the average is complete or cannot be."""
         suspects: set[PeerId] = set()
         waited_for: set[PeerId] = set()
-        finished = False
+        finished = unreadable = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch_for_halt())
@@ -187,6 +191,8 @@ class Exchange:
         except* _LinkFailedError as failures:
             for failure in _leaves(failures):
                 (suspects if failure.surely else waited_for).add(failure.peer)
+        except* UnreadableError:
+            unreadable = True
         except* _HaltedError:
             pass
         finally:
@@ -197,6 +203,7 @@ class Exchange:
                 bytes_sent=self._bytes_sent(),
                 suspects=tuple(sorted(suspects)),
                 waited_for=tuple(sorted(waited_for - suspects)),
+                unreadable=unreadable,
             )
         self._patience.went_well(max((watch.longest_wait_s for watch in self._watches), default=0.0))
         return Outcome(
@@ -219,7 +226,7 @@ class Exchange:
         return sum(stream.bytes_sent for stream in self._streams)
 
     def _digest(self) -> str:
-        whole = blake3(self.attempt.base.encode())
+        whole = blake3()
         for peer in self.attempt.members:
             whole.update(self._digests[peer].digest())
         return whole.hexdigest()
@@ -337,14 +344,18 @@ class Exchange:
             raise _LinkFailedError(peer, surely=False) from error
 
     def _chosen_coding(self, buffers: Buffers) -> Coding:
-        """By rules that all members follow alike: a first attempt may have spoilt the average they had in common."""
         name, attempt = self.attempt.codec, self.attempt
         if name == "fp32":
             return PlainCoding(buffers)
-        seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
-        name, differences = codec_in_use(name, common_base=bool(attempt.base) and attempt.number == 0)
-        codec = codec_named(name, seed=seed, longest_elements=self._longest)
-        return CodecCoding(buffers, codec, self._own_chunks, differences=differences)
+        if name == "int8" and attempt.number == 0:
+            seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
+            modular = Modular(self._longest)
+            return NearCoding(buffers, modular, self._own_chunks, nearness=self._nearness, seed=seed)
+        if name == "int8":
+            # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
+            self._nearness.widen()
+            name = FALLBACK
+        return CodecCoding(buffers, codec_named(name, longest_elements=self._longest), self._own_chunks)
 
     def _scratch(self) -> Scratch:
         return self._coding.scratch(self._longest)

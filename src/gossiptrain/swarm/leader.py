@@ -147,7 +147,9 @@ class Leader:
         """Who makes the next attempt."""
         complaints = {(peer, suspect) for peer, report in reports.items() for suspect in report.suspects}
         following = survivors(own.members, answered=set(reports), complaints=complaints)
-        if following == own.members:
+        # Only a first attempt can be unreadable; so nobody can make the others repeat one again and again.
+        unreadable = own.attempt == 0 and any(report.unreadable for report in reports.values())
+        if following == own.members and not unreadable:
             # Everyone answers and nobody is to blame for sure: go on without the one most waited for.
             me = self._door.transport.peer_id
             waits = {(peer, waited) for peer, report in reports.items() for waited in report.waited_for}

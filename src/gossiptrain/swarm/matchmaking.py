@@ -35,12 +35,11 @@ Answer = Assignment | NoGroup | NewerRound | Elsewhere
 class Bringing:
     """What a peer tells its organiser of itself.
 
-    samples: seen since the last round; the weight of its contribution. base: name of the last average, if this peer
-    still holds it. speeds: of the links of others, as `speeds` measures them. final: whether this is its last round.
+    samples: seen since the last round; the weight of its contribution. speeds: of the links of others, as `speeds`
+    measures them. final: whether this is its last round.
     """
 
     samples: int
-    base: str = ""
     final: bool = False
     speeds: Mapping[PeerId, float] = field(default_factory=dict)
 
@@ -89,7 +88,6 @@ class Matchmaker:
                         samples=bringing.samples,
                         urgent=self._left_out,
                         codec=self._settings.codec,
-                        base=bringing.base,
                         final=bringing.final,
                         speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
                         insist=insist,
@@ -173,6 +171,9 @@ class Matchmaker:
         hall.guests[peer] = guest
         try:
             while not guest.answer.done():
+                if ready.round < self._membership.round:
+                    # A newcomer that begins with an old number hears only now how far the others are.
+                    return NewerRound(round=self._membership.round)
                 organiser = self._organiser(ready.round)
                 if organiser not in (self._membership.me, peer) and not ready.insist:
                     return Elsewhere(organiser=organiser)
@@ -232,7 +233,6 @@ class Matchmaker:
                 samples=tuple(ready.samples for ready in readies),
                 speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
-                base=_common([ready.base for ready in readies]) or "",
             )
             for member in members:
                 _answer(guests[member], assignment)

@@ -101,8 +101,6 @@ class Ready(Message):
     """Whether it was left out of the last round it was ready for."""
     codec: CodecName = "fp32"
     """How it would like values to be coded."""
-    base: HexText = ""
-    """Name of the last average that it took part in, where it still holds it; empty where it does not."""
     speeds: Annotated[dict[PeerText, Speed], Field(max_length=MAX_MEMBERS)] = Field(default_factory=dict)
     """How fast it has seen the links of others to be, relative to the fastest of them."""
     final: bool = False
@@ -145,8 +143,6 @@ class Assignment(Message):
     """Of their links, relative to each other: who is faster reduces more."""
     codec: CodecName = "fp32"
     """How all of them code their values: as all of them would like it, or plainly."""
-    base: HexText = ""
-    """Name of the last average where all of them hold the same one; empty where they do not."""
 
 
 class ExchangeHeader(Message):
@@ -170,6 +166,8 @@ class Report(Message):
     squared_mean: Annotated[Finite, Field(ge=0)] = 0.0
     suspects: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     waited_for: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    unreadable: bool = False
+    """Whether the reporter ended a first attempt because it could not read what another member told it in int8."""
 
 
 class Halt(Message):

@@ -86,8 +86,6 @@ class SwarmPeer:
         self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, donate)
         self._initial_peers: tuple[str, ...] = ()
-        self._base = ""
-        """Name of the average that the buffer of the last round still holds."""
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
@@ -151,21 +149,17 @@ class SwarmPeer:
     async def average(self, buffers: Buffers, *, samples: int, final: bool = False) -> AveragedRound | None:
         """One round: finds a group of peers that are ready now and averages with it; `final` with all of them.
 
-        `buffers.average` must be the same memory in every round, and nobody else may change it.
         None where no group was found, or where the snapshot is not finite and therefore not shown to anyone.
         """
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        bringing = Bringing(samples, self._base, final, self._averager.speeds_seen)
+        bringing = Bringing(samples, final, self._averager.speeds_seen)
         assignment = await self._matchmaker.find_group(bringing)
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
-        # From now on the buffer of the average holds something else, perhaps nothing whole.
-        self._base = ""
         result = await self._averager.average(assignment, buffers)
-        self._base = result.digest
         return AveragedRound(assignment.round, formation_seconds, assignment.samples, result)
 
     async def leave(self) -> None:

@@ -44,7 +44,7 @@ class Reduction:
             squared_distance = squared_distances(parts, mean, scratch=scratch)
             if not math.isfinite(squared_distance) and not all(map(is_finite, parts)):
                 return False
-            self._coding.keep_mean(chunk)
+            self._coding.keep_mean(chunk, parts)
             self.squared_distance += _bounded(squared_distance)
             self.squared_mean += _bounded(squared_norm(self._coding.kept(chunk)))
         return True

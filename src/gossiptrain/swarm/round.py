@@ -142,6 +142,7 @@ class Round:
             squared_mean=outcome.squared_mean,
             suspects=outcome.suspects,
             waited_for=outcome.waited_for,
+            unreadable=outcome.unreadable,
         )
 
     async def _report_to(self, leader: PeerId, report: Report) -> Verdict | None:

@@ -1,0 +1,138 @@
+"""int8: chunks told to members that hold nearly the same values, in a byte for each.
+
+Owns how far apart members are thought to be, block by block, which each round tells for the next one: the steps of a
+mean say how far the members were from it. Of a mean its owner knows that exactly, so every member can read it; of
+contributions it is a guess with much room, and where it was wrong the owner notices. Does not know streams or members.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.codecs import PlainCodecName
+from gossiptrain.core.guards import is_finite
+from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of, furthest
+from gossiptrain.core.partition import Slice
+from gossiptrain.swarm.coding import BufferedCoding, Buffers, Scratch, UnreadableError
+
+Places: TypeAlias = npt.NDArray[np.int64]
+
+FALLBACK: PlainCodecName = "fp16"
+"""What stands in for int8 after an attempt that has failed."""
+ROOM = 6.0
+"""Times as far as members were from their last mean they may be from each other. Two members on opposite sides take 2
+of it, the rest is for peers that were away or learn faster. The errors of values are then, in squares, half a percent
+of what the members differ by."""
+
+
+class Nearness:
+    """How far the members of the last rounds were from their means at most, in each block of the flat vector."""
+
+    def __init__(self, elements: int) -> None:
+        self._apart: Vector = np.full(blocks_of(elements), UNKNOWN)
+
+    def reach(self, chunk: Slice) -> Vector:
+        """How far from the own values another member's may be, in each block of the chunk.
+
+        A block that lay still in the last round may move in this one as others did: within a chunk none is thought to
+        be nearer than any has been from its mean.
+        """
+        first, last = _places(chunk)
+        apart = np.maximum(self._apart[first], self._apart[last])
+        known = apart[np.isfinite(apart)]
+        reach: Vector = np.maximum(np.float32(ROOM) * apart, known.max(initial=0.0))
+        return reach
+
+    def note(self, chunk: Slice, apart: Vector) -> None:
+        """apart [blocks]: how far the members were from their mean of this chunk."""
+        first, last = _places(chunk)
+        self._apart[last] = apart
+        self._apart[first] = apart
+
+    def widen(self) -> None:
+        """An attempt has failed, perhaps because two members were further apart than that."""
+        self._apart *= 2
+
+
+class NearCoding(BufferedCoding):
+    """Chunks in int8."""
+
+    def __init__(
+        self, buffers: Buffers, modular: Modular, own_chunks: Sequence[Slice], *, nearness: Nearness, seed: int
+    ) -> None:
+        """seed: for rounding at random; at least 0, and another one for each member and round."""
+        self._modular = modular
+        self._seed = seed
+        self._nearness = nearness
+        # What this round teaches is for the next one: means may come back before all contributions are told.
+        self._thought = copy.deepcopy(nearness)
+        super().__init__(buffers, own_chunks)
+        longest = max((len(chunk) for chunk in own_chunks), default=0)
+        self._differences = np.empty(longest, np.float32)
+        self._coarsest = np.zeros(blocks_of(longest), np.float32)
+        """Largest step of each block among the contributions to the chunk that is being reduced."""
+
+    def scratch(self, elements: int) -> Scratch:
+        return Scratch(np.empty(self._modular.size_bytes(elements), np.uint8), np.empty(elements, np.float32))
+
+    def size_bytes(self, chunk: Slice) -> int:
+        return self._modular.size_bytes(len(chunk))
+
+    def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
+        wire = scratch.wire[: self.size_bytes(chunk)]
+        self._modular.encode(
+            self.own_part(chunk), self._thought.reach(chunk), wire, place=self._place(chunk, mean=False)
+        )
+        return wire.data
+
+    def contributed(self, chunk: Slice, scratch: Scratch) -> Vector:
+        values = scratch.values[: len(chunk)]
+        steps = self._decode(scratch, chunk, values)
+        coarsest = self._coarsest[: len(steps)]
+        np.maximum(coarsest, np.abs(steps), out=coarsest)
+        return values
+
+    def keep_mean(self, chunk: Slice, parts: Sequence[Vector]) -> None:
+        mean, wire = self._mean[: len(chunk)], self._coded_mean(chunk)
+        scratch = self._differences[: len(chunk)]
+        apart = np.max([furthest(part, mean, scratch) for part in parts], axis=0)
+        # The others read the mean by their own values, which differ from their contributions by less than a step.
+        coarsest = self._coarsest[: len(apart)]
+        apart += coarsest
+        coarsest[:] = 0.0
+        self._modular.encode(mean, apart, wire, place=self._place(chunk, mean=True))
+        self._modular.decode(wire, mean, self.kept(chunk))
+        self._nearness.note(chunk, apart)
+
+    def take_mean(self, chunk: Slice, scratch: Scratch) -> Vector:
+        steps = self._decode(scratch, chunk, self.kept(chunk))
+        self._nearness.note(chunk, np.abs(steps) * np.float32(RANGE))
+        return self.kept(chunk)
+
+    def _place(self, chunk: Slice, *, mean: bool) -> int:
+        """Whatever the order is in which the network has chunks coded, the same."""
+        return int(np.random.default_rng([self._seed, chunk.start, mean]).integers(Modular.DISTANCES))
+
+    def _decode(self, scratch: Scratch, chunk: Slice, values: Vector) -> Vector:
+        """Leaves in `values` what has been read, and returns the steps of its blocks."""
+        wire = scratch.wire[: self.size_bytes(chunk)]
+        right = self._modular.decode(wire, self.own_part(chunk), values)
+        # What is not finite has no checksum either, and that is its sender's fault.
+        if not right and is_finite(values):
+            raise UnreadableError
+        return self._modular.steps_of(wire, len(chunk))
+
+
+def _places(chunk: Slice) -> tuple[Places, Places]:
+    """For each block of the chunk the blocks of the whole vector in which it begins and ends.
+
+    Chunks begin anywhere, as slices do, so that may be two.
+    """
+    starts = np.arange(chunk.start, chunk.stop, BLOCK)
+    return starts // BLOCK, (np.minimum(starts + BLOCK, chunk.stop) - 1) // BLOCK

@@ -1,0 +1,198 @@
+"""One byte a value, modulo 256: what arrives, how exactly, and how it is noticed that it cannot."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.codecs import Bytes
+from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of, furthest
+
+LONGEST = 1000
+patterns = st.lists(st.integers(0, 2**32 - 1), max_size=LONGEST).map(lambda bits: np.array(bits, np.uint32))
+
+
+def make(longest_elements: int = LONGEST) -> Modular:
+    return Modular(longest_elements)
+
+
+def everywhere(reach: float, elements: int = LONGEST) -> Vector:
+    return np.full(blocks_of(elements), reach, np.float32)
+
+
+def encoded(values: Vector, reach: Vector, *, place: int = 0, filled_with: int = 0) -> Bytes:
+    out = np.full(make().size_bytes(len(values)), filled_with, np.uint8)
+    make().encode(values, reach, out, place=place)
+    return out
+
+
+def decoded(raw: Bytes, reference: Vector) -> tuple[Vector, bool]:
+    out = np.empty(len(reference), np.float32)
+    right = make().decode(raw, reference, out)
+    return out, right
+
+
+def normal(elements: int = LONGEST, *, seed: int = 0, scale: float = 1.0) -> Vector:
+    return np.asarray(scale * np.random.default_rng(seed).standard_normal(elements, np.float32), np.float32)
+
+
+def largest_of_blocks(values: Vector) -> Vector:
+    """Of each value's block."""
+    blocks = [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
+    return np.concatenate([np.full(len(block), np.abs(block).max(), np.float32) for block in blocks])
+
+
+def test_the_length_on_the_wire_is_known_beforehand() -> None:
+    assert [make().size_bytes(elements) for elements in (0, 1, 256, 257)] == [4, 9, 264, 269]
+
+
+@given(seed=st.integers(0, 1000), apart=st.floats(1e-4, 10.0), scale=st.sampled_from([1e-6, 1.0, 1e6]))
+@settings(deadline=None, max_examples=60)
+def test_who_is_within_reach_understands_within_a_step(seed: int, apart: float, scale: float) -> None:
+    values = normal(seed=seed, scale=scale)
+    away = np.random.default_rng(seed).uniform(-1, 1, LONGEST).astype(np.float32) * np.float32(apart * scale)
+    found, right = decoded(encoded(values, everywhere(1.001 * apart * scale), place=seed), values + away)
+    assert right
+    # Rounding to float32, of values and their sums, comes on top.
+    step = np.minimum(1.001 * apart * scale, largest_of_blocks(values)) / RANGE
+    assert (np.abs(found.astype(np.float64) - values) <= step + 2e-6 * largest_of_blocks(values)).all()
+
+
+@given(seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=30)
+def test_all_who_understand_hold_bitwise_the_same_values(seed: int) -> None:
+    values = normal(seed=seed)
+    raw = encoded(values, everywhere(0.1), place=seed)
+    away = np.random.default_rng(seed).uniform(-0.1, 0.1, (3, LONGEST)).astype(np.float32)
+    heard = [decoded(raw, values + own) for own in away]
+    assert all(right for _, right in heard)
+    assert len({found.tobytes() for found, _ in heard}) == 1
+
+
+@pytest.mark.parametrize("where", [0, 255, 256, 999])
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_who_is_out_of_reach_at_a_single_value_knows_it(where: int, side: float) -> None:
+    values = normal()
+    other = values.copy()
+    other[where] += np.float32(2.5 * side * 0.1)
+    assert not decoded(encoded(values, everywhere(0.1)), other)[1]
+
+
+def test_two_values_out_of_reach_on_opposite_sides_do_not_hide_each_other() -> None:
+    values = normal()
+    other = values.copy()
+    other[10] += np.float32(0.25)
+    other[20] -= np.float32(0.25)
+    assert not decoded(encoded(values, everywhere(0.1)), other)[1]
+
+
+def test_of_whom_nothing_is_known_each_block_is_told_by_itself() -> None:
+    values = normal()
+    raw = encoded(values, everywhere(float(UNKNOWN)))
+    first, right = decoded(raw, normal(seed=1, scale=100.0))
+    again, _ = decoded(raw, np.zeros(LONGEST, np.float32))
+    assert right
+    assert first.tobytes() == again.tobytes()
+    assert (np.abs(first - values) <= 1.001 * largest_of_blocks(values) / RANGE).all()
+    assert (make().steps_of(raw, LONGEST) < 0).all()
+
+
+def test_a_block_is_told_by_itself_where_that_is_finer() -> None:
+    values = normal()
+    values[BLOCK:] *= np.float32(1e-3)
+    steps = make().steps_of(encoded(values, everywhere(0.1)), LONGEST)
+    assert (steps > 0).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.1, float(UNKNOWN)])
+def test_zeros_come_back_as_zeros(reach: float) -> None:
+    values = np.concatenate([np.zeros(BLOCK, np.float32), normal(BLOCK), np.zeros(10, np.float32)])
+    found, right = decoded(encoded(values, everywhere(reach, len(values))), values)
+    assert right
+    assert np.abs(found[:BLOCK]).max() <= np.finfo(np.float32).tiny
+    assert np.abs(found[-10:]).max() <= np.finfo(np.float32).tiny
+
+
+def test_where_nobody_moves_values_arrive_as_exactly_as_float32_lets_them() -> None:
+    values = normal()
+    found, right = decoded(encoded(values, everywhere(0.0)), values)
+    assert right
+    assert np.allclose(found, values, atol=1e-5)
+
+
+@given(bits=patterns, seed=st.integers(0, Modular.DISTANCES - 1), reach=st.sampled_from([0.0, 1.0, np.inf]))
+@settings(deadline=None, max_examples=60)
+def test_encoding_writes_every_byte_and_leaves_its_input_alone(bits: Bytes, seed: int, reach: float) -> None:
+    values = bits.view(np.float32)
+    before = values.tobytes()
+    first, second = (
+        encoded(values, everywhere(reach, len(values)), place=seed, filled_with=filler) for filler in (0x55, 0xAA)
+    )
+    assert first.tobytes() == second.tobytes()
+    assert values.tobytes() == before
+
+
+@given(elements=st.integers(0, LONGEST), data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_any_bytes_decode_to_something_wherever_they_lie(elements: int, data: st.DataObject) -> None:
+    size = make().size_bytes(elements)
+    raw = np.frombuffer(b"x" + data.draw(st.binary(min_size=size, max_size=size)), np.uint8)[1:]
+    odd, even = decoded(raw, normal(elements)), decoded(raw.copy(), normal(elements))
+    assert odd[0].tobytes() == even[0].tobytes()
+    assert odd[1] == even[1]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("reach", [0.1, float(UNKNOWN)])
+def test_a_value_that_is_not_finite_is_still_not_so_where_it_arrives(bad: float, reach: float) -> None:
+    values = normal()
+    values[300] = bad
+    found, _ = decoded(encoded(values, everywhere(reach)), normal(seed=1))
+    assert not np.isfinite(found[300])
+    assert np.isfinite(found[:BLOCK]).all()
+
+
+@pytest.mark.parametrize("reach", [0.5, float(UNKNOWN)])
+def test_it_is_right_on_average(reach: float) -> None:
+    values, rounds = normal(300), 2000
+    total = np.zeros(300)
+    for place in np.random.default_rng(3).integers(Modular.DISTANCES, size=rounds):
+        total += decoded(encoded(values, everywhere(reach, 300), place=int(place)), values)[0]
+    # Of a step, a single result deviates by half at most: five times that of the mean, and of all elements' mean.
+    steps = np.abs(make().steps_of(encoded(values, everywhere(reach, 300)), 300)).repeat(BLOCK)[:300]
+    deviation = (total / rounds - values) / steps
+    assert np.abs(deviation).max() < 5 * 0.5 / np.sqrt(rounds)
+    assert abs(deviation.mean()) < 5 * 0.5 / np.sqrt(rounds * len(values))
+
+
+def test_errors_are_those_of_the_place_and_independent_of_others() -> None:
+    values, reach = normal(), everywhere(0.1)
+    raws = [encoded(values, reach, place=place) for place in (1, 2, 40_000)]
+    assert raws[0].tobytes() == encoded(values, reach, place=1).tobytes()
+    errors = [decoded(raw, values)[0] - values for raw in raws]
+    assert np.abs(np.corrcoef(errors) - np.eye(3)).max() < 0.15
+
+
+def test_little_is_allocated_for_a_chunk() -> None:
+    elements = 65536
+    modular, values, out = make(elements), normal(elements), np.empty(elements, np.float32)
+    raw, reach = np.empty(modular.size_bytes(elements), np.uint8), everywhere(0.1, elements)
+    tracemalloc.start()
+    try:
+        modular.encode(values, reach, raw, place=5)
+        modular.decode(raw, values, out)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < elements
+
+
+def test_how_far_apart_two_are_is_told_for_each_block() -> None:
+    values, others = np.zeros(600, np.float32), np.zeros(600, np.float32)
+    others[[3, 300, 599]] = [-2.0, 0.5, 4.0]
+    assert furthest(values, others, np.empty(600, np.float32)).tolist() == [2.0, 0.5, 4.0]
