@@ -11,31 +11,24 @@ held-out loss over the steps, mean over the peers, with the spread over the seed
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
+from benchmarks.peer_processes import train_together
 from gossiptrain.config import checked
 from gossiptrain.simulate.learn import run
 from gossiptrain.simulate.learn_settings import LearnSettings
 
-GOSSIP = [str(Path(sys.executable).parent / "gossip")]
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"batch": 8, "every_steps": 20},
     "text": {"batch": 8, "every_steps": 20, "variant": {"model": "tiny"}},
-    "cifar10": {"batch": 16, "every_steps": 20},
+    "cifar10": {"batch": 16, "every_steps": 20, "variant": {"model": "tiny"}},
 }
-START_S = 60.0
-WHOLE_RUN_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -86,16 +79,8 @@ def in_the_laboratory(setting: Setting, *, seed: int) -> Curve:
 
 def on_real_peers(setting: Setting, *, seed: int) -> Curve:
     """One run of processes. Raises RuntimeError where one of them fails."""
-    with tempfile.TemporaryDirectory(prefix="gossiptrain-real-") as folder, _started() as processes:
-        first = _start(setting, Path(folder) / "1", seed=seed, initial_peer=None)
-        processes.append(first)
-        address = _address(Path(folder) / "1" / "metrics.jsonl", first)
-        for number in range(2, setting.peers + 1):
-            processes.append(_start(setting, Path(folder) / str(number), seed=seed, initial_peer=address))
-        for process in processes:
-            if process.wait(WHOLE_RUN_S):
-                raise RuntimeError(f"a peer ended with {process.returncode}")
-        events = [_events(Path(folder) / str(number) / "metrics.jsonl") for number in range(1, setting.peers + 1)]
+    with tempfile.TemporaryDirectory(prefix="gossiptrain-real-") as folder:
+        events = train_together(setting.task, flags(setting, seed=seed), peers=setting.peers, folder=Path(folder))
     evaluated = [[event for event in own if event["event"] == "eval"] for own in events]
     losses: dict[int, list[float]] = {}
     for event in (event for own in evaluated for event in own if event["of"] == "peer"):
@@ -104,48 +89,17 @@ def on_real_peers(setting: Setting, *, seed: int) -> Curve:
     return Curve("real peers", seed, {step: fmean(found) for step, found in sorted(losses.items())}, fmean(merged))
 
 
-@contextmanager
-def _started() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that are ended, by their ids, however the block ends."""
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def _start(setting: Setting, out: Path, *, seed: int, initial_peer: str | None) -> subprocess.Popen[bytes]:
+def flags(setting: Setting, *, seed: int) -> list[str]:
+    """What each of the processes is told."""
     given = TASKS[setting.task]
-    command = [*GOSSIP, "train", setting.task, "--strategy", setting.strategy, "--out", str(out)]
-    command += ["--max-steps", str(setting.steps), "--batch", str(given["batch"]), "--seed", str(seed)]
-    command += ["--every-steps", str(given["every_steps"]), "--gossip-group-size", str(setting.peers)]
-    command += ["--wait-for", str(setting.peers), "--share", f"{out.name}/{setting.peers}", "--threads", "1"]
-    command += ["--eval-every", str(setting.every), "--host-maddr", "/ip4/127.0.0.1/tcp/0", "--log-format", "plain"]
+    found = ["--strategy", setting.strategy, "--max-steps", str(setting.steps), "--batch", str(given["batch"])]
+    found += ["--seed", str(seed), "--every-steps", str(given["every_steps"]), "--threads", "1"]
+    found += ["--gossip-group-size", str(setting.peers), "--eval-every", str(setting.every)]
     for name, value in given.get("variant", {}).items():
-        command += [f"--{name}", str(value)]
+        found += [f"--{name}", str(value)]
     if setting.data_dir is not None:
-        command += ["--data-dir", str(setting.data_dir)]
-    if initial_peer is not None:
-        command += ["--initial-peer", initial_peer]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-
-def _address(metrics: Path, process: subprocess.Popen[bytes]) -> str:
-    deadline_s = time.monotonic() + START_S
-    while time.monotonic() < deadline_s and process.poll() is None:
-        for event in _events(metrics):
-            if event["event"] == "started":
-                return str(event["addresses"][0])
-        time.sleep(0.05)
-    raise RuntimeError("the first peer did not start")
-
-
-def _events(metrics: Path) -> list[dict[str, Any]]:
-    if not metrics.exists():
-        return []
-    return [json.loads(line) for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        found += ["--data-dir", str(setting.data_dir)]
+    return found
 
 
 def show(setting: Setting, curves: Sequence[Curve]) -> None:

@@ -9,17 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.papers import contraction_laws, finite_time_consensus, grouping_choice
+from benchmarks.papers import contraction_laws, diloco_scaling, finite_time_consensus, grouping_choice
 from benchmarks.papers.base_graph import base_graph
 from benchmarks.papers.contraction_laws import Swarm
 from benchmarks.papers.mixing import Meetings, variance_left
 from benchmarks.papers.moshpit_averaging import GROUPINGS, OF_THE_PAPER, PUBLISHED, Setting, mean_rounds
 from benchmarks.papers.moshpit_methods import Draws, MakeMethod, own_grouping, push_sum
 from benchmarks.papers.tables import Figure, beside, show_figures
+from benchmarks.strategies import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.core.stability import StepMixMoments, noloco_radius
+from gossiptrain.simulate.learn import run
+from gossiptrain.simulate.learn_settings import LearnSettings
+from gossiptrain.simulate.results import LearnResult
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -178,3 +182,23 @@ def test_every_script_prints_its_tables_and_writes_its_figures(name: str, argume
     content = json.loads(written.read_text())
     assert content["benchmark"] == name
     assert content["results"]
+
+
+# DiLoCo by number of replicas.
+
+
+def test_replicas_share_one_batch_and_are_told_beside_the_paper() -> None:
+    asked: list[dict[str, object]] = []
+
+    def runner(settings: LearnSettings) -> LearnResult:
+        asked.append({"peers": settings.peers, "batch": settings.batch, "strategy": settings.strategy})
+        return run(settings.model_copy(update={"task": "digits", "variant": {}}))
+
+    bench = Bench({"task": "text", "steps": 60, "evaluate_every": 0}, 1, 0.05, (1.0,), runner)
+    found = [line() for line in diloco_scaling.lines(bench, 16)]
+    assert {(order["peers"], order["batch"]) for order in asked} == {(2, 8), (4, 4), (8, 2)}
+    figures = {(figure.row, figure.column): figure for figure in diloco_scaling.figures_of(found)}
+    eight = figures["M = 8", "% above, 35 M"]
+    assert eight.published == 3.9
+    assert eight.ours == pytest.approx(100 * (found[-2].losses[0] / found[0].losses[0] - 1))
+    assert figures["M = 8, step-mix in groups of 4", "% above, 35 M"].published is None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.strategies import COURSES
 
 from benchmarks import alone, codecs, formation
 from gossiptrain.training.tasks import task_named
@@ -75,3 +76,31 @@ def test_without_a_folder_of_images_random_ones_are_taken(monkeypatch: pytest.Mo
     batch = batches.next()
     assert data == "random"
     assert batch.inputs.shape == (task.recipe.batch, 3, 32, 32)
+
+
+def test_a_swarm_is_shown_beside_one_peer_with_its_time_and_one_with_its_samples(tmp_path: Path) -> None:
+    report = tmp_path / "end.json"
+    arguments = ["digits", "--peers=2", "--steps=2000", "--every-steps=100", "--seeds=1", "--json", str(report)]
+    command = [sys.executable, "-m", "benchmarks.end_to_end", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    together, time_alone, samples_alone = json.loads(report.read_text())["results"]
+    assert (together["steps"], time_alone["steps"], samples_alone["steps"]) == (2000, 2000, 4000)
+    assert together["rounds"] > 1
+    assert time_alone["rounds"] == samples_alone["rounds"] == 0
+    assert all(0.5 < own["accuracy"] <= 1 for own in (together, time_alone, samples_alone))
+    assert "one peer, the same samples" in done.stdout
+
+
+def test_strategies_are_compared_with_a_learning_rate_for_each(tmp_path: Path) -> None:
+    report = tmp_path / "strategies.json"
+    arguments = ["digits", "--steps=80", "--every=8", "--seeds=2", "--peers=4", "--json", str(report)]
+    command = [sys.executable, "-m", "benchmarks.strategies", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    lines = {line["name"]: line for line in json.loads(report.read_text())["results"]}
+    assert set(lines) == set(COURSES)
+    assert all(len(line["losses"]) == 2 and line["learning_rate"] > 0 for line in lines.values())
+    plain, often = lines["step-mix, groups of 4"], lines["step-mix, groups of 4, int8, 4 times as often"]
+    assert plain["megabytes_per_peer"] < often["megabytes_per_peer"] < 1.1 * plain["megabytes_per_peer"]
+    assert "to diloco" in done.stdout

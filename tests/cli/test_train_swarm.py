@@ -8,6 +8,8 @@ import socket
 import sys
 from pathlib import Path
 
+import torch
+
 from gossiptrain.training import events
 from gossiptrain.training.checkpoints import load_checkpoint
 from tests.processes import Command, Family, Peer, wait_until
@@ -81,6 +83,21 @@ def test_peers_join_average_are_killed_and_are_replaced(family: Family, gossip: 
         assert load_checkpoint(tmp_path / name).state.step == finished.step
     assert gossip("eval", "second", "third").code == 0
     assert [peer.err for peer in (second, third)] == ["", ""]
+
+
+def test_peers_that_end_soon_after_each_other_merge_once_more_together(family: Family, tmp_path: Path) -> None:
+    common = ("--wait-for", "2", "--max-steps", "3000", "--every-steps", "200", "--eval-every", "0")
+    slow = family.train(*common, "--batch", "128", "--out", "slow")
+    quick = family.train(*common, "--batch", "8", "--out", "quick", "--initial-peer", slow.address())
+    assert [peer.wait(within_s=60.0) for peer in (slow, quick)] == [0, 0]
+    last = [peer.find(events.RoundCommitted)[-1] for peer in (slow, quick)]
+    assert last[0].final
+    assert (last[0].round, set(last[0].members)) == (last[1].round, {slow.peer_id(), quick.peer_id()})
+    for folder in ("slow", "quick"):
+        summary = json.loads((tmp_path / folder / "summary.json").read_text())
+        assert (summary["merged"], summary["step"]) == (True, 3000)
+    one, other = (load_checkpoint(tmp_path / folder).model_state() for folder in ("slow", "quick"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_who_trains_something_else_is_told_what_differs_and_who_diverges_sends_nothing(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -178,5 +180,48 @@ def test_a_peer_never_counts_itself_twice() -> None:
             a.swarm.membership.absorb(a.swarm.membership.records())
             assert PeerId(a.id) not in a.swarm.membership.live()
             assert len(a.swarm.membership.trainers()) == 2
+
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_who_has_made_all_its_steps_is_in_no_round_until_it_wants_to_merge(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            ended, others = swarm.peers["c"], [swarm.peers["a"], swarm.peers["b"]]
+
+            async def say(**of_the_end: Any) -> None:
+                membership = ended.swarm.membership
+                membership.describe(replace(membership.own, **of_the_end))
+                await membership.announce()
+
+            await say(ends_in_s=0.0, ready_in_s=None)
+            for peer in others:
+                await until(lambda peer=peer: ended.id not in peer.swarm.membership.trainers())  # type: ignore[misc]
+            found = await swarm.average("a", "b")
+            for averaged in found.values():
+                assert averaged is not None
+                assert set(averaged.result.members) == {peer.id for peer in others}
+            await say(finishing=True, ready_in_s=0.0)
+            for peer in others:
+                await until(lambda peer=peer: ended.id in peer.swarm.membership.trainers())  # type: ignore[misc]
+            assert all(averaged and len(averaged.result.members) == 3 for averaged in (await swarm.average()).values())
+
+    run_on(kind, scenario)
+
+
+def test_it_is_known_when_others_will_have_made_their_steps_and_time_passes() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            watching, other = swarm.peers["a"].swarm.membership, swarm.peers["b"].swarm.membership
+            assert watching.others_end_in_s() == ()
+            other.describe(replace(other.own, ends_in_s=2.0))
+            await other.announce()
+            await until(lambda: len(watching.others_end_in_s()) == 1)
+            (first_s,) = watching.others_end_in_s()
+            assert 0.0 < first_s <= 2.0
+            other.describe(replace(other.own, ends_in_s=0.0))
+            await other.announce()
+            await until(lambda: watching.others_end_in_s() == ())
 
     run_on("virtual", scenario)

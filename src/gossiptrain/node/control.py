@@ -48,6 +48,11 @@ class Progress(Message):
     step: int
     ready_in_s: float | None
     finishing: bool
+    ends_in_s: float | None = None
+
+
+class EndsWanted(Message):
+    """The trainer has made its steps and asks when others will have made theirs; the answer is `Ends`."""
 
 
 class SnapshotTaken(Message):
@@ -117,6 +122,12 @@ class RoundEnded(Message):
     """By member, over what this peer's bytes went to it: `direct` or `libp2p`."""
 
 
+class Ends(Message):
+    """Seconds until those others have made all their steps that are still at it and can say."""
+
+    in_s: tuple[float, ...]
+
+
 class StateWanted(Message):
     """A joiner asks: copy the parameters into the shared `state` vector at the next step boundary."""
 
@@ -146,12 +157,13 @@ class NodeRestarted(Message):
     pid: int
 
 
-TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, SnapshotTaken, StateTaken, Leave)
+TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, EndsWanted, SnapshotTaken, StateTaken, Leave)
 NODE_SAYS: tuple[type[Message], ...] = (
     NodeReady,
     Joined,
     PeerChanged,
     RoundEnded,
+    Ends,
     StateWanted,
     Alive,
     NodeFailed,

@@ -121,6 +121,8 @@ class Node:
                     await self._note_progress(message, tasks)
                 elif isinstance(message, control.SnapshotTaken):
                     tasks.create_task(self._average(message))
+                elif isinstance(message, control.EndsWanted):
+                    self._trainer.send(control.Ends(in_s=self._peer.membership.others_end_in_s()))
                 elif isinstance(message, control.StateTaken) and self._state_taken is not None:
                     if not self._state_taken.done():
                         self._state_taken.set_result(message)
@@ -133,10 +135,17 @@ class Node:
         # What others decide by whom they wait for; the next heartbeat may come too late for their round.
         finishing_now = progress.finishing and not own.finishing
         ready_again = progress.ready_in_s is not None and own.ready_in_s is None
+        ended_now = progress.ends_in_s == 0 and own.ends_in_s != 0
         membership.describe(
-            OwnState(membership.own.round, progress.step, progress.ready_in_s, finishing=progress.finishing)
+            OwnState(
+                membership.own.round,
+                progress.step,
+                progress.ready_in_s,
+                finishing=progress.finishing,
+                ends_in_s=progress.ends_in_s,
+            )
         )
-        if finishing_now or ready_again:
+        if finishing_now or ready_again or ended_now:
             tasks.create_task(membership.announce())
 
     async def _average(self, taken: control.SnapshotTaken) -> None:

@@ -42,6 +42,7 @@ class OwnState:
     step: int = 0
     ready_in_s: float | None = None
     finishing: bool = False
+    ends_in_s: float | None = None
 
 
 class Membership:
@@ -84,8 +85,15 @@ class Membership:
         return {peer: member.heartbeat for peer, member in self._members.items() if member.live}
 
     def trainers(self) -> set[PeerId]:
-        """All living peers that take part in rounds, with this one if it does."""
-        found = {peer for peer, heartbeat in self.live().items() if heartbeat.role == "trainer"}
+        """All living peers that take part in rounds, with this one if it does.
+
+        Who has made all its steps waits for others to make theirs, and takes part again when it wants to merge.
+        """
+        found = {
+            peer
+            for peer, heartbeat in self.live().items()
+            if heartbeat.role == "trainer" and (heartbeat.ends_in_s != 0 or heartbeat.finishing)
+        }
         return found | {self.me} if self._role == "trainer" else found
 
     def ready_in_s(self, peer: PeerId) -> float | None:
@@ -96,6 +104,16 @@ class Membership:
         if member.heartbeat.ready_in_s is None:
             return None
         return max(0.0, member.heartbeat.ready_in_s - (self._clock.now() - member.advanced_at))
+
+    def others_end_in_s(self) -> tuple[float, ...]:
+        """Of all other living trainers that still train and can say until when, the seconds that they will need."""
+        now_s = self._clock.now()
+        found = []
+        for member in self._members.values():
+            ends_in_s = member.heartbeat.ends_in_s
+            if member.live and member.heartbeat.role == "trainer" and ends_in_s:
+                found.append(max(0.0, ends_in_s - (now_s - member.advanced_at)))
+        return tuple(found)
 
     @property
     def round(self) -> int:
@@ -229,6 +247,7 @@ class Membership:
             step=self._own.step,
             ready_in_s=self._own.ready_in_s,
             finishing=self._own.finishing,
+            ends_in_s=self._own.ends_in_s,
             leaving=self._leaving,
         )
         body = encode_message(heartbeat).decode()

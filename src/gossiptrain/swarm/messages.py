@@ -45,6 +45,8 @@ class Heartbeat(Message):
     """Seconds after which the peer expects to be ready for a round; None while it cannot say."""
     finishing: bool
     """Whether the peer has trained all it will and wants to merge once more; others then become ready at once."""
+    ends_in_s: Annotated[Finite, Field(ge=0)] | None = None
+    """Seconds after which the peer expects to have trained all it will; 0 once it has, None while it cannot say."""
     leaving: bool
 
     def newer_than(self, other: Heartbeat) -> bool:

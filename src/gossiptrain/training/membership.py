@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +35,8 @@ from gossiptrain.training.rounds import Progress, Rounds
 MAX_NAME_CHARS = 200
 PROGRESS_S = 0.5
 """Period in which the node, and through it other peers, are told where this trainer stands."""
+ENDS_ASKED_S = 0.2
+"""Period in which a peer that has made its steps asks when others will have made theirs."""
 LAST_WORD_S = 1.0
 """When the last other peer has left or died, how long a round with it that is still under way is waited for."""
 
@@ -87,6 +89,8 @@ class Gossip:
         self.outer_state: Mapping[str, Tensor] = {}
         """What the strategy keeps, from a checkpoint; taken over when the block is entered."""
         self.contributing = True
+        self.ends_in_s: float | None = None
+        """When this peer expects to have made all its steps, 0 once it has; for others that end about then."""
         self.on_ready: Callable[[Gossip], None] = _announce_started
         """Called once the node is reachable, before the swarm is met."""
         self._optimizer = optimizer
@@ -109,6 +113,8 @@ class Gossip:
         self._finishing = False
         self._last_progress_s = 0.0
         self._said_alone = False
+        self._ends: Sequence[float] | None = None
+        """What the node has answered last, to a question that is open."""
         self._node: NodeHandle
         self._hook: Any = None
         self._merged = False
@@ -216,6 +222,32 @@ class Gossip:
             self._hear_one(timeout_s=0.2)
         return self.peers >= count
 
+    def wait_for_others_to_end(self, longest_s: float, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Waits while others are about to make their last steps, so that all can merge once more together.
+
+        Who does not say when it ends, or will not within `longest_s`, is not waited for. Newcomers are served
+        meanwhile. until: asked several times a second; ends the waiting. Raises UsageError outside the `with` block.
+        """
+        if not self._inside:
+            raise UsageError("wait_for_others_to_end() was called outside the `with` block: nobody can be heard there.")
+        self.ends_in_s = 0.0
+        self._tell_progress(ready_in_s=None)
+        deadline_s = time.monotonic() + longest_s
+        while self.peers > 1 and self.contributing and not until():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not any(in_s <= left_s for in_s in self._ask_when_others_end()):
+                return
+            self._hear_one(timeout_s=ENDS_ASKED_S)
+
+    def _ask_when_others_end(self) -> Sequence[float]:
+        """Empty where the node does not answer."""
+        self._ends = None
+        self._node.send(control.EndsWanted())
+        asked_s = time.monotonic()
+        while self._ends is None and time.monotonic() - asked_s < LAST_WORD_S:
+            self._hear_one(timeout_s=0.1)
+        return self._ends or ()
+
     def listen(self) -> None:
         """Call now and then where the loop makes no steps for long, for example between the batches of an evaluation.
 
@@ -275,7 +307,9 @@ class Gossip:
         )
 
     def _tell_progress(self, *, ready_in_s: float | None) -> None:
-        self._node.send(control.Progress(step=self.step, ready_in_s=ready_in_s, finishing=self._finishing))
+        self._node.send(
+            control.Progress(step=self.step, ready_in_s=ready_in_s, finishing=self._finishing, ends_in_s=self.ends_in_s)
+        )
 
     def _say_alone(self) -> None:
         self._rounds.pace.round_failed(time.monotonic())
@@ -306,6 +340,8 @@ class Gossip:
                 self._node.send(control.StateTaken(step=self.step, samples=self._progress.samples))
             case control.PeerChanged():
                 self._note_peer(message)
+            case control.Ends():
+                self._ends = message.in_s
             case control.NodeReady():
                 self._note_ready(message)
             case control.Joined():

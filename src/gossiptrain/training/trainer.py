@@ -37,6 +37,10 @@ SMALL_MODEL = 200_000
 """Parameters below which handing the work of a step to several threads takes longer than the work."""
 STATISTICS_BATCHES = 50
 """From which the running statistics of the merged model are estimated."""
+LONGEST_FAREWELL_S = 60.0
+FAREWELL_SHARE = 0.1
+"""Part of the time of the whole training for which others that are about to end are waited for, so that all merge once
+more together; not more than `LONGEST_FAREWELL_S`, and no less than a merge may wait."""
 INTERRUPTED_MERGE_S = 4.0
 """After Ctrl+C or SIGTERM the whole farewell must take less than 10 seconds."""
 INTERRUPTED_EVALUATION_S = 1.5
@@ -85,6 +89,8 @@ class Trainer:
         self._interrupts = Interrupts()
         self._step = 0
         self._own_steps = 0
+        self._own_steps_now = 0
+        """Of this process, without those before a resumption."""
         self._samples = 0
         self._loss = math.nan
         self._evaluation: Evaluation | None = None
@@ -220,6 +226,7 @@ class Trainer:
                     raise self._non_finite()
             if report.take():
                 self._report_step(report.period_s)
+                self._tell_end(started_s)
             if evaluate_every and self._step % evaluate_every == 0:
                 self._evaluate("peer")
             if save.take():
@@ -237,9 +244,20 @@ class Trainer:
             raise self._non_finite()
         self._precision.step(loss, self._optimizer)
         self._own_steps += 1
+        self._own_steps_now += 1
         self._samples += len(batch)
         self._step = self._swarm.step if self._swarm is not None else self._step + 1
         return loss.detach()
+
+    def _tell_end(self, started_s: float) -> None:
+        """Lets others know when this peer expects to have made its last step."""
+        if self._swarm is None or not self._own_steps_now:
+            return
+        passed_s = time.monotonic() - started_s
+        left_s = passed_s / self._own_steps_now * (self._total_steps - self._step)
+        if self._settings.max_seconds is not None:
+            left_s = min(left_s, self._settings.max_seconds - passed_s)
+        self._swarm.ends_in_s = max(left_s, REPORT_S)
 
     def _non_finite(self) -> NonFiniteLossError:
         if self._swarm is not None:
@@ -285,6 +303,11 @@ class Trainer:
         good = reason != "non-finite loss"
         merged = False
         if self._swarm is not None and good:
+            if not interrupted:
+                longest_s = max(2 * self._gossip_settings.matchmaking_time, FAREWELL_SHARE * seconds)
+                self._swarm.wait_for_others_to_end(
+                    min(LONGEST_FAREWELL_S, longest_s), until=lambda: self._interrupts.requested
+                )
             merged = self._swarm.merge(timeout_s=INTERRUPTED_MERGE_S if interrupted else None)
             if merged and not interrupted and has_running_statistics(self.model):
                 self._fit_statistics(self._swarm)
