@@ -60,6 +60,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "int8": {"codec": "int8"},
     "fp16": {"codec": "fp16"},
     "speeds 1 : 4": {"speeds": 4.0},
+    "speeds 1 : 4, 5 % more time": {"speeds": 4.0, "time": 1.05},
     "late by half a round": {"delay": 10},
     "non-IID": {"non_iid": 0.1},
     "non-IID, twice the rounds": {"non_iid": 0.1, "every_steps": 10},
@@ -99,6 +100,8 @@ class Bench:
         given = dict(given)
         if rounds := given.pop("rounds_for_one", None):
             given["every_steps"] //= rounds
+        if time_share := given.pop("time", None):
+            given["steps"] = round(time_share * self.common["steps"])
         return self.runner(checked(LearnSettings, **{**self.common, **given}, learning_rate=rate, seed=seed))
 
     def tuned(self, given: dict[str, Any]) -> float:
@@ -145,8 +148,8 @@ def score_of(run: LearnResult) -> Score:
 Line: TypeAlias = Callable[[], Figures]
 
 
-def competition(bench: Bench, every: Sequence[int]) -> list[Line]:
-    """Every course at every number of inner steps between rounds; those without rounds once."""
+def competition(bench: Bench, courses: dict[str, Any], every: Sequence[int]) -> list[Line]:
+    """Each course at every number of inner steps between rounds; those without rounds once."""
 
     def line(name: str, given: dict[str, Any]) -> Line:
         return lambda: bench.figures(name, given, rate=bench.tuned(given))
@@ -154,12 +157,12 @@ def competition(bench: Bench, every: Sequence[int]) -> list[Line]:
     return [
         line(name, {**given, "every_steps": steps})
         for steps in every
-        for name, given in COURSES.items()
+        for name, given in courses.items()
         if steps == every[0] or name not in WITHOUT_ROUNDS
     ]
 
 
-def questions(bench: Bench, every_steps: int) -> list[Line]:
+def questions(bench: Bench, asked: dict[str, Any], every_steps: int) -> list[Line]:
     """What step-mix in groups of 4 loses under each condition, at the rate that suits it without any."""
     usual = {"strategy": "step-mix", "group_size": 4, "every_steps": every_steps}
     rate = bench.tuned(usual)
@@ -167,7 +170,7 @@ def questions(bench: Bench, every_steps: int) -> list[Line]:
     def line(name: str, given: dict[str, Any]) -> Line:
         return lambda: bench.figures(name, {**usual, **given}, rate=rate)
 
-    return [line(name, given) for name, given in QUESTIONS.items()]
+    return [line(name, given) for name, given in asked.items()]
 
 
 def measured(lines: Sequence[Line], *, at_once: int, found: Callable[[Figures], None]) -> list[Figures]:
@@ -199,6 +202,7 @@ def spread(samples: Sequence[float], *, digits: int, factor: float = 1.0) -> str
 def table(title: str, lines: Sequence[Figures], references: Sequence[str]) -> None:
     """Prints the lines, each beside the references of the same H (or of any, where they have no rounds)."""
     rows = []
+    references = [name for name in references if any(line.name == name for line in lines)]
     for line in lines:
         differences = []
         for name in references:
@@ -231,6 +235,7 @@ def main() -> None:
     parser.add_argument("--every", type=whole_number(1), nargs="+", default=[20, 50])
     parser.add_argument("--steps", type=whole_number(1), help="inner steps of each peer")
     parser.add_argument("--seeds", type=whole_number(1, 8), default=3)
+    parser.add_argument("--only", nargs="+", metavar="LINE", help="lines by their names in the first column")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--processes", type=whole_number(1, 256), default=cores(), help="runs at once (one a core)")
@@ -252,9 +257,15 @@ def main() -> None:
         if given.json:
             write_json(given.json, benchmark="strategies", measured_on=measured_on, results=lines)
 
+    def asked_for(names: dict[str, Any]) -> dict[str, Any]:
+        return {name: own for name, own in names.items() if given.only is None or name in given.only}
+
     with laboratories(given.processes) as runner:
         bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]), MULTIPLES[given.task], runner)
-        orders = questions(bench, given.every[0]) if given.questions else competition(bench, given.every)
+        if given.questions:
+            orders = questions(bench, asked_for(QUESTIONS), given.every[0])
+        else:
+            orders = competition(bench, asked_for(COURSES), given.every)
         # One more than there are processes, so that none has to wait for a line that is between two runs.
         ordered = measured(orders, at_once=given.processes + 1, found=found)
     references = ["as it is"] if given.questions else ["diloco", "central"]

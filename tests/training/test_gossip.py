@@ -143,14 +143,17 @@ def test_settings_given_as_a_whole_and_one_by_one_go_together() -> None:
 # A member that has no company.
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "Muon"])
 def test_a_lone_member_trains_as_ever_says_so_once_and_leaves_nothing_behind(
-    family: Family, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not hasattr(torch.optim, optimizer):
+        pytest.skip(f"this torch has no {optimizer}")
     monkeypatch.setenv(MARK_VARIABLE, family.mark)
     torch.manual_seed(0)
-    model, twin = nn.Linear(3, 1), nn.Linear(3, 1)
+    model, twin = nn.Linear(3, 1, bias=False), nn.Linear(3, 1, bias=False)
     twin.load_state_dict(model.state_dict())
-    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1, momentum=0.9) for each in (model, twin)]
+    optimizers = [getattr(torch.optim, optimizer)(each.parameters(), lr=0.1) for each in (model, twin)]
     told: list[events.Event] = []
 
     def step(number: int) -> None:

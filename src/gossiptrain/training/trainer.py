@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from gossiptrain.config import GossipSettings, NetworkSettings, Settings
-from gossiptrain.errors import CheckpointError, NonFiniteLossError
+from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
 from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
-from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
+from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
+from gossiptrain.training.every import Every
 from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
@@ -85,10 +87,14 @@ class Trainer:
         self._optimizer = self._task.build_optimizer(self.model, learning_rate=self._learning_rate)
         self._schedule = self._task.build_schedule(self._optimizer, total_steps=self._total_steps)
         self._precision = MixedPrecision(self._device, settings.precision)
-        self._checkpoints = CheckpointWriter(assignment.folder.checkpoints, report=self._notice)
+        checkpoints = CheckpointWriter(assignment.folder.checkpoints, report=self._notice)
+        self._keeper = Keeper(
+            self._task, self.model, self._optimizer, self._batches, self._precision, checkpoints, self._bus
+        )
         self._interrupts = Interrupts()
-        self._step = 0
-        self._own_steps = 0
+        place = self._keeper.restore(assignment.resume) if assignment.resume is not None else Place()
+        self._step = place.step
+        self._own_steps = place.own_steps
         self._own_steps_now = 0
         """Of this process, without those before a resumption."""
         self._samples = 0
@@ -96,9 +102,7 @@ class Trainer:
         self._evaluation: Evaluation | None = None
         self._evaluation_took_s = 0.0
         self._swarm: Gossip | None = None
-        self._outer_state: dict[str, torch.Tensor] = {}
-        if assignment.resume is not None:
-            self._restore(assignment.resume)
+        self._outer_state = place.outer
 
     @property
     def resolved(self) -> dict[str, Settings]:
@@ -207,8 +211,8 @@ class Trainer:
 
     def _loop(self, started_s: float) -> Reason:
         settings = self._settings
-        report = _Every(REPORT_S)
-        save = _Every(settings.checkpoint_every)
+        report = Every(REPORT_S)
+        save = Every(settings.checkpoint_every)
         evaluate_every = settings.eval_every
         if evaluate_every is None:
             evaluate_every = max(EVALUATE_STEPS, self._batches.steps_per_epoch)
@@ -343,65 +347,9 @@ class Trainer:
             self._listen()
 
     def _save(self) -> None:
-        state = RunState(
-            task=self._task.name,
-            fingerprint=self._task.description,
-            step=self._step,
-            epoch=self._own_steps / self._batches.steps_per_epoch,
-            rounds=self._swarm.rounds if self._swarm else 0,
-            position=self._batches.state(),
-            extra={
-                "variant": self._task.variant,
-                "own_steps": self._own_steps,
-                "precision": self._precision.state(),
-                "outer": self._swarm.keep_outer_state() if self._swarm is not None else self._outer_state,
-            },
-        )
-        if not self._is_finite():
-            reason = "the parameters are not finite; the last good checkpoint is kept"
-            self._bus.emit(events.CheckpointFailed(step=self._step, reason=reason))
-            return
-        try:
-            path = self._checkpoints.save(self.model, self._optimizer, state=state)
-        except CheckpointError as error:
-            self._bus.emit(events.CheckpointFailed(step=self._step, reason=error.what))
-            return
-        self._bus.emit(events.CheckpointSaved(step=self._step, path=str(path)))
-
-    def _is_finite(self) -> bool:
-        tensors = self.model.state_dict().values()
-        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        checkpoint.apply(self.model, self._optimizer, fingerprint=self._task.description)
-        self._batches.restore(checkpoint.state.position)
-        extra: dict[str, Any] = dict(checkpoint.state.extra)
-        self._step = checkpoint.state.step
-        self._own_steps = int(extra.get("own_steps", self._step))
-        self._precision.restore(extra.get("precision", {}))
-        self._outer_state = extra.get("outer", {})
+        swarm = self._swarm
+        outer = swarm.keep_outer_state() if swarm is not None else self._outer_state
+        self._keeper.save(Place(self._step, self._own_steps, swarm.rounds if swarm is not None else 0, outer))
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))
-
-
-class _Every:
-    """Something that happens once in each period."""
-
-    def __init__(self, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._planned_s = period_s
-        self._last_s = clock()
-        self.period_s = period_s
-        """How long the last period really was."""
-
-    def is_due(self) -> bool:
-        return self._clock() - self._last_s >= self._planned_s
-
-    def take(self) -> bool:
-        """Whether it is due; if so, the next period begins."""
-        if not self.is_due():
-            return False
-        now_s = self._clock()
-        self.period_s, self._last_s = now_s - self._last_s, now_s
-        return True

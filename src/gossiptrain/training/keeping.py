@@ -1,0 +1,89 @@
+"""What of a training outlives its process: it is written to checkpoints, and a resumed run goes on from it.
+
+Owns what belongs into a checkpoint, and that nothing is written that is not finite. How it is written is
+`checkpoints`. Does not know when it is time to save, nor peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossiptrain.errors import CheckpointError
+from gossiptrain.training import events
+from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
+from gossiptrain.training.compute import MixedPrecision
+from gossiptrain.training.tasks.batches import TrainingBatches
+from gossiptrain.training.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training stands. step: counted on from the donor's; own_steps: made by this peer.
+
+    outer: what the strategy keeps, by names.
+    """
+
+    step: int = 0
+    own_steps: int = 0
+    rounds: int = 0
+    outer: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Everything that has a state of its own, and where it is kept."""
+
+    task: Task
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: TrainingBatches
+    precision: MixedPrecision
+    checkpoints: CheckpointWriter
+    bus: events.EventBus
+
+    def save(self, place: Place) -> None:
+        """Writes a checkpoint, or tells why there is none; training goes on either way."""
+        if not self._is_finite():
+            reason = "the parameters are not finite; the last good checkpoint is kept"
+            self.bus.emit(events.CheckpointFailed(step=place.step, reason=reason))
+            return
+        try:
+            path = self.checkpoints.save(self.model, self.optimizer, state=self._state(place))
+        except CheckpointError as error:
+            self.bus.emit(events.CheckpointFailed(step=place.step, reason=error.what))
+            return
+        self.bus.emit(events.CheckpointSaved(step=place.step, path=str(path)))
+
+    def restore(self, checkpoint: Checkpoint) -> Place:
+        """Goes on from a checkpoint. Raises CheckpointMismatchError."""
+        checkpoint.apply(self.model, self.optimizer, fingerprint=self.task.description)
+        self.batches.restore(checkpoint.state.position)
+        extra: dict[str, Any] = dict(checkpoint.state.extra)
+        self.precision.restore(extra.get("precision", {}))
+        step = checkpoint.state.step
+        return Place(step=step, own_steps=int(extra.get("own_steps", step)), outer=extra.get("outer", {}))
+
+    def _state(self, place: Place) -> RunState:
+        return RunState(
+            task=self.task.name,
+            fingerprint=self.task.description,
+            step=place.step,
+            epoch=place.own_steps / self.batches.steps_per_epoch,
+            rounds=place.rounds,
+            position=self.batches.state(),
+            extra={
+                "variant": self.task.variant,
+                "own_steps": place.own_steps,
+                "precision": self.precision.state(),
+                "outer": dict(place.outer),
+            },
+        )
+
+    def _is_finite(self) -> bool:
+        tensors = self.model.state_dict().values()
+        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
