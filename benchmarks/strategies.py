@@ -236,6 +236,9 @@ def main() -> None:
     parser.add_argument("--steps", type=whole_number(1), help="inner steps of each peer")
     parser.add_argument("--seeds", type=whole_number(1, 8), default=3)
     parser.add_argument("--only", nargs="+", metavar="LINE", help="lines by their names in the first column")
+    parser.add_argument(
+        "--multiples", type=float, nargs="+", metavar="X", help="of the recipe's learning rate where the search begins"
+    )
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--processes", type=whole_number(1, 256), default=cores(), help="runs at once (one a core)")
@@ -261,7 +264,13 @@ def main() -> None:
         return {name: own for name, own in names.items() if given.only is None or name in given.only}
 
     with laboratories(given.processes) as runner:
-        bench = Bench(common, given.seeds, recipe.learning_rate_for(common["batch"]), MULTIPLES[given.task], runner)
+        bench = Bench(
+            common,
+            given.seeds,
+            recipe.learning_rate_for(common["batch"]),
+            tuple(given.multiples or MULTIPLES[given.task]),
+            runner,
+        )
         if given.questions:
             orders = questions(bench, asked_for(QUESTIONS), given.every[0])
         else:

@@ -7,9 +7,7 @@ the node's, in a process of its own, so training never waits for the network.
 
 from __future__ import annotations
 
-import queue
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +27,7 @@ from gossiptrain.node import control
 from gossiptrain.node.handle import NodeHandle, NodeLaunch
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training import events
+from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.replica import Replica, kept_vectors
 from gossiptrain.training.rounds import Progress, Rounds
 
@@ -107,9 +106,7 @@ class Gossip:
             state_vectors=kept_vectors(self._strategy),
             weighs_average=self._strategy.weighs_average,
         )
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._put_off: deque[Message] = deque()
-        """Heard by `listen`, and not yet acted upon."""
+        self._inbox = Inbox(self._hear)
         self._finishing = False
         self._last_progress_s = 0.0
         self._said_alone = False
@@ -125,7 +122,7 @@ class Gossip:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
-        self._node = NodeHandle(self._launch, self._messages.put)
+        self._node = NodeHandle(self._launch, self._inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
             replica = Replica(self._flat, self._strategy, memory)
@@ -133,7 +130,7 @@ class Gossip:
                 replica.restore(self.outer_state)
             self._rounds = Rounds(self.settings, self._strategy, replica=replica, progress=self._progress)
             self._node.wait_until_joined()
-            self._hear_all()
+            self._inbox.hear_all()
         except BaseException:
             self._node.close(grace_s=1.0)
             raise
@@ -194,7 +191,7 @@ class Gossip:
         everyone = self.peers <= self.settings.gossip_group_size
         counts = everyone and self._rounds.in_flight and not self._rounds.learnt_since_snapshot
         rounds_before = self.rounds if counts else None
-        self._hear_all()
+        self._inbox.hear_all()
         while time.monotonic() < deadline_s and self.contributing:
             if self.is_alone:
                 deadline_s = min(deadline_s, time.monotonic() + LAST_WORD_S)
@@ -207,7 +204,7 @@ class Gossip:
                 self._tell_progress(ready_in_s=0.0)
                 self._rounds.begin()
             self._tell_snapshot()
-            self._hear_one(timeout_s=min(0.2, max(0.0, deadline_s - time.monotonic())))
+            self._inbox.hear_one(timeout_s=min(0.2, max(0.0, deadline_s - time.monotonic())))
         return rounds_before is not None and self.rounds > rounds_before
 
     def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
@@ -219,7 +216,7 @@ class Gossip:
         if not self._inside:
             raise UsageError("wait_for_peers() was called outside the `with` block: nobody can be heard there.")
         while self.peers < count and not until():
-            self._hear_one(timeout_s=0.2)
+            self._inbox.hear_one(timeout_s=0.2)
         return self.peers >= count
 
     def wait_for_others_to_end(self, longest_s: float, *, until: Callable[[], bool] = lambda: False) -> None:
@@ -237,7 +234,7 @@ class Gossip:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not any(in_s <= left_s for in_s in self._ask_when_others_end()):
                 return
-            self._hear_one(timeout_s=ENDS_ASKED_S)
+            self._inbox.hear_one(timeout_s=ENDS_ASKED_S)
 
     def _ask_when_others_end(self) -> Sequence[float]:
         """Empty where the node does not answer."""
@@ -245,7 +242,7 @@ class Gossip:
         self._node.send(control.EndsWanted())
         asked_s = time.monotonic()
         while self._ends is None and time.monotonic() - asked_s < LAST_WORD_S:
-            self._hear_one(timeout_s=0.1)
+            self._inbox.hear_one(timeout_s=0.1)
         return self._ends or ()
 
     def listen(self) -> None:
@@ -254,12 +251,7 @@ class Gossip:
         Joiners are given the parameters meanwhile, and others do not wait for this peer. The model is not changed:
         what a round has brought is applied at the next step.
         """
-        while not self._messages.empty():
-            message = self._messages.get_nowait()
-            if isinstance(message, control.StateWanted):
-                self._hear(message)
-            else:
-                self._put_off.append(message)
+        self._inbox.hear_only(control.StateWanted)
         now_s = time.monotonic()
         if now_s - self._last_progress_s >= PROGRESS_S:
             self._last_progress_s = now_s
@@ -276,14 +268,14 @@ class Gossip:
         self._progress.step += 1
         self._progress.samples += self.samples_per_step
         self._rounds.pace.step_done(now_s)
-        self._hear_all()
+        self._inbox.hear_all()
         if now_s - self._last_progress_s >= PROGRESS_S:
             self._last_progress_s = now_s
             self._tell_progress(ready_in_s=self._rounds.pace.due_in_s(now_s) if self.contributing else None)
         self._begin_round_if_due(now_s)
         self._tell_snapshot()
         while self._strategy.waits and self._rounds.in_flight:
-            self._hear_one(timeout_s=PROGRESS_S)
+            self._inbox.hear_one(timeout_s=PROGRESS_S)
 
     def _begin_round_if_due(self, now_s: float) -> None:
         if self._rounds.in_flight or not self.contributing or (self._said_alone and self.peers < 2):
@@ -318,18 +310,6 @@ class Gossip:
             self.bus.emit(events.RoundFailed(reason="waiting for company", alone=True))
 
     # What the node says.
-
-    def _hear_all(self) -> None:
-        while self._put_off:
-            self._hear(self._put_off.popleft())
-        while not self._messages.empty():
-            self._hear(self._messages.get_nowait())
-
-    def _hear_one(self, *, timeout_s: float) -> None:
-        try:
-            self._hear(self._messages.get(timeout=timeout_s))
-        except queue.Empty:
-            return
 
     def _hear(self, message: Message) -> None:
         match message:
