@@ -49,6 +49,9 @@ COURSES: dict[str, dict[str, Any]] = {
         "group_size": 4,
         "codec": "int8",
         "rounds_for_one": 4,
+        # The outer step of the others, by the rule for other numbers of inner steps: as far a memory, in steps.
+        "outer_momentum": 0.8**0.25,
+        "outer_learning_rate": 0.7 * (1 - 0.8**0.25) / (1 - 0.8),
     },
     "average, groups of 4": {"strategy": "average", "group_size": 4},
     "alone": {"strategy": "alone"},

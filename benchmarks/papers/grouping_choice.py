@@ -1,16 +1,12 @@
-"""When a grid is worth it: disagreement of peers that meet on a grid beside that of peers in random groups.
+"""Which grouping keeps peers closest: crossed groups, a grid and exponential pairs, beside random groups.
 
     .venv/bin/python -m benchmarks.papers.grouping_choice
     .venv/bin/python -m benchmarks.papers.grouping_choice --sizes 8 --peers 40,48,56,64 --json choice.json
 
 Every peer drifts by noise between two rounds, as in training; compared is the squared disagreement that remains after a
-round, on average over the rounds. A share below 1: the grid keeps peers closer together. In each round every peer is
-away with a chance of 0, 10 or 30 %. `left` and `random` are what schedule and random groups leave of a disagreement
-after as many rounds as the grid has axes, nobody away and nothing new: a full grid leaves nothing.
-
-Ryabinin et al. (2021) found a half-empty grid worse than random groups. Here the grid is always laid as tightly as it
-can be, so what counts is how near its lines are to the largest group: N / k^d for d axes, called occupancy. `auto`
-takes the grid from `core.grouping.WORTHWHILE_OCCUPANCY` on. Groups of two are exponential pairs beside random pairs.
+round, on average over the rounds. A share below 1: peers are closer together than in random groups. In each round every
+peer is away with a chance of 0, 10 or 30 %. The schedule is a grid (Moshpit SGD, Ryabinin et al. 2021), laid as tightly
+as it can be, or for groups of two exponential pairs (Ying et al. 2021). `filled`: N / k^d for a grid of d axes.
 """
 
 from __future__ import annotations
@@ -18,78 +14,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.measure import machine, show_table, whole_number, write_json
-from benchmarks.papers.mixing import Meetings, mixing_matrix, steady_disagreement, variance_left
+from benchmarks.papers.mixing import Meetings, steady_disagreement
 from benchmarks.papers.tables import parser, show_notes
 from benchmarks.round import numbers
 from gossiptrain.config import GroupingName
-from gossiptrain.core.averaging import expected_contraction
-from gossiptrain.core.grouping import WORTHWHILE_OCCUPANCY, GroupLimits, group_sizes
-from gossiptrain.core.schedules import exponential_turns, grid_occupancy, grid_sides
+from gossiptrain.core.schedules import grid_occupancy, grid_sides
 
 SIZES = [2, 4, 8, 16]
-PEERS = [9, 12, 14, 16, 20, 24, 27, 30, 32, 36, 40, 42, 45, 48, 51, 54, 56, 60, 63, 64]
+PEERS = [6, 8, 12, 14, 16, 20, 24, 32, 48, 63, 64]
 ABSENCES = (0.0, 0.1, 0.3)
-RANDOM: GroupingName = "random"
-NOTES = f"""
-auto takes the grid from an occupancy of {WORTHWHILE_OCCUPANCY:.0%} on. From there it costs at most 15 % of disagreement
-in the long run and at best saves 12 %; after a cycle it leaves less than a fifth of what random groups leave, or
-nothing, which makes a merge exact. Below, its small groups cost up to five times. Where peers come and go between
-rounds the lines of a cycle no longer fit together, and the grid is at best as good as random groups. Exponential pairs
-are at least as good as random ones.
+NOTES = """
+Groups that take as few as possible from each group of before are never worse than random ones, and at least as good as
+a full grid in all but single cases, where some are away in all. A grid that is not full costs up to five times the
+disagreement. So `auto` is crossed groups, whatever the numbers are; a grid and pairs remain for those who need exact
+agreement after a fixed number of rounds.
 """
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One row. sides: of the grid; empty for pairs. steady: by chance of absence, schedule relative to random groups.
+    """One row. sides: of the grid; empty for pairs, None where no grid fits.
 
-    after_a_cycle: what the schedule leaves of the variance in one cycle; random_after_a_cycle: random groups, as long.
+    crossed, schedule: squared disagreement relative to random groups, by chance of absence.
     """
 
     peers: int
     size: int
-    sides: tuple[int, ...]
-    occupancy: float
-    steady: tuple[float, ...]
-    after_a_cycle: float
-    random_after_a_cycle: float
-
-    @property
-    def auto_takes_schedule(self) -> bool:
-        """Whether the package's `auto` follows the grid, or the pairs."""
-        return not self.sides or self.occupancy >= WORTHWHILE_OCCUPANCY
+    sides: tuple[int, ...] | None
+    filled: float | None
+    crossed: tuple[float, ...]
+    schedule: tuple[float, ...]
 
 
 def measure(peers: int, size: int, *, rounds: int) -> Choice | None:
-    """None where one group is enough, or no grid fits."""
+    """None where one group is enough."""
     if peers <= size:
         return None
     sides = grid_sides(peers, shortest=2, longest=size) if size > 2 else ()
-    if sides is None:
-        return None
-    schedule: GroupingName = "grid" if sides else "exponential"
-    cycle = len(sides) or exponential_turns(peers)
-    steady = tuple(_steady_share(peers, Meetings(schedule, size), absence, rounds) for absence in ABSENCES)
-    left = _left_after(peers, Meetings(schedule, size), cycle)
-    groups = group_sizes(peers, GroupLimits(2, size))
-    at_random = expected_contraction(peers=peers, groups=len(groups) + peers - sum(groups)) ** cycle
-    occupancy = grid_occupancy(peers, axes=len(sides), longest=size) if sides else 1.0
-    return Choice(peers, size, sides, round(occupancy, 3), steady, left, round(at_random, 6))
+    scheduled: GroupingName = "grid" if sides else "exponential"
+
+    def shares(grouping: GroupingName) -> tuple[float, ...]:
+        return tuple(_share(peers, Meetings(grouping, size), absence, rounds) for absence in ABSENCES)
+
+    filled = round(grid_occupancy(peers, axes=len(sides), longest=size), 3) if sides else None
+    return Choice(peers, size, sides, filled, shares("crossed"), shares(scheduled) if sides is not None else ())
 
 
-def _steady_share(peers: int, meetings: Meetings, absence: float, rounds: int) -> float:
+def _share(peers: int, meetings: Meetings, absence: float, rounds: int) -> float:
     own = steady_disagreement(peers, meetings, absence=absence, rounds=rounds)
-    return round(own / steady_disagreement(peers, Meetings(RANDOM, meetings.size), absence=absence, rounds=rounds), 3)
-
-
-def _left_after(peers: int, meetings: Meetings, rounds: int) -> float:
-    product = np.eye(peers)
-    for number in range(rounds):
-        product = mixing_matrix(peers, meetings.groups(range(peers), number)) @ product
-    return round(variance_left(product), 6)
+    return round(own / steady_disagreement(peers, Meetings("random", meetings.size), absence=absence, rounds=rounds), 3)
 
 
 def show(choices: Sequence[Choice]) -> None:
@@ -97,16 +71,15 @@ def show(choices: Sequence[Choice]) -> None:
     rows = [
         [
             f"{choice.size}, {choice.peers}",
-            " x ".join(map(str, choice.sides)) or "pairs",
-            f"{choice.occupancy:.0%}" if choice.sides else "–",
-            *(f"{share:.2f}" for share in choice.steady),
-            f"{choice.after_a_cycle:.4f}",
-            f"{choice.random_after_a_cycle:.4f}",
-            ("pairs" if not choice.sides else "grid") if choice.auto_takes_schedule else "random",
+            *(f"{share:.2f}" for share in choice.crossed),
+            "none fits" if choice.sides is None else " x ".join(map(str, choice.sides)) or "pairs",
+            "" if choice.filled is None else f"{choice.filled:.0%}",
+            *([f"{share:.2f}" for share in choice.schedule] or [""] * len(ABSENCES)),
         ]
         for choice in choices
     ]
-    header = ["k, N", "schedule", "filled", *(f"{absence:.0%}" for absence in ABSENCES), "left", "random", "auto"]
+    away = [f"{absence:.0%}" for absence in ABSENCES]
+    header = ["k, N", f"crossed, {away[0]}", *away[1:], "schedule", "filled", *away]
     show_table("Disagreement relative to random groups while some are away", header, rows)
 
 
@@ -114,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the arguments, measures, prints, writes."""
     own = parser(__doc__)
     own.add_argument("--sizes", type=numbers(2, 64), default=SIZES, metavar="K,K", help="group sizes (2,4,8,16)")
-    own.add_argument("--peers", type=numbers(3, 256), default=PEERS, metavar="N,N", help="sizes of swarms (9 to 64)")
+    own.add_argument("--peers", type=numbers(3, 256), default=PEERS, metavar="N,N", help="sizes of swarms (6 to 64)")
     own.add_argument("--rounds", type=whole_number(12), default=120, metavar="N", help="rounds of each run (120)")
     given = own.parse_args(arguments)
     where = machine()

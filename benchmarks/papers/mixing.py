@@ -6,7 +6,7 @@ Owns the arithmetic of a round among peers numbered 0 to n - 1. A value of a pee
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,14 @@ Values = npt.NDArray[np.float64]
 Peers = npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Meetings:
     """Who meets whom in the rounds of one run, as the package's organisers divide the peers that are there."""
 
     grouping: GroupingName
     size: int
     seed: int = 0
+    _last_groups: dict[str, str] = field(default_factory=dict)
 
     def groups(self, present: Collection[int], round_number: int) -> list[Peers]:
         """The groups of one round; whoever is in none keeps its value."""
@@ -35,7 +36,10 @@ class Meetings:
             round_number=round_number,
             seed=self.seed,
             grouping=self.grouping,
+            last_groups=self._last_groups,
         )
+        for number, group in enumerate(formed.groups):
+            self._last_groups |= dict.fromkeys(group, f"{round_number}/{number}")
         return [np.array([int(name) for name in group], dtype=np.intp) for group in formed.groups]
 
 

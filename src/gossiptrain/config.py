@@ -17,7 +17,7 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 Preset = Literal["local", "lan", "wan"]
 LaneMode = Literal["auto", "direct", "libp2p"]
 CodecName = Literal["fp32", "fp16", "bf16", "int8"]
-GroupingName = Literal["auto", "random", "grid", "exponential", "all"]
+GroupingName = Literal["auto", "crossed", "random", "grid", "exponential", "all"]
 StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
 
 

@@ -77,7 +77,7 @@ def test_every_ready_peer_is_in_one_group_or_left_out(
 
 
 @settings(deadline=None)
-@given(st.integers(0, 80), limits(), st.integers(0, 50), st.sampled_from(["random", "grid", "auto"]))
+@given(st.integers(0, 80), limits(), st.integers(0, 50), st.sampled_from(["random", "crossed", "grid", "auto"]))
 def test_as_few_peers_as_the_limits_allow_are_left_out(
     count: int, bounds: GroupLimits, round_number: int, grouping: GroupingName
 ) -> None:
@@ -120,23 +120,49 @@ def test_no_group_is_larger_than_a_message_can_name() -> None:
     assert LARGEST_GROUP == MAX_MEMBERS
 
 
-@pytest.mark.parametrize(("peers", "size"), [(9, 8), (11, 4), (24, 16), (48, 16), (32, 8)])
-def test_auto_is_random_where_a_grid_would_be_of_small_groups(peers: int, size: int) -> None:
-    assert formed_by("auto", peers, size=size) == formed_by("random", peers, size=size)
-    assert formed_by("auto", peers, size=size) != formed_by("grid", peers, size=size)
+def in_turn(peers: int, *, size: int, rounds: int) -> list[Grouping]:
+    """Crossed groups, round by round."""
+    found: list[Grouping] = []
+    last_groups: dict[str, str] = {}
+    for number in range(rounds):
+        bounds = GroupLimits(2, size)
+        found.append(
+            form_groups(
+                peers_named(peers), limits=bounds, run="r", round_number=number, seed=0, last_groups=last_groups
+            )
+        )
+        for position, group in enumerate(found[-1].groups):
+            last_groups |= dict.fromkeys(group, f"{number}/{position}")
+    return found
 
 
-@pytest.mark.parametrize(("peers", "size"), [(9, 3), (12, 4), (16, 4), (48, 8), (63, 8), (64, 8), (64, 4), (250, 16)])
-def test_auto_is_the_grid_where_it_is_well_occupied(peers: int, size: int) -> None:
-    assert formed_by("auto", peers, size=size) == formed_by("grid", peers, size=size)
+@settings(deadline=None, max_examples=40)
+@given(st.integers(3, 80), st.integers(2, 16))
+def test_a_crossed_group_takes_as_few_as_possible_from_each_group_of_before(peers: int, size: int) -> None:
+    before, after = in_turn(peers, size=size, rounds=2)
+    for group in after.groups:
+        for last in before.groups:
+            assert len(set(group) & set(last)) <= math.ceil(len(last) / len(after.groups))
 
 
-@pytest.mark.parametrize("peers", [3, 6, 8, 15, 64])
-def test_auto_is_exponential_where_groups_are_pairs(peers: int) -> None:
-    assert formed_by("auto", peers, size=2) == formed_by("exponential", peers, size=2)
+@pytest.mark.parametrize(("peers", "size"), [(4, 2), (8, 4), (16, 4), (9, 3), (18, 6), (64, 8), (32, 16)])
+def test_crossed_groups_agree_exactly_after_two_rounds_where_their_size_is_a_multiple_of_their_number(
+    peers: int, size: int
+) -> None:
+    values = {name: float(number) for number, name in enumerate(peers_named(peers))}
+    mean = sum(values.values()) / peers
+    for formed in in_turn(peers, size=size, rounds=2):
+        for group in formed.groups:
+            values |= dict.fromkeys(group, sum(values[name] for name in group) / len(group))
+    assert list(values.values()) == pytest.approx([mean] * peers)
 
 
-@pytest.mark.parametrize("grouping", ["auto", "random", "grid", "all"])
+@pytest.mark.parametrize(("peers", "size"), [(3, 2), (8, 2), (9, 8), (16, 4), (48, 16)])
+def test_auto_is_crossed_groups(peers: int, size: int) -> None:
+    assert formed_by("auto", peers, size=size) == formed_by("crossed", peers, size=size)
+
+
+@pytest.mark.parametrize("grouping", ["auto", "crossed", "random", "grid", "all"])
 def test_all_meet_where_one_group_is_enough(grouping: GroupingName) -> None:
     assert [len(group) for group in formed_by(grouping, 7, size=16, round_number=3).groups] == [7]
 

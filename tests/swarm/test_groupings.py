@@ -21,7 +21,7 @@ async def sizes_of_groups(swarm: Swarm) -> list[int]:
 
 @pytest.mark.parametrize(
     ("grouping", "sizes"),
-    [("all", [6] * 6), ("exponential", [2] * 6), ("random", [3] * 6), ("auto", [3] * 6)],
+    [("all", [6] * 6), ("exponential", [2] * 6), ("random", [3] * 6), ("crossed", [3] * 6)],
 )
 def test_groups_are_of_the_sizes_that_the_setting_promises(grouping: GroupingName, sizes: list[int]) -> None:
     async def scenario(make: MakeTransport) -> None:
@@ -42,6 +42,18 @@ def test_pairs_of_eight_peers_agree_exactly_after_three_rounds() -> None:
                 assert await sizes_of_groups(swarm) == [2] * 8
             for peer in swarm.peers.values():
                 assert np.allclose(peer.values, mean, atol=1e-6)
+
+    run_on("virtual", scenario)
+
+
+def test_crossed_groups_of_four_among_eight_agree_exactly_after_two_rounds() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 8, settings=GossipSettings(gossip_group_size=4, matchmaking_time=2.0)) as swarm:
+            mean = np.mean([peer.values for peer in swarm.peers.values()], axis=0)
+            for _ in range(2):
+                assert await sizes_of_groups(swarm) == [4] * 8
+            for peer in swarm.peers.values():
+                np.testing.assert_allclose(peer.values, mean, atol=1e-6)
 
     run_on("virtual", scenario)
 

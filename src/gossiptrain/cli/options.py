@@ -58,7 +58,7 @@ GOSSIP = "Gossip"
 Grouping = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
+        metavar="auto|crossed|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
     ),
 ]
 Codec = Annotated[

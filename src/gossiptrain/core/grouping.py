@@ -10,22 +10,20 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gossiptrain.config import GroupingName
 from gossiptrain.core.schedules import (
     exponential_pairs,
     exponential_turns,
     grid_lines,
-    grid_occupancy,
     grid_sides,
 )
 
 LARGEST_GROUP = 64
 """Most members of a group, whatever the settings are."""
-WORTHWHILE_OCCUPANCY = 0.7
-"""Occupancy from which `auto` prefers the grid. Measured by `benchmarks/papers/grouping_choice.py`."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,17 @@ def form_groups(
     seed: int,
     urgent: Collection[str] = (),
     grouping: GroupingName = "auto",
+    last_groups: Mapping[str, str] = MappingProxyType({}),
 ) -> Grouping:
     """Divides the ready peers into groups by (run, round, seed), not by the order in which they arrived.
 
-    grouping: `random` groups of balanced sizes; the lines of a `grid` (Moshpit SGD, Ryabinin et al. 2021), random where
-    no grid fits the limits; `exponential` pairs (Ying et al. 2021), random where the limits forbid pairs; `all` in one
-    group. Except in pairs, everyone meets everyone where one group is enough. Grids and pairs are dealt anew after each
-    full cycle; see `schedules` for what a cycle achieves. `auto` is pairs where groups have two members, otherwise the
-    grid if it is occupied to `WORTHWHILE_OCCUPANCY`, otherwise random. `urgent` peers, which an earlier round left out,
-    are placed before all others.
+    grouping: `random` groups of balanced sizes; `crossed` groups, the same but for taking as few as possible from each
+    group of before, which `last_groups` names for each peer; the lines of a `grid` (Moshpit SGD, Ryabinin et al. 2021),
+    random where no grid fits the limits; `exponential` pairs (Ying et al. 2021), random where the limits forbid pairs;
+    `all` in one group. Except in pairs, everyone meets everyone where one group is enough. Grids and pairs are dealt
+    anew after each full cycle; see `schedules` for what a cycle achieves. `auto` is crossed: in the long run peers are
+    then as close as in any other way or closer, also where some are away (`benchmarks/papers/grouping_choice.py`).
+    `urgent` peers, which an earlier round left out, are placed before all others.
     """
     deal = _Deal(run, seed, round_number)
     limits = limits_for(grouping, limits)
@@ -97,8 +97,13 @@ def form_groups(
         return Grouping(_pairs(chosen, deal), left_out)
     sizes = group_sizes(len(ready), limits)
     chosen, left_out = _choose(ready, sum(sizes), urgent=urgent, deal=deal)
-    sides = _sides(grouping, len(chosen), limits) if len(sizes) > 1 else None
-    return Grouping(_random_groups(chosen, sizes, deal) if sides is None else _lines(chosen, sides, deal), left_out)
+    if grouping == "grid" and len(sizes) > 1:
+        sides = grid_sides(len(chosen), shortest=limits.minimum, longest=limits.maximum)
+        if sides is not None:
+            return Grouping(_lines(chosen, sides, deal), left_out)
+    if grouping in ("auto", "crossed"):
+        return Grouping(_crossed_groups(chosen, sizes, deal, last_groups), left_out)
+    return Grouping(_random_groups(chosen, sizes, deal), left_out)
 
 
 def limits_for(grouping: GroupingName, limits: GroupLimits) -> GroupLimits:
@@ -132,15 +137,15 @@ def _random_groups(chosen: Sequence[str], sizes: Sequence[int], deal: _Deal) -> 
     return tuple(tuple(itertools.islice(order, size)) for size in sizes)
 
 
-def _sides(grouping: GroupingName, peers: int, limits: GroupLimits) -> tuple[int, ...] | None:
-    """The grid on which peers meet, or None where they meet at random."""
-    if grouping not in ("auto", "grid"):
-        return None
-    sides = grid_sides(peers, shortest=limits.minimum, longest=limits.maximum)
-    if sides is None or grouping == "grid":
-        return sides
-    occupancy = grid_occupancy(peers, axes=len(sides), longest=limits.maximum)
-    return sides if occupancy >= WORTHWHILE_OCCUPANCY else None
+def _crossed_groups(
+    chosen: Sequence[str], sizes: Sequence[int], deal: _Deal, last_groups: Mapping[str, str]
+) -> tuple[tuple[str, ...], ...]:
+    """Deals those who were together last one after the other, so that each group has as few of them as can be."""
+    together: dict[str, list[str]] = {}
+    for peer in deal.order("group", chosen):
+        together.setdefault(last_groups.get(peer, ""), []).append(peer)
+    dealt = [peer for members in together.values() for peer in members]
+    return tuple(tuple(dealt[group :: len(sizes)]) for group in range(len(sizes)))
 
 
 def _lines(chosen: Sequence[str], sides: Sequence[int], deal: _Deal) -> tuple[tuple[str, ...], ...]:
@@ -150,7 +155,7 @@ def _lines(chosen: Sequence[str], sides: Sequence[int], deal: _Deal) -> tuple[tu
 
 
 def _meet_in_pairs(grouping: GroupingName, limits: GroupLimits) -> bool:
-    return limits.minimum == 2 and (grouping == "exponential" or (grouping == "auto" and limits.maximum == 2))
+    return limits.minimum == 2 and grouping == "exponential"
 
 
 def _places_in_pairs(ready: int, limits: GroupLimits) -> int:

@@ -75,6 +75,7 @@ class Rounds:
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
+        self._last_groups: dict[str, str] = {}
         values = crew.matrix()
         longest = longest_chunk(values.shape[1])
         # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
@@ -147,8 +148,11 @@ class Rounds:
             seed=self._rules.gossip.seed,
             urgent=[name for name, peer in peers.items() if peer in self._urgent],
             grouping=self._rules.gossip.grouping,
+            last_groups=self._last_groups,
         )
         self.groups = [[peers[name] for name in group] for group in found.groups]
+        for number, names in enumerate(found.groups):
+            self._last_groups |= dict.fromkeys(names, f"{self.number}/{number}")
         self._urgent |= {peers[name] for name in found.left_out}
 
     def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:

@@ -35,11 +35,12 @@ Answer = Assignment | NoGroup | NewerRound | Elsewhere
 class Bringing:
     """What a peer tells its organiser of itself.
 
-    samples: seen since the last round; the weight of its contribution. speeds: of the links of others, as `speeds`
-    measures them. final: whether this is its last round.
+    samples: seen since the last round; the weight of its contribution. last_group: name of the one that it averaged in
+    last. speeds: of the links of others, as `speeds` measures them. final: whether this is its last round.
     """
 
     samples: int
+    last_group: str = ""
     final: bool = False
     speeds: Mapping[PeerId, float] = field(default_factory=dict)
 
@@ -88,6 +89,7 @@ class Matchmaker:
                         samples=bringing.samples,
                         urgent=self._left_out,
                         codec=self._settings.codec,
+                        last_group=bringing.last_group,
                         final=bringing.final,
                         speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
                         insist=insist,
@@ -222,6 +224,7 @@ class Matchmaker:
             seed=self._settings.seed,
             urgent=[peer for peer, guest in guests.items() if guest.ready.urgent],
             grouping=how,
+            last_groups={peer: guest.ready.last_group for peer, guest in guests.items()},
         )
         for group in grouping.groups:
             members = [PeerId(peer) for peer in group]

@@ -103,6 +103,8 @@ class Ready(Message):
     """Whether it was left out of the last round it was ready for."""
     codec: CodecName = "fp32"
     """How it would like values to be coded."""
+    last_group: HexText = ""
+    """Name of the round in whose group it averaged last; those who were together then are divided among new groups."""
     speeds: Annotated[dict[PeerText, Speed], Field(max_length=MAX_MEMBERS)] = Field(default_factory=dict)
     """How fast it has seen the links of others to be, relative to the fastest of them."""
     final: bool = False

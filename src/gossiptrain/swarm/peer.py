@@ -86,6 +86,7 @@ class SwarmPeer:
         self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, donate)
         self._initial_peers: tuple[str, ...] = ()
+        self._last_group = ""
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
@@ -154,12 +155,14 @@ class SwarmPeer:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        bringing = Bringing(samples, final, self._averager.speeds_seen)
+        bringing = Bringing(samples, self._last_group, final, self._averager.speeds_seen)
         assignment = await self._matchmaker.find_group(bringing)
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
         result = await self._averager.average(assignment, buffers)
+        if result.committed:
+            self._last_group = assignment.round_id
         return AveragedRound(assignment.round, formation_seconds, assignment.samples, result)
 
     async def leave(self) -> None:
