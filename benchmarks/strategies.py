@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 from benchmarks.laboratory_pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain.config import checked
+from gossiptrain.core.strategy_choice import OUTER_DEFAULTS
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.results import LearnResult, Score
 from gossiptrain.training.tasks import task_named
@@ -40,19 +41,22 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 MULTIPLES: dict[str, tuple[float, ...]] = {"digits": (0.5, 1.0, 2.0), "text": (4.0, 8.0), "cifar10": (1.0, 2.0)}
 """Of the recipe's learning rate for the batch, where the search begins."""
+IN_INT8 = {"strategy": "step-mix", "group_size": 4, "codec": "int8"}
+
+
+def more_often(times: int) -> dict[str, Any]:
+    """So many rounds for one, and the usual outer step by the rule for other numbers of inner steps: as far a memory."""
+    usual = OUTER_DEFAULTS["step-mix"]
+    learning_rate, momentum = usual.rescaled(1 / times)
+    return {"rounds_for_one": times, "outer_learning_rate": learning_rate, "outer_momentum": momentum}
+
+
 COURSES: dict[str, dict[str, Any]] = {
     "central": {"strategy": "central"},
     "diloco": {"strategy": "diloco"},
     "step-mix, groups of 4": {"strategy": "step-mix", "group_size": 4},
-    "step-mix, groups of 4, int8, 4 times as often": {
-        "strategy": "step-mix",
-        "group_size": 4,
-        "codec": "int8",
-        "rounds_for_one": 4,
-        # The outer step of the others, by the rule for other numbers of inner steps: as far a memory, in steps.
-        "outer_momentum": 0.8**0.25,
-        "outer_learning_rate": 0.7 * (1 - 0.8**0.25) / (1 - 0.8),
-    },
+    "step-mix, groups of 4, int8, twice as often": {**IN_INT8, **more_often(2)},
+    "step-mix, groups of 4, int8, 4 times as often": {**IN_INT8, **more_often(4)},
     "average, groups of 4": {"strategy": "average", "group_size": 4},
     "alone": {"strategy": "alone"},
 }
