@@ -45,7 +45,7 @@ IN_INT8 = {"strategy": "step-mix", "group_size": 4, "codec": "int8"}
 
 
 def more_often(times: int) -> dict[str, Any]:
-    """So many rounds for one, and the usual outer step by the rule for other numbers of inner steps: as far a memory."""
+    """So many rounds for one; the outer step follows by the rule for other numbers of inner steps: as far a memory."""
     usual = OUTER_DEFAULTS["step-mix"]
     learning_rate, momentum = usual.rescaled(1 / times)
     return {"rounds_for_one": times, "outer_learning_rate": learning_rate, "outer_momentum": momentum}
