@@ -8,7 +8,7 @@ members.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,8 +142,10 @@ class BufferedCoding(Coding):
     """Chunks that are coded. Beside the scratch it holds the coded means of the own slice, since members take them at
     their own pace."""
 
-    def __init__(self, buffers: Buffers, own_chunks: Sequence[Slice]) -> None:
+    def __init__(self, buffers: Buffers, own_chunks: Sequence[Slice], *, coded_bytes: Callable[[int], int]) -> None:
+        """coded_bytes: exact length on the wire of so many values."""
         super().__init__(buffers)
+        self._coded_bytes = coded_bytes
         longest = max((len(chunk) for chunk in own_chunks), default=0)
         self._mean = np.empty(longest, np.float32)
         self._places: dict[int, Slice] = {}
@@ -152,6 +154,12 @@ class BufferedCoding(Coding):
             self._places[chunk.start] = Slice(end, end + self.size_bytes(chunk))
             end += self.size_bytes(chunk)
         self._coded_means = np.empty(end, np.uint8)
+
+    def scratch(self, elements: int) -> Scratch:
+        return Scratch(np.empty(self._coded_bytes(elements), np.uint8), np.empty(elements, np.float32))
+
+    def size_bytes(self, chunk: Slice) -> int:
+        return self._coded_bytes(len(chunk))
 
     def mean_place(self, chunk: Slice) -> Vector:
         return self._mean[: len(chunk)]
@@ -171,14 +179,8 @@ class CodecCoding(BufferedCoding):
     """Any codec of `core.codecs`."""
 
     def __init__(self, buffers: Buffers, codec: Codec, own_chunks: Sequence[Slice]) -> None:
+        super().__init__(buffers, own_chunks, coded_bytes=codec.size_bytes)
         self._codec = codec
-        super().__init__(buffers, own_chunks)
-
-    def scratch(self, elements: int) -> Scratch:
-        return Scratch(np.empty(self._codec.size_bytes(elements), np.uint8), np.empty(elements, np.float32))
-
-    def size_bytes(self, chunk: Slice) -> int:
-        return self._codec.size_bytes(len(chunk))
 
     def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
         wire = scratch.wire[: self.size_bytes(chunk)]

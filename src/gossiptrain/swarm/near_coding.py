@@ -72,17 +72,11 @@ class NearCoding(BufferedCoding):
         self._nearness = nearness
         # What this round teaches is for the next one: means may come back before all contributions are told.
         self._thought = copy.deepcopy(nearness)
-        super().__init__(buffers, own_chunks)
+        super().__init__(buffers, own_chunks, coded_bytes=modular.size_bytes)
         longest = max((len(chunk) for chunk in own_chunks), default=0)
         self._differences = np.empty(longest, np.float32)
         self._coarsest = np.zeros(blocks_of(longest), np.float32)
         """Largest step of each block among the contributions to the chunk that is being reduced."""
-
-    def scratch(self, elements: int) -> Scratch:
-        return Scratch(np.empty(self._modular.size_bytes(elements), np.uint8), np.empty(elements, np.float32))
-
-    def size_bytes(self, chunk: Slice) -> int:
-        return self._modular.size_bytes(len(chunk))
 
     def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
         wire = scratch.wire[: self.size_bytes(chunk)]
