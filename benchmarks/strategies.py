@@ -56,7 +56,6 @@ COURSES: dict[str, dict[str, Any]] = {
     "diloco": {"strategy": "diloco"},
     "step-mix, groups of 4": {"strategy": "step-mix", "group_size": 4},
     "step-mix, groups of 4, int8, twice as often": {**IN_INT8, **more_often(2)},
-    "step-mix, groups of 4, int8, 4 times as often": {**IN_INT8, **more_often(4)},
     "average, groups of 4": {"strategy": "average", "group_size": 4},
     "alone": {"strategy": "alone"},
 }
