@@ -39,8 +39,9 @@ class GossipSettings(Settings):
     number of peers; see `core.grouping`. The same for all peers of a run."""
     gossip_alpha: Annotated[float, Field(ge=0.1, le=1.0)] = 1.0
     """Share of the way from the own snapshot to the average: 1.0 takes the whole average, less is softer."""
-    strategy: StrategyName = "average"
-    """What is sent in a round and what becomes of the average; see `core.strategies`. The same for all peers."""
+    strategy: StrategyName | None = None
+    """What is sent in a round and what becomes of the average; see `core.strategies`. The same for all peers. None:
+    what suits the task, and `average` for loops of one's own."""
     outer_learning_rate: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
     """Of the outer step, for strategies that have one. None: what suits the strategy."""
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -69,11 +70,13 @@ class GossipSettings(Settings):
             )
         return self
 
-    def paced(self, usual_every_steps: int) -> GossipSettings:
-        """These settings with a pace: after every step for `sync`, else `usual_every_steps` where none is set."""
-        if self.every_steps is not None or self.every_seconds is not None:
-            return self
-        return self.model_copy(update={"every_steps": 1 if self.strategy == "sync" else usual_every_steps})
+    def settled(self, *, every_steps: int, strategy: StrategyName = "average") -> GossipSettings:
+        """These settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
+        chosen = self.strategy or strategy
+        update: dict[str, object] = {"strategy": chosen}
+        if self.every_steps is None and self.every_seconds is None:
+            update["every_steps"] = 1 if chosen == "sync" else every_steps
+        return self.model_copy(update=update)
 
     @model_validator(mode="after")
     def _sync_means_every_step(self) -> Self:

@@ -64,7 +64,7 @@ def train(
         str | None,
         typer.Option(
             metavar="average|step-mix|diloco|noloco|sync",
-            help="What is sent and what becomes of the average; the same for all (average)",
+            help="What is sent and what becomes of the average; the same for all (by task)",
             rich_help_panel=GOSSIP,
         ),
     ] = None,

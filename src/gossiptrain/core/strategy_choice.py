@@ -26,13 +26,13 @@ OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
 
 
 def strategy_for(settings: GossipSettings) -> Strategy:
-    """The strategy that the settings name.
+    """The strategy that the settings name; plain averaging where they name none.
 
     Raises UsageError where they do not go together, or would make the peers drift apart.
     """
     outer = _outer_settings(settings)
     match settings.strategy:
-        case "average":
+        case "average" | None:
             return Average()
         case "sync":
             return Synchronous()
@@ -46,13 +46,14 @@ def strategy_for(settings: GossipSettings) -> Strategy:
 
 
 def _outer_settings(settings: GossipSettings) -> OuterSettings:
-    usual = OUTER_DEFAULTS.get(settings.strategy)
+    name = settings.strategy or "average"
+    usual = OUTER_DEFAULTS.get(name)
     if usual is None:
         given = {"outer_learning_rate": settings.outer_learning_rate, "outer_momentum": settings.outer_momentum}
-        for name, value in given.items():
+        for setting, value in given.items():
             if value is not None:
                 raise UsageError(
-                    f"{name} was set to {value}, but the strategy {settings.strategy} has no outer step.",
+                    f"{setting} was set to {value}, but the strategy {name} has no outer step.",
                     remedy=f"Leave it out, or use one of the strategies {', '.join(OUTER_DEFAULTS)}.",
                 )
         return OuterSettings(learning_rate=1.0, momentum=0.0)

@@ -66,7 +66,7 @@ def gossip(
         optimizer,
         run=run,
         task=task,
-        settings=chosen.paced(DEFAULT_EVERY_STEPS),
+        settings=chosen.settled(every_steps=DEFAULT_EVERY_STEPS),
         network=checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers}),
         take_state=take_state,
         samples_per_step=samples_per_step,

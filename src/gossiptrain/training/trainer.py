@@ -156,7 +156,8 @@ class Trainer:
 
     @property
     def _gossip_settings(self) -> GossipSettings:
-        return self._given.gossip.paced(self._task.recipe.every_steps)
+        recipe = self._task.recipe
+        return self._given.gossip.settled(every_steps=recipe.every_steps, strategy=recipe.strategy)
 
     def _build_swarm(self) -> Gossip:
         identity = self._given.network.identity_path or str(self._given.folder.identity)

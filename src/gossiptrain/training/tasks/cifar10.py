@@ -44,7 +44,14 @@ class Cifar10Task(Task):
 
     name = "cifar10"
     recipe = Recipe(
-        batch=64, epochs=30, learning_rate=0.05, every_steps=25, weight_decay=5e-4, label_smoothing=0.1, warmup=0.02
+        batch=64,
+        epochs=30,
+        learning_rate=0.05,
+        every_steps=25,
+        strategy="step-mix",
+        weight_decay=5e-4,
+        label_smoothing=0.1,
+        warmup=0.02,
     )
 
     def __init__(self, *, model: Cifar10ModelName = "small") -> None:

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gossiptrain.config import StrategyName
 from gossiptrain.errors import UsageError
 
 
@@ -31,6 +32,8 @@ class Recipe:
     """Peak learning rate at this `batch`."""
     every_steps: int
     """Inner steps between two rounds."""
+    strategy: StrategyName = "average"
+    """Of `core.strategies`; `docs/algorithms.md` says why."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     """How much of the gradients before is kept in each step; the first beta of AdamW."""

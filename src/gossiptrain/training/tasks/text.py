@@ -48,6 +48,7 @@ class TextTask(Task):
         epochs=10,
         learning_rate=4e-3,
         every_steps=25,
+        strategy="step-mix",
         optimizer="adamw",
         second_beta=0.99,
         weight_decay=0.1,
