@@ -181,7 +181,18 @@ def test_a_peer_that_saw_more_samples_moves_the_swarm_more() -> None:
     torch.testing.assert_close(held.shared, same_start() + weight * learnt(0))
 
 
-@given(momentum=st.floats(0.0, 0.99), horizon=st.floats(0.1, 10.0))
+def test_a_round_after_a_missed_one_takes_no_larger_a_step_of_what_was_learnt() -> None:
+    assert OUTER.rescaled(3.0) == OUTER.rescaled(1.0)
+    column = torch.tensor([[0.5], [1.0], [2.0]])
+    rates, momenta = OUTER.rescaled(column)
+    for row, horizon in enumerate((0.5, 1.0, 1.0)):
+        rate, momentum = OUTER.rescaled(horizon)
+        assert isinstance(rates, Tensor)
+        assert isinstance(momenta, Tensor)
+        assert (rates[row].item(), momenta[row].item()) == pytest.approx((rate, momentum))
+
+
+@given(momentum=st.floats(0.0, 0.99), horizon=st.floats(0.1, 1.0))
 def test_rescaling_keeps_how_far_a_steady_drift_is_followed(momentum: float, horizon: float) -> None:
     outer = OuterSettings(learning_rate=0.7, momentum=momentum)
     learning_rate, rescaled = outer.rescaled(horizon)

@@ -149,3 +149,9 @@ def test_speeds_have_the_spread_that_was_asked_for_and_mean_one() -> None:
     assert sum(speeds) == pytest.approx(10.0)
     assert speeds != sorted(speeds)
     assert speeds_of(3, 1.0, seed=0) == [1.0] * 3
+
+
+def test_with_some_peers_away_step_mix_learns_nearly_as_much() -> None:
+    given = digits(strategy="step-mix", peers=8, group_size=4, steps=600)
+    everyone, some = (run(given.model_copy(update={"absent": share})) for share in (0.0, 0.3))
+    assert some.merged.loss < 1.3 * everyone.merged.loss

@@ -158,3 +158,16 @@ def test_a_snapshot_whose_node_is_gone_is_not_told() -> None:
     course.rounds.begin()
     course.rounds.lose_node()
     assert not course.rounds.snapshot_to_tell()
+
+
+def test_after_a_missed_round_the_own_step_weighs_as_usual_since_more_was_learnt_by_itself() -> None:
+    course = Course(STEP_MIX)
+    course.steps(10)
+    course.round(samples=(100, 100))
+    course.steps(10)
+    course.rounds.begin()
+    course.rounds.fail()
+    course.steps(10)
+    course.round()
+    assert course.rounds.samples == 0
+    assert course.replica.efforts[-1].weight == 1.0

@@ -25,8 +25,8 @@ LARGEST_AGREEMENT = 0.5
 class Effort:
     """What a peer has done since its last round.
 
-    weight: its samples relative to the median of its last group, see `averaging.clipped_weight`. horizon: its inner
-    steps relative to the number that it usually makes between two rounds.
+    weight: the samples of a usual round of its own relative to the median of its last group, see
+    `averaging.clipped_weight`. horizon: its inner steps relative to those that it usually makes between two rounds.
     """
 
     weight: Scale = 1.0
@@ -54,12 +54,13 @@ class OuterSettings:
     momentum: float
 
     def rescaled(self, horizon: Scale) -> tuple[Scale, Scale]:
-        """Learning rate and momentum for a round of `horizon` times the usual inner steps.
+        """Learning rate and momentum for a round of `horizon` times the usual inner steps, 1 at most.
 
         mu_h = mu^h and lr_h = lr (1 - mu_h) / (1 - mu): the momentum forgets at the same pace in samples, and a steady
-        drift is followed at the same speed.
+        drift is followed at the same speed. A longer round, after one that was missed, counts as a usual one: what was
+        learnt in it is larger anyway, and a larger step of it too would take peers apart.
         """
-        momentum = self.momentum**horizon
+        momentum = self.momentum ** (horizon.clamp(max=1.0) if isinstance(horizon, Tensor) else min(horizon, 1.0))
         return self.learning_rate * (1 - momentum) / (1 - self.momentum), momentum
 
 

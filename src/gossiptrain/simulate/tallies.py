@@ -39,10 +39,8 @@ class Tallies:
         return (tally.snapshot_step - tally.committed_step) * self._batch
 
     def weight(self, peer: int) -> float:
-        """The samples up to now, relative to the median of the peer's last group."""
-        tally = self._of[peer]
-        samples = (self._crew.steps_of(peer) - tally.committed_step) * self._batch
-        return clipped_weight(samples, tally.median_samples)
+        """The samples of a usual round, relative to the median of the peer's last group."""
+        return clipped_weight(self._usual_steps(peer) * self._batch, self._of[peer].median_samples)
 
     def horizon(self, peer: int) -> float:
         """The steps since the last snapshot, relative to the usual number."""

@@ -39,6 +39,7 @@ class Rounds:
         self._progress = progress
         self._snapshot_step = progress.step
         self._samples_at_round = progress.samples
+        self._step_at_round = progress.step
         self._median_samples = 0.0
         self._snapshot_told = True
         self._has_begun = False
@@ -59,7 +60,7 @@ class Rounds:
         steps = self._progress.step - self._snapshot_step
         usual = self.pace.usual_steps
         effort = Effort(
-            weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, self._median_samples),
+            weight=1.0 if self.strategy.weighs_average else self._weight(usual),
             horizon=steps / usual if usual else 1.0,
         )
         self.replica.contribute(effort)
@@ -68,6 +69,12 @@ class Rounds:
         self._snapshot_step = self._progress.step
         self._snapshot_told = False
         self.in_flight = True
+
+    def _weight(self, usual_steps: float | None) -> float:
+        """After rounds that were missed what was learnt is larger by itself, so a usual one counts."""
+        steps = self._progress.step - self._step_at_round
+        samples = self.samples * usual_steps / steps if usual_steps and steps else self.samples
+        return clipped_weight(samples, self._median_samples)
 
     def snapshot_to_tell(self) -> bool:
         """True once for each snapshot, when it has arrived in the memory that is shared with the node."""
@@ -90,6 +97,7 @@ class Rounds:
         self.replica.take(alpha=1.0 if whole else self._alpha * self._share_of_late_average())
         self.pace.round_committed(time.monotonic())
         self._samples_at_round = self._progress.samples
+        self._step_at_round = self._progress.step
         self._median_samples = statistics.median(samples) if samples else 0.0
 
     def _share_of_late_average(self) -> float:
@@ -103,6 +111,7 @@ class Rounds:
         """The model has just been taken over from another peer: counting begins here."""
         self._snapshot_step = self._progress.step
         self._samples_at_round = self._progress.samples
+        self._step_at_round = self._progress.step
 
     def lose_node(self) -> None:
         """The node that had the snapshot is gone."""
