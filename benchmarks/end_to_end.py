@@ -22,7 +22,7 @@ from benchmarks.laboratory_pool import cores
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.peer_processes import Event, train_alone, train_together
 
-STEPS = {"digits": 1000, "text": 1000, "cifar10": 1500}
+STEPS = {"digits": 1000, "text": 1000, "cifar10": 600}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"steps": 1600, "batch": 8},
     "text": {"steps": 2400, "batch": 4, "variant": {"model": "tiny"}},
-    "cifar10": {"steps": 800, "batch": 16, "variant": {"model": "tiny"}},
+    "cifar10": {"steps": 600, "batch": 16, "variant": {"model": "tiny"}},
 }
 MULTIPLES: dict[str, tuple[float, ...]] = {"digits": (0.5, 1.0, 2.0), "text": (4.0, 8.0), "cifar10": (1.0, 2.0)}
 """Of the recipe's learning rate for the batch, where the search begins."""
