@@ -244,8 +244,13 @@ def _train(
     from gossiptrain.training.trainer import Assignment, Trainer
 
     bus = EventBus()
-    command = _command(train_settings, gossip_settings)
-    view = view_for(cast(Format, log_format), sys.stdout, join_text=lambda started: _join_text(started, command))
+
+    def joining(started: Started) -> str:
+        # Asked for when the peer is up, so the trainer is there.
+        usual = GossipSettings(strategy=trainer.usual_strategy)
+        return _join_text(started, _command(train_settings, gossip_settings, usual))
+
+    view = view_for(cast(Format, log_format), sys.stdout, join_text=joining)
     with RunFolder.create(out[0], train_settings.run or train_settings.task, resume=out[1]) as folder:
         bus.subscribe(view.handle, name="the output")
         try:
@@ -271,7 +276,7 @@ def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
         shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def _command(settings: TrainSettings, gossip_settings: GossipSettings) -> list[str]:
+def _command(settings: TrainSettings, gossip_settings: GossipSettings, usual: GossipSettings) -> list[str]:
     """How another peer of the same run is started: with everything that must be equal, and nothing else."""
     command = (
         own_program() if Path(sys.argv[0]).name.startswith("trainGossip") else [*own_program(), "train", settings.task]
@@ -280,10 +285,9 @@ def _command(settings: TrainSettings, gossip_settings: GossipSettings) -> list[s
         command += ["--run", settings.run]
     for name, value in settings.variant.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    usual = GossipSettings()
     for flag, name in EQUAL_FOR_ALL.items():
         value = getattr(gossip_settings, name)
-        if value != getattr(usual, name):
+        if value not in (None, getattr(usual, name)):
             command += [flag, str(value)]
     return command
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from gossiptrain.config import GossipSettings, NetworkSettings, Settings
+from gossiptrain.config import GossipSettings, NetworkSettings, Settings, StrategyName
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
@@ -118,6 +118,11 @@ class Trainer:
     @property
     def _parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def usual_strategy(self) -> StrategyName:
+        """The one of the task, where no other is chosen."""
+        return self._task.recipe.strategy
 
     @property
     def run_name(self) -> str:
