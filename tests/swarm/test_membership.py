@@ -225,3 +225,17 @@ def test_it_is_known_when_others_will_have_made_their_steps_and_time_passes() ->
             await until(lambda: watching.others_end_in_s() == ())
 
     run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_heartbeats_said(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 6) as swarm:
+            asking, *others = (peer.swarm.membership for peer in swarm.peers.values())
+            for other in others:
+                other.describe(replace(other.own, ends_in_s=100.0))
+            await asking.meet_everyone()
+            assert len(asking.others_end_in_s()) == len(others)
+            assert all(in_s > 90.0 for in_s in asking.others_end_in_s())
+
+    run_on(kind, scenario)

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -309,6 +309,73 @@ def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there()
         assert swarm.wait_for_peers(2)
         newcomer.stop()
         newcomer.join()
+
+
+class Ending:
+    """Another member, in a thread, that makes one step, says when it expects to end, and ends when it may."""
+
+    def __init__(self, first: Gossip, *, expects_s: float) -> None:
+        self.model = Constant(-1.0)
+        self.told: list[events.Event] = []
+        self.has_said = threading.Event()
+        self.may_end = threading.Event()
+        self._options: dict[str, Any] = {"run": "ending", "network": LOCAL, "take_state": False, "every_steps": 10**9}
+        self._options |= {"initial_peers": [first.addresses[0]], "on_event": self.told.append}
+        self._expects_s = expects_s
+        self._thread = threading.Thread(target=self._live)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self.has_said.wait(60.0)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.may_end.set()
+        self._thread.join(60.0)
+        assert not self._thread.is_alive()
+
+    def _live(self) -> None:
+        optimizer = standing_still(self.model)
+        with gossip(self.model, optimizer, **self._options) as swarm:
+            optimizer.step()
+            swarm.expect_end(self._expects_s)
+            self.has_said.set()
+            while not self.may_end.wait(0.01):
+                swarm.listen()
+            swarm.wait_for_others_to_end(60.0)
+
+
+def test_who_has_made_its_steps_waits_for_those_that_end_soon_and_merges_with_them() -> None:
+    model = Constant(1.0)
+    with gossip(model, standing_still(model), run="ending", network=LOCAL, every_steps=10**9) as first:
+        with Ending(first, expects_s=2.0) as second:
+            asked = 0
+            assert first.wait_for_peers(2)
+
+            def let_it_end() -> bool:
+                nonlocal asked
+                asked += 1
+                if asked == 3:
+                    second.may_end.set()
+                return False
+
+            first.wait_for_others_to_end(60.0, until=let_it_end)
+            assert asked >= 3, "it was waited for"
+            assert first.merge()
+        assert any(isinstance(event, events.RoundCommitted) and event.final for event in second.told)
+        assert torch.equal(model.weight, second.model.weight)
+
+
+def test_who_goes_on_for_long_is_not_waited_for() -> None:
+    model = Constant(1.0)
+    with (
+        gossip(model, standing_still(model), run="ending", network=LOCAL, every_steps=10**9) as first,
+        Ending(first, expects_s=3600.0) as other,
+    ):
+        assert first.wait_for_peers(2)
+        questions = iter([False])  # a second one would find none left
+        first.wait_for_others_to_end(60.0, until=lambda: next(questions))
+        assert not other.may_end.is_set()
 
 
 def test_a_loop_that_only_listens_gives_to_joiners_and_keeps_its_model_until_the_next_step() -> None:

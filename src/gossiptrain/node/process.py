@@ -50,6 +50,7 @@ class Node:
         self._memory = memory
         self._configure = configure
         self._state_taken: asyncio.Future[control.StateTaken] | None = None
+        self._end_told: asyncio.Task[None] | None = None
         self._peer: SwarmPeer
 
     async def run(self) -> None:
@@ -122,7 +123,7 @@ class Node:
                 elif isinstance(message, control.SnapshotTaken):
                     tasks.create_task(self._average(message))
                 elif isinstance(message, control.EndsWanted):
-                    self._trainer.send(control.Ends(in_s=self._peer.membership.others_end_in_s()))
+                    tasks.create_task(self._tell_ends())
                 elif isinstance(message, control.StateTaken) and self._state_taken is not None:
                     if not self._state_taken.done():
                         self._state_taken.set_result(message)
@@ -145,8 +146,16 @@ class Node:
                 ends_in_s=progress.ends_in_s,
             )
         )
-        if finishing_now or ready_again or ended_now:
+        if ended_now:
+            self._end_told = tasks.create_task(membership.meet_everyone())
+        elif finishing_now or ready_again:
             tasks.create_task(membership.announce())
+
+    async def _tell_ends(self) -> None:
+        """Not before the others were met: what their last heartbeats said of their ends may be long ago."""
+        if self._end_told is not None:
+            await self._end_told
+        self._trainer.send(control.Ends(in_s=self._peer.membership.others_end_in_s()))
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
         buffers = Buffers(self._memory.snapshot, self._memory.average)

@@ -70,6 +70,7 @@ class Membership:
         self._leaving = False
         self._own = OwnState()
         self._own_record = self._sign()
+        self._signed = self._own
 
     @property
     def me(self) -> PeerId:
@@ -131,11 +132,13 @@ class Membership:
         return self._own
 
     def describe(self, state: OwnState) -> None:
-        """Changes what this peer says of itself, from the next heartbeat on."""
+        """Changes what this peer says of itself from now on, to whoever asks or hears its next heartbeat."""
         self._own = state
 
     def records(self) -> tuple[SignedHeartbeat, ...]:
-        """The own heartbeat and the freshest ones of others, as many as fit in one message."""
+        """The own heartbeat, as of now, and the freshest ones of others, as many as fit in one message."""
+        if self._signed is not self._own:
+            self._beat()
         fresh = sorted((m for m in self._members.values() if m.live), key=lambda m: -m.advanced_at)
         return (self._own_record, *(member.record for member in fresh[: MAX_RECORDS - 1]))
 
@@ -193,6 +196,13 @@ class Membership:
     async def say_goodbye(self) -> None:
         """Tells as many peers as possible that this one leaves; waits no longer than `probe_timeout_s`."""
         self._leaving = True
+        await self.meet_everyone()
+
+    async def meet_everyone(self) -> None:
+        """Tells all others what this peer now says of itself, and hears the same of them.
+
+        Waits no longer than `probe_timeout_s`; more than a heartbeat costs, so for the few moments when it matters.
+        """
         self._beat()
         try:
             async with self._clock.timeout(self._timing.probe_timeout_s):
@@ -234,6 +244,7 @@ class Membership:
     def _beat(self) -> None:
         self._counter += 1
         self._own_record = self._sign()
+        self._signed = self._own
 
     def _sign(self) -> SignedHeartbeat:
         heartbeat = Heartbeat(

@@ -88,10 +88,9 @@ class Gossip:
         self.outer_state: Mapping[str, Tensor] = {}
         """What the strategy keeps, from a checkpoint; taken over when the block is entered."""
         self.contributing = True
-        self.ends_in_s: float | None = None
-        """When this peer expects to have made all its steps, 0 once it has; for others that end about then."""
         self.on_ready: Callable[[Gossip], None] = _announce_started
         """Called once the node is reachable, before the swarm is met."""
+        self._ends_in_s: float | None = None
         self._optimizer = optimizer
         self._progress = Progress()
         self._flat = FlatModel(model)
@@ -227,23 +226,29 @@ class Gossip:
         """
         if not self._inside:
             raise UsageError("wait_for_others_to_end() was called outside the `with` block: nobody can be heard there.")
-        self.ends_in_s = 0.0
+        self._ends_in_s = 0.0
         self._tell_progress(ready_in_s=None)
+        self._inbox.hear_all()
         deadline_s = time.monotonic() + longest_s
-        while self.peers > 1 and self.contributing and not until():
+        while self.contributing and not until():
+            others_end_in_s = self._ask_when_others_end(deadline_s)
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not any(in_s <= left_s for in_s in self._ask_when_others_end()):
+            if self.is_alone or left_s <= 0 or not any(in_s <= left_s for in_s in others_end_in_s):
                 return
             self._inbox.hear_one(timeout_s=ENDS_ASKED_S)
 
-    def _ask_when_others_end(self) -> Sequence[float]:
+    def _ask_when_others_end(self, deadline_s: float) -> Sequence[float]:
         """Empty where the node does not answer."""
         self._ends = None
         self._node.send(control.EndsWanted())
-        asked_s = time.monotonic()
-        while self._ends is None and time.monotonic() - asked_s < LAST_WORD_S:
+        while self._ends is None and not self.is_alone and time.monotonic() < deadline_s:
             self._inbox.hear_one(timeout_s=0.1)
         return self._ends or ()
+
+    def expect_end(self, in_s: float) -> None:
+        """Lets others know in how many seconds this peer expects to have made all its steps."""
+        self._ends_in_s = in_s
+        self._tell_progress(ready_in_s=self._ready_in_s(time.monotonic()))
 
     def listen(self) -> None:
         """Call now and then where the loop makes no steps for long, for example between the batches of an evaluation.
@@ -271,7 +276,7 @@ class Gossip:
         self._inbox.hear_all()
         if now_s - self._last_progress_s >= PROGRESS_S:
             self._last_progress_s = now_s
-            self._tell_progress(ready_in_s=self._rounds.pace.due_in_s(now_s) if self.contributing else None)
+            self._tell_progress(ready_in_s=self._ready_in_s(now_s))
         self._begin_round_if_due(now_s)
         self._tell_snapshot()
         while self._strategy.waits and self._rounds.in_flight:
@@ -298,9 +303,14 @@ class Gossip:
             events.Notice(level="warning", message="The parameters are not finite; they are shown to nobody.")
         )
 
+    def _ready_in_s(self, now_s: float) -> float | None:
+        return self._rounds.pace.due_in_s(now_s) if self.contributing else None
+
     def _tell_progress(self, *, ready_in_s: float | None) -> None:
         self._node.send(
-            control.Progress(step=self.step, ready_in_s=ready_in_s, finishing=self._finishing, ends_in_s=self.ends_in_s)
+            control.Progress(
+                step=self.step, ready_in_s=ready_in_s, finishing=self._finishing, ends_in_s=self._ends_in_s
+            )
         )
 
     def _say_alone(self) -> None:

@@ -35,6 +35,8 @@ from gossiptrain.training.tasks.sampling import Share, seed_from
 REPORT_S = 0.5
 """Period of step events."""
 EVALUATE_STEPS = 500
+SOON_S = 0.01
+"""The least that is told of the time until the last step; 0 says that it is made."""
 SMALL_MODEL = 200_000
 """Parameters below which handing the work of a step to several threads takes longer than the work."""
 STATISTICS_BATCHES = 50
@@ -234,8 +236,11 @@ class Trainer:
                 self._loss = loss.item()
                 if not math.isfinite(self._loss):
                     raise self._non_finite()
-            if report.take():
+            reported = report.take()
+            if reported:
                 self._report_step(report.period_s)
+            if reported or _is_power_of_two(self._own_steps_now):
+                # Early on more often than it is reported: the first steps say little of the time that the rest takes.
                 self._tell_end(started_s)
             if evaluate_every and self._step % evaluate_every == 0:
                 self._evaluate("peer")
@@ -261,13 +266,13 @@ class Trainer:
 
     def _tell_end(self, started_s: float) -> None:
         """Lets others know when this peer expects to have made its last step."""
-        if self._swarm is None or not self._own_steps_now:
+        if self._swarm is None:
             return
         passed_s = time.monotonic() - started_s
         left_s = passed_s / self._own_steps_now * (self._total_steps - self._step)
         if self._settings.max_seconds is not None:
             left_s = min(left_s, self._settings.max_seconds - passed_s)
-        self._swarm.ends_in_s = max(left_s, REPORT_S)
+        self._swarm.expect_end(max(left_s, SOON_S))
 
     def _non_finite(self) -> NonFiniteLossError:
         if self._swarm is not None:
@@ -359,3 +364,7 @@ class Trainer:
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
