@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from gossiptrain.simulate.gradients import Gradients, gradients_for, written_out
-from gossiptrain.simulate.perceptron import Perceptrons, StackedSgd
+from gossiptrain.simulate.perceptron import Perceptrons, StackedSgd, squads_for
 from gossiptrain.simulate.sources import Draws, Source
 from gossiptrain.simulate.split import Indices
 from gossiptrain.simulate.stack import Stack
@@ -57,11 +57,13 @@ class Crew:
         self.step = 0
         """Usual inner steps that have passed."""
         self._order = order
-        squads = min(self.peers, torch.get_num_threads()) if device.type == "cpu" else 1
+        threads = min(self.peers, torch.get_num_threads()) if device.type == "cpu" else 1
+        in_parts = device.type == "cpu" and written_out(self.template, order.task)
+        squads = min(self.peers, squads_for(self.peers, threads=threads)) if in_parts else threads
         bounds = [self.peers * squad // squads for squad in range(squads + 1)]
         self._squads = [_Squad(order, source, range(*pair), self.template) for pair in itertools.pairwise(bounds)]
-        self._threads = max(1, torch.get_num_threads() // squads)
-        self._pool = ThreadPoolExecutor(squads, thread_name_prefix="squad", initializer=self._begin_thread)
+        self._threads = max(1, torch.get_num_threads() // threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="squad", initializer=self._begin_thread)
 
     def _begin_thread(self) -> None:
         torch.set_num_threads(self._threads)
@@ -103,7 +105,7 @@ class Crew:
         return torch.stack(sums).sum()
 
     def share_out(self, work: Callable[[range], ResultT]) -> list[ResultT]:
-        """Has each thread do some work for its own peers; the results in the peers' order."""
+        """Has the threads do some work for all peers, part by part; the results in the peers' order."""
         return list(self._pool.map(lambda squad: work(squad.members), self._squads))
 
     def matrix(self) -> Tensor:
@@ -117,7 +119,7 @@ class Crew:
 
 
 class _Squad:
-    """The part of a crew that one thread works for."""
+    """A part of a crew: one stack, for which one thread works at a time."""
 
     def __init__(self, order: CrewOrder, source: Source, members: range, template: nn.Module) -> None:
         self.members = members
@@ -130,8 +132,8 @@ class _Squad:
         self._clip_norm = order.task.recipe.clip_norm
         together = type(optimizer) in ELEMENTWISE and len(set(order.speeds)) == 1
         self._optimizers = _optimizers_of(self.stack, optimizer, together=together)
-        few = isinstance(self._gradients, Perceptrons) and self._gradients.few
-        self._sgd = StackedSgd.of(self.stack, optimizer) if few and together else None
+        in_stretches = isinstance(self._gradients, Perceptrons) and self._gradients.in_stretches
+        self._sgd = StackedSgd.of(self.stack, optimizer) if in_stretches and together else None
         self._schedules: list[StepSchedule] = [
             order.task.build_schedule(own, total_steps=order.total_steps) for own in self._optimizers
         ]

@@ -7,7 +7,9 @@ know optimizers and peers' data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,26 +20,43 @@ from torch.optim import SGD, Optimizer
 from gossiptrain.simulate.perceptron_code import activate, answer, both_passes, hold_back, sgd_stretch
 from gossiptrain.simulate.stack import Stack
 
+FEW_PEERS = 11
+"""With so many at a time calls no longer take most of the time, and their tensors still fit in a core's cache."""
 MANY_PEERS = 16
-"""From here on products take most of the time, and below calls do."""
+"""From here on numpy pays, on processors on which it multiplies faster than torch."""
 SMALL_PRODUCT = 64**3
 """Multiplications in a product of two matrices up to which numpy's library uses one thread, whatever it is told."""
+
+
+def numpy_multiplies_faster() -> bool:
+    """Whether it does so with small matrices on this computer: torch's library knows Intel's processors, and on AMD's
+    took more than twice as long as numpy's."""
+    information = Path("/proc/cpuinfo")
+    return information.exists() and "AuthenticAMD" in information.read_text()
+
+
+def squads_for(peers: int, *, threads: int) -> int:
+    """Into how many parts, each a stack of its own, to divide the peers whom so many threads train, one part after the
+    other."""
+    if numpy_multiplies_faster() and peers >= MANY_PEERS * threads:
+        return threads
+    return threads * math.ceil(peers / threads / FEW_PEERS)
 
 
 class StackedSgd:
     """The state of an SGD that steps for all peers of a stack, outside of its optimizer."""
 
     def __init__(self, stack: Stack, optimizer: SGD) -> None:
-        self.values = [values.detach() for values, _ in stack.groups]
-        self.gradients = [values.grad for values, _ in stack.groups if values.grad is not None]
-        self.momenta = [torch.zeros_like(values) for values in self.values]
+        self.values = [[values.detach()] for values, _ in stack.groups]
+        self.gradients = [[values.grad] for values, _ in stack.groups if values.grad is not None]
+        self.momenta = [[torch.zeros_like(values)] for (values,) in self.values]
         self.weight_decays = [float(group["weight_decay"]) for group in optimizer.param_groups]
         self.momentum = float(optimizer.param_groups[0]["momentum"])
         self.nesterov = bool(optimizer.param_groups[0]["nesterov"])
 
     @classmethod
     def of(cls, stack: Stack, optimizer: Optimizer) -> Self | None:
-        """None where the optimizer does more than `sgd_step`."""
+        """None where the optimizer does more than `sgd_stretch`."""
         if type(optimizer) is not SGD:
             return None
         names = ("momentum", "nesterov", "dampening", "maximize")
@@ -61,8 +80,8 @@ def are_perceptrons(model: nn.Module) -> bool:
 class Perceptrons:
     """All peers' networks Linear, ReLU, Linear, ..., Linear, each layer with a bias.
 
-    Where products are many and small numpy multiplies: on some processors it does so more than twice as fast as torch.
-    It is fastest where weights are [inputs, outputs] in memory, so matrices should be transposed in the stack.
+    Where products are many and small numpy multiplies, on processors on which it does so faster. It is fastest where
+    weights are [inputs, outputs] in memory, so matrices should be transposed in the stack.
     """
 
     def __init__(self, stack: Stack, layers: list[tuple[str, str]], *, label_smoothing: float) -> None:
@@ -72,8 +91,7 @@ class Perceptrons:
         self._weight_gradients = [stack.gradient(weight).transpose(1, 2) for weight, _ in layers]
         self._bias_gradients = [stack.gradient(bias) for _, bias in layers]
         self._label_smoothing = label_smoothing
-        self._peers = stack.peers
-        self._many_on_cpu = not self.few and stack.device.type == "cpu"
+        self._by_numpy = stack.device.type == "cpu" and stack.peers >= MANY_PEERS and numpy_multiplies_faster()
         self._outputs: list[Tensor] = []
         self._deltas: list[Tensor] = []
 
@@ -89,8 +107,8 @@ class Perceptrons:
         """inputs [peers, batch, features], targets [peers, batch] to the mean loss of each peer; writes the gradients,
         also of those that do not move."""
         self._make_room(inputs)
-        if self._many_on_cpu and inputs.shape[1] * max(weight[0].numel() for weight in self._weights) <= SMALL_PRODUCT:
-            return self._by_numpy(inputs, targets)
+        if self._by_numpy and inputs.shape[1] * max(weight[0].numel() for weight in self._weights) <= SMALL_PRODUCT:
+            return self._both_passes_by_numpy(inputs, targets)
         return both_passes(
             inputs,
             targets,
@@ -130,9 +148,9 @@ class Perceptrons:
         )
 
     @property
-    def few(self) -> bool:
-        """Whether calls take so much of the time that several steps should be one call."""
-        return self._peers < MANY_PEERS
+    def in_stretches(self) -> bool:
+        """Whether several steps should be one call."""
+        return not self._by_numpy
 
     def _make_room(self, inputs: Tensor) -> None:
         peers, batch = inputs.shape[:2]
@@ -140,7 +158,7 @@ class Perceptrons:
             self._outputs = [inputs.new_empty(peers, batch, weight.shape[2]) for weight in self._weights]
             self._deltas = [torch.empty_like(output) for output in self._outputs]
 
-    def _by_numpy(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _both_passes_by_numpy(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """As `both_passes`."""
         last = len(self._weights) - 1
         entering = [inputs, *self._outputs]

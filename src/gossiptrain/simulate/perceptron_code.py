@@ -87,25 +87,6 @@ def both_passes(
 
 
 @without_lock
-def sgd_step(
-    values: Tensor,
-    gradient: Tensor,
-    momenta: Tensor,
-    rate: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
-    """One step of `torch.optim.SGD` without dampening; `gradient` is used up. Momenta begin as zeros."""
-    if weight_decay > 0.0:
-        gradient.add_(values, alpha=weight_decay)
-    torch.add(gradient, momenta, alpha=momentum, out=momenta)
-    if nesterov:
-        gradient.add_(momenta, alpha=momentum)
-    values.add_(gradient if nesterov else momenta, alpha=-rate)
-
-
-@without_lock
 def sgd_stretch(
     inputs: Tensor,
     targets: Tensor,
@@ -116,9 +97,9 @@ def sgd_stretch(
     outputs: list[Tensor],
     deltas: list[Tensor],
     label_smoothing: float,
-    values: list[Tensor],
-    gradients: list[Tensor],
-    momenta: list[Tensor],
+    values: list[list[Tensor]],
+    gradients: list[list[Tensor]],
+    momenta: list[list[Tensor]],
     rates: list[list[float]],
     momentum: float,
     weight_decays: list[float],
@@ -126,7 +107,8 @@ def sgd_stretch(
 ) -> Tensor:
     """Several steps in one call: inputs, targets [steps, peers, batch, ...] to losses [steps, peers].
 
-    values, gradients, momenta, weight_decays: of each group of parameters. rates: of each step for each group.
+    values, gradients, momenta, weight_decays: of each group of parameters. rates: of each step for each group. The step
+    of SGD is that of `torch.optim.SGD(fused=True)`. Momenta begin as zeros.
     """
     losses: list[Tensor] = []
     for step in range(inputs.size(0)):
@@ -144,13 +126,16 @@ def sgd_stretch(
             )
         )
         for group in range(len(values)):
-            sgd_step(
+            torch._fused_sgd_(
                 values[group],
                 gradients[group],
                 momenta[group],
-                rates[step][group],
-                momentum,
-                weight_decays[group],
-                nesterov,
+                weight_decay=weight_decays[group],
+                momentum=momentum,
+                lr=rates[step][group],
+                dampening=0.0,
+                nesterov=nesterov,
+                maximize=False,
+                is_first_step=False,
             )
     return torch.stack(losses)
