@@ -5,21 +5,24 @@
 Real peers are separate `gossip train` processes on this computer, which begin together. Both sides have the same task,
 steps, batch, strategy, group size and number of inner steps between rounds, and the same seeds; what differs is the
 order of the data, the moment at which an average arrives, and everything that a network does. The table shows the
-held-out loss over the steps, mean over the peers, with the spread over the seeds; the last line is the merged model.
+held-out loss of the peers, each by itself just before a round, mean over the peers, with the spread over the seeds and
+the 95 % confidence interval of the difference (Student's t); the last line is the merged model.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 from typing import Any
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.peer_processes import train_together
+from benchmarks.strategies import STUDENT_95
 from gossiptrain.config import checked
 from gossiptrain.simulate.learn import run
 from gossiptrain.simulate.learn_settings import LearnSettings
@@ -68,12 +71,13 @@ def in_the_laboratory(setting: Setting, *, seed: int) -> Curve:
         strategy=setting.strategy,
         group_size=setting.peers,
         evaluate_every=setting.every,
+        evaluate_peers=True,
         data_dir=setting.data_dir,
         seed=seed,
         **TASKS[setting.task],
     )
     found = run(settings)
-    losses = {record.step: record.merged.loss for record in found.records if record.merged is not None}
+    losses = {record.step: record.mean_peer.loss for record in found.records if record.mean_peer is not None}
     return Curve("laboratory", seed, losses, found.merged.loss)
 
 
@@ -116,8 +120,13 @@ def show(setting: Setting, curves: Sequence[Curve]) -> None:
 
 
 def _row(label: str, losses: dict[str, list[float]]) -> list[str]:
-    difference = fmean(losses["real peers"]) / fmean(losses["laboratory"]) - 1
-    return [label, *map(_spread, losses.values()), f"{100 * difference:+.2f} %"]
+    expected = fmean(losses["laboratory"])
+    shown = f"{100 * (fmean(losses['real peers']) / expected - 1):+.2f}"
+    seeds = len(losses["laboratory"])
+    if seeds > 1:
+        error = math.sqrt(sum(variance(own) / seeds for own in losses.values()))
+        shown += f" ± {100 * STUDENT_95.get(seeds, 2.0) * error / expected:.2f}"
+    return [label, *map(_spread, losses.values()), f"{shown} %"]
 
 
 def _spread(figures: Sequence[float]) -> str:

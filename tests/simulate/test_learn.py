@@ -79,6 +79,16 @@ def test_the_merged_model_is_looked_at_as_often_as_asked() -> None:
     assert math.isfinite(never.merged.loss)
 
 
+def test_peers_are_looked_at_before_their_round_where_asked() -> None:
+    result = run(digits(strategy="average", group_size=4, evaluate_every=40, evaluate_peers=True))
+    before = {record.step: record.mean_peer for record in result.records if record.mean_peer is not None}
+    merged = {record.step: record.merged for record in result.records if record.merged is not None}
+    assert list(before) == list(merged) == [40, 80, 120]
+    # Each has learnt from a quarter of the data since the round before, and not yet from the others.
+    assert all(own.loss > merged[step].loss for step, own in before.items())
+    assert not any(record.mean_peer for record in run(digits(strategy="average", steps=40)).records)
+
+
 def test_the_merged_model_is_the_mean_of_all_peers() -> None:
     # All in one group, and a last round at the very end: nothing is left to merge.
     result = run(digits(strategy="average", group_size=4))

@@ -97,6 +97,9 @@ def learn(
     evaluate_every: Annotated[
         int | None, typer.Option(help="Steps between evaluations; 0: only at the end (40 of them)")
     ] = None,
+    evaluate_peers: Annotated[
+        bool, typer.Option("--evaluate-peers", help="Then evaluate each peer by itself, too (in --report).")
+    ] = False,
     data_dir: options.DataDir = None,
     device: options.Device = None,
     report: Annotated[
@@ -135,6 +138,7 @@ def learn(
         "speeds": speeds,
         "delay": delay,
         "evaluate_every": evaluate_every,
+        "evaluate_peers": evaluate_peers,
         "data_dir": data_dir,
         "device": device,
     }

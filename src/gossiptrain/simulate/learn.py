@@ -19,7 +19,7 @@ from gossiptrain.core.averaging import relative_disagreement
 from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import BASELINES, LearnSettings
 from gossiptrain.simulate.resolving import resolved, speeds_of
-from gossiptrain.simulate.results import LearnResult, Record, Score
+from gossiptrain.simulate.results import LearnResult, Record, Score, mean_score
 from gossiptrain.simulate.rounds import Contraction, RoundRules, Rounds
 from gossiptrain.simulate.scores import Scorer
 from gossiptrain.simulate.sources import Draws, source_of
@@ -112,16 +112,17 @@ class _Course:
             if self._rounds is not None and whole:
                 self._round(self._rounds)
             elif self._is_due() or self._crew.step == self._settings.steps:
-                self._record(None)
+                self._record(None, self._look_at_peers())
         return self._result()
 
     def _round(self, rounds: Rounds) -> None:
         due = self._is_due()
+        before = self._look_at_peers() if due else None
         contraction = rounds.meet(measured=due)
         self._train(self._settings.delay)
         rounds.take()
         if due:
-            self._record(contraction)
+            self._record(contraction, before)
 
     def _train(self, wanted: int) -> bool:
         """Takes so many steps, or what is left of the run. Returns whether there was time for all of them."""
@@ -136,7 +137,7 @@ class _Course:
         """Whether to record: at every round, or as often as others where there are rounds after every step."""
         return self._crew.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
 
-    def _record(self, contraction: Contraction | None) -> None:
+    def _record(self, contraction: Contraction | None, mean_peer: Score | None) -> None:
         values = self._crew.matrix()
         steps = self._steps_of_all()
         loss = float(torch.stack(self._losses).sum()) / max(1, steps - self._recorded_steps)
@@ -149,16 +150,25 @@ class _Course:
             contraction=contraction.measured if contraction else None,
             expected_contraction=contraction.expected if contraction else None,
             merged=self._look(values),
+            mean_peer=mean_peer,
         )
         self._records.append(record)
         self._on_record(record)
 
-    def _look(self, values: Tensor) -> Score | None:
+    def _looks(self) -> bool:
         every = self._resolved.evaluate_every
-        if not every or self._crew.step - self._evaluated_step < every:
+        return every > 0 and self._crew.step - self._evaluated_step >= every
+
+    def _look(self, values: Tensor) -> Score | None:
+        if not self._looks():
             return None
         self._evaluated_step = self._crew.step
         return self._scorer.of_mean(values, samples=EVALUATION_SAMPLES)
+
+    def _look_at_peers(self) -> Score | None:
+        if not self._settings.evaluate_peers or not self._looks():
+            return None
+        return mean_score(self._scores_of(self._crew.matrix(), samples=None))
 
     def _result(self) -> LearnResult:
         values = self._crew.matrix()
@@ -169,7 +179,7 @@ class _Course:
             samples=tuple(map(len, self._shares)),
             records=tuple(self._records),
             merged=merged,
-            peers=self._scores_of(values),
+            peers=self._scores_of(values, samples=EVALUATION_SAMPLES),
             disagreement=_disagreement(values),
             rounds=self._rounds.number if self._rounds else 0,
             bytes_per_peer=self._bytes_per_peer(),
@@ -178,10 +188,10 @@ class _Course:
             seconds=time.perf_counter() - self._started_s,
         )
 
-    def _scores_of(self, values: Tensor) -> tuple[Score, ...]:
+    def _scores_of(self, values: Tensor, *, samples: int | None) -> tuple[Score, ...]:
         def of_some(members: range) -> list[Score]:
             scorer = self._scorer.copy()
-            return [scorer.of_row(values[peer], samples=EVALUATION_SAMPLES) for peer in members]
+            return [scorer.of_row(values[peer], samples=samples) for peer in members]
 
         return tuple(itertools.chain.from_iterable(self._crew.share_out(of_some)))
 

@@ -60,6 +60,8 @@ class LearnSettings(Settings):
     evaluate_every: Annotated[int, Field(ge=0, le=2**31)] | None = None
     """Inner steps between two evaluations of the merged model, at the ends of rounds; 0: only at the end. None: 40
     evaluations in a run."""
+    evaluate_peers: bool = False
+    """At these moments evaluate the peers, too, each by itself as it was before the round."""
     data_dir: Path | None = None
     device: str = "auto"
 

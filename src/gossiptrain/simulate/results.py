@@ -30,7 +30,8 @@ class Record:
     step: inner steps of a peer of usual speed. training_loss: mean over all peers and steps since the record before.
     bytes_per_peer: sent so far, mean over all peers. contraction, expected_contraction: factor by which this round
     shrank the variance among peers, and the one expected of its number of groups; None where there was no round.
-    merged: how the mean of all peers does, where that was asked for.
+    merged: how the mean of all peers does, where that was asked for. mean_peer: how the peers did by themselves just
+    before that round, as the trainer of a real peer sees it, on average and on all held-out data; where asked for.
     """
 
     step: int
@@ -40,6 +41,7 @@ class Record:
     contraction: float | None = None
     expected_contraction: float | None = None
     merged: Score | None = None
+    mean_peer: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class LearnResult:
     @property
     def mean_peer(self) -> Score:
         """How the peers do on average."""
-        return Score(_mean([peer.loss for peer in self.peers]), _mean([peer.accuracy for peer in self.peers]))
+        return mean_score(self.peers)
 
     @property
     def worst_peer(self) -> Score:
@@ -100,8 +102,9 @@ class LearnResult:
         return found
 
 
-def _mean(numbers: Sequence[float]) -> float:
-    return statistics.fmean(numbers)
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Of several models, each by itself."""
+    return Score(statistics.fmean(each.loss for each in scores), statistics.fmean(each.accuracy for each in scores))
 
 
 def _finite(value: Any) -> Any:
