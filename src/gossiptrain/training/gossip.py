@@ -14,6 +14,7 @@ from torch import nn
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
 from gossiptrain.training import events
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.plan import Names
 
 DEFAULT_EVERY_STEPS = 50
 
@@ -64,8 +65,7 @@ def gossip(
     return Gossip(
         model,
         optimizer,
-        run=run,
-        task=task,
+        names=Names(run, task),
         settings=chosen.settled(every_steps=DEFAULT_EVERY_STEPS),
         network=checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers}),
         take_state=take_state,

@@ -16,22 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.guards import is_finite
-from gossiptrain.core.strategy_choice import fitted, strategy_for
 from gossiptrain.errors import UsageError
-from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
-from gossiptrain.node.handle import NodeHandle, NodeLaunch
+from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training import events
+from gossiptrain.training import events, news
 from gossiptrain.training.inbox import Inbox
-from gossiptrain.training.replica import Replica, kept_vectors
+from gossiptrain.training.plan import Names, planned
+from gossiptrain.training.replica import Replica
 from gossiptrain.training.rounds import Progress, Rounds
 
-MAX_NAME_CHARS = 200
 PROGRESS_S = 0.5
 """Period in which the node, and through it other peers, are told where this trainer stands."""
 ENDS_ASKED_S = 0.2
@@ -55,28 +51,20 @@ class Gossip:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        run: str,
-        task: str,
+        names: Names,
         settings: GossipSettings,
         network: NetworkSettings,
         take_state: bool,
         samples_per_step: int,
         bus: events.EventBus,
     ) -> None:
-        for address in network.initial_peers:
-            parse_dial_address(address)
-        for address in network.host_maddrs:
-            parse_listen_address(address)
-        for address in network.announce_maddrs:
-            parse_announce_address(address)
-        if not 1 <= len(run) <= MAX_NAME_CHARS or len(task) > MAX_NAME_CHARS:
-            raise UsageError(f"The names of run and task have 1 to {MAX_NAME_CHARS} characters.")
         if samples_per_step < 1:
             raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
+        self._plan = planned(model, names, settings=settings, network=network, take_state=take_state)
         self.model = model
-        self._strategy = strategy_for(settings)
-        self.settings = fitted(settings, self._strategy)
+        self.settings = self._plan.settings
         self.network = network
+        self.names = names
         self.bus = bus
         self.peers = 1
         self.rounds = 0
@@ -93,18 +81,6 @@ class Gossip:
         self._ends_in_s: float | None = None
         self._optimizer = optimizer
         self._progress = Progress()
-        self._flat = FlatModel(model)
-        self.fingerprint = RunFingerprint(
-            PROTOCOL_VERSION, run, task, self._flat.digest, self._flat.elements, self._strategy.summary
-        )
-        self._launch = NodeLaunch(
-            self.fingerprint,
-            self.settings,
-            network,
-            take_state and bool(network.initial_peers),
-            state_vectors=kept_vectors(self._strategy),
-            weighs_average=self._strategy.weighs_average,
-        )
         self._inbox = Inbox(self._hear)
         self._finishing = False
         self._last_progress_s = 0.0
@@ -121,13 +97,13 @@ class Gossip:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
-        self._node = NodeHandle(self._launch, self._inbox.put)
+        self._node = NodeHandle(self._plan.launch, self._inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
-            replica = Replica(self._flat, self._strategy, memory)
+            replica = Replica(self._plan.flat, self._plan.strategy, memory)
             if self.outer_state:
                 replica.restore(self.outer_state)
-            self._rounds = Rounds(self.settings, self._strategy, replica=replica, progress=self._progress)
+            self._rounds = Rounds(self.settings, self._plan.strategy, replica=replica, progress=self._progress)
             self._node.wait_until_joined()
             self._inbox.hear_all()
         except BaseException:
@@ -279,7 +255,7 @@ class Gossip:
             self._tell_progress(ready_in_s=self._ready_in_s(now_s))
         self._begin_round_if_due(now_s)
         self._tell_snapshot()
-        while self._strategy.waits and self._rounds.in_flight:
+        while self._plan.strategy.waits and self._rounds.in_flight:
             self._inbox.hear_one(timeout_s=PROGRESS_S)
 
     def _begin_round_if_due(self, now_s: float) -> None:
@@ -344,36 +320,22 @@ class Gossip:
                 self.bus.emit(events.NodeChanged(state="restarted", pid=message.pid))
 
     def _end_round(self, ended: control.RoundEnded) -> None:
-        if not ended.committed:
+        if ended.committed:
+            self._rounds.commit(ended.samples, whole=self._finishing)
+            self._said_alone = False
+            self.rounds += 1
+            self.bytes_sent += ended.bytes_sent
+            self.disagreement = ended.disagreement
+        else:
             self._rounds.fail()
-            number = ended.round if ended.found_group else None
-            self.bus.emit(events.RoundFailed(round=number, reason=ended.reason, alone=self.is_alone))
-            return
-        self._rounds.commit(ended.samples, whole=self._finishing)
-        self._said_alone = False
-        self.rounds += 1
-        self.bytes_sent += ended.bytes_sent
-        self.disagreement = ended.disagreement
-        self.bus.emit(
-            events.RoundCommitted(
-                round=ended.round,
-                members=ended.members,
-                seconds=ended.seconds,
-                formation_seconds=ended.formation_seconds,
-                bytes_sent=ended.bytes_sent,
-                disagreement=ended.disagreement,
-                attempts=ended.attempts,
-                lanes=ended.lanes,
-                final=self._finishing,
-            )
-        )
+        self.bus.emit(news.of_round(ended, final=self._finishing, alone=self.is_alone))
 
     def _note_peer(self, changed: control.PeerChanged) -> None:
         self.peers = changed.peers
         if changed.change == "finishing":
             self._rounds.pace.hurry()
-        else:
-            self.bus.emit(events.PeerChanged(peer_id=changed.peer, change=changed.change, peers=changed.peers))
+        if event := news.of_peer(changed):
+            self.bus.emit(event)
 
     def _note_ready(self, ready: control.NodeReady) -> None:
         self.addresses = ready.addresses
@@ -390,9 +352,7 @@ class Gossip:
         self._node.memory.forget_state()
         self._progress.step = joined.step
         self._rounds.begin_anew()
-        self.bus.emit(
-            events.Joined(donor=joined.donor, step=joined.step, seconds=joined.seconds, bytes=joined.size_bytes)
-        )
+        self.bus.emit(news.of_joining(joined.donor, joined))
 
 
 def _announce_started(swarm: Gossip) -> None:
@@ -400,8 +360,8 @@ def _announce_started(swarm: Gossip) -> None:
     swarm.bus.emit(
         events.Started(
             peer_id=swarm.peer_id,
-            run=swarm.fingerprint.run,
-            task=swarm.fingerprint.task,
+            run=swarm.names.run,
+            task=swarm.names.task,
             addresses=swarm.addresses,
             device=str(first.device),
             parameters=sum(parameter.numel() for parameter in swarm.model.parameters()),

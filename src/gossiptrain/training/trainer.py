@@ -25,6 +25,7 @@ from gossiptrain.training.every import Every
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.plan import Names
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
@@ -171,8 +172,7 @@ class Trainer:
         swarm = Gossip(
             self.model,
             self._optimizer,
-            run=self.run_name,
-            task=self._task.description,
+            names=Names(self.run_name, self._task.description),
             settings=self._gossip_settings,
             network=self._given.network.model_copy(update={"identity_path": identity}),
             take_state=True,
