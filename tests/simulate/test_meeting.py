@@ -14,8 +14,9 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import PlainCodecName, codec_named
 from gossiptrain.core.modular import Modular
 from gossiptrain.simulate.meeting import meet_coded, meet_nearby, meet_plainly
+from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers, Coding
-from gossiptrain.swarm.exchange import Attempt, Exchange
+from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.near_coding import Nearness
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on

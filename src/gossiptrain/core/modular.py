@@ -12,6 +12,7 @@ Vectors are float32, one-dimensional and contiguous; numbers on the wire are lit
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import numpy as np
@@ -40,8 +41,7 @@ class Modular:
     expected result is the value, without the error of a sample."""
 
     def __init__(self, longest_elements: int) -> None:
-        distances = (np.random.default_rng(0).permutation(self.DISTANCES) + 0.5) / self.DISTANCES - 0.5
-        self._distances: Vector = np.resize(distances.astype(np.float32), self.DISTANCES + longest_elements)
+        self._distances = _distances(self.DISTANCES, longest_elements)
         self._scaled = np.empty(longest_elements, np.float32)
         self._turns = np.empty(longest_elements, np.float32)
         self._whole = np.empty(longest_elements, np.int32)
@@ -136,6 +136,13 @@ def furthest(values: Vector, others: Vector, scratch: Vector) -> Vector:
 def blocks_of(elements: int) -> int:
     """How many blocks so many values make; the last one may be shorter."""
     return -(-elements // BLOCK)
+
+
+@functools.lru_cache(maxsize=2)
+def _distances(count: int, longest_elements: int) -> Vector:
+    """The table, repeated as far as a chunk may reach beyond it. Nobody writes to it."""
+    distances = (np.random.default_rng(0).permutation(count) + 0.5) / count - 0.5
+    return np.resize(distances.astype(np.float32), count + longest_elements)
 
 
 def _multiply_blocks(values: Vector, factors: Vector, out: Vector) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import EXCHANGE, Attempt, Learnt
+from gossiptrain.swarm.exchange import EXCHANGE, Learnt
 from gossiptrain.swarm.leader import HALT
 from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
 from gossiptrain.swarm.near_coding import Nearness

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from gossiptrain.config import CodecName, TimingSettings
+from gossiptrain.config import TimingSettings
 from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
@@ -24,6 +24,7 @@ from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import (
     ELEMENT_BYTES,
     Buffers,
@@ -41,51 +42,6 @@ from gossiptrain.swarm.reduction import Reduction
 from gossiptrain.swarm.speeds import SpeedsSeen
 
 EXCHANGE = "/gossiptrain/exchange"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Which attempt of which round, and by whom; `members`, `samples`, `speeds` in the order all of them share.
-
-    speeds: of the members' links, relative to each other.
-    """
-
-    round_id: str
-    number: int
-    members: tuple[PeerId, ...]
-    samples: tuple[int, ...]
-    speeds: tuple[int, ...]
-    codec: CodecName = "fp32"
-
-    def among(self, members: tuple[PeerId, ...], *, number: int) -> Attempt:
-        """A later attempt of the same round, by some of the members."""
-        kept = [self.members.index(member) for member in members]
-        return replace(
-            self,
-            number=number,
-            members=members,
-            samples=tuple(self.samples[index] for index in kept),
-            speeds=tuple(self.speeds[index] for index in kept),
-        )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended for this member.
-
-    suspects: peers whose contribution did not come or was not finite. waited_for: peers that did not move, but
-    perhaps only because they were themselves waiting. unreadable: whether this member ended it because it could not
-    read what another one told it, see `near_coding`.
-    """
-
-    finished: bool
-    digest: str = ""
-    squared_distance: float = 0.0
-    squared_mean: float = 0.0
-    bytes_sent: int = 0
-    suspects: tuple[PeerId, ...] = ()
-    waited_for: tuple[PeerId, ...] = ()
-    unreadable: bool = False
 
 
 @dataclass(frozen=True)

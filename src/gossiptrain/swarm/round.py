@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import Attempt, Exchange, Learnt, Outcome
+from gossiptrain.swarm.exchange import Exchange, Learnt
 from gossiptrain.swarm.leader import Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 

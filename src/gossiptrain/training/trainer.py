@@ -98,8 +98,8 @@ class Trainer:
         place = self._keeper.restore(assignment.resume) if assignment.resume is not None else Place()
         self._step = place.step
         self._own_steps = place.own_steps
-        self._own_steps_now = 0
-        """Of this process, without those before a resumption."""
+        self._own_steps_before = place.own_steps
+        """Those that this process has not made, before a resumption."""
         self._samples = 0
         self._loss = math.nan
         self._evaluation: Evaluation | None = None
@@ -239,7 +239,7 @@ class Trainer:
             reported = report.take()
             if reported:
                 self._report_step(report.period_s)
-            if reported or _is_power_of_two(self._own_steps_now):
+            if reported or _is_power_of_two(self._own_steps - self._own_steps_before):
                 # Early on more often than it is reported: the first steps say little of the time that the rest takes.
                 self._tell_end(started_s)
             if evaluate_every and self._step % evaluate_every == 0:
@@ -259,7 +259,6 @@ class Trainer:
             raise self._non_finite()
         self._precision.step(loss, self._optimizer)
         self._own_steps += 1
-        self._own_steps_now += 1
         self._samples += len(batch)
         self._step = self._swarm.step if self._swarm is not None else self._step + 1
         return loss.detach()
@@ -269,7 +268,8 @@ class Trainer:
         if self._swarm is None:
             return
         passed_s = time.monotonic() - started_s
-        left_s = passed_s / self._own_steps_now * (self._total_steps - self._step)
+        made = self._own_steps - self._own_steps_before
+        left_s = passed_s / made * (self._total_steps - self._step)
         if self._settings.max_seconds is not None:
             left_s = min(left_s, self._settings.max_seconds - passed_s)
         self._swarm.expect_end(max(left_s, SOON_S))
