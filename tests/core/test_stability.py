@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from benchmarks.papers.mixing import in_random_groups, variance_among_peers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,21 +18,6 @@ from gossiptrain.core.strategies import OuterSettings, StepMix
 Values = npt.NDArray[np.float64]
 SWARMS = 4000
 """Independent swarms that are simulated side by side, one in each row."""
-
-
-def averaged_in_random_groups(values: Values, groups: int, rng: np.random.Generator) -> Values:
-    """Every row of peers is divided into random groups of equal size, which average."""
-    order = rng.random(values.shape).argsort(axis=1)
-    dealt = np.take_along_axis(values, order, axis=1).reshape(len(values), groups, -1)
-    means = np.broadcast_to(dealt.mean(axis=2, keepdims=True), dealt.shape).reshape(values.shape)
-    averaged = np.empty_like(values)
-    np.put_along_axis(averaged, order, means, axis=1)
-    return averaged
-
-
-def squared_disagreement(values: Values) -> float:
-    """In units of the variance with which all peers differ independently."""
-    return float(values.var(axis=1, ddof=1).mean())
 
 
 def contraction_of(peers: int, groups: int) -> float:
@@ -48,10 +34,10 @@ def test_noloco_multiplies_disagreement_by_its_radius(peers: int, groups: int, a
     momentum = np.zeros_like(weights)
     found = []
     for _ in range(48):
-        mean = averaged_in_random_groups(weights, groups, rng)
+        mean = in_random_groups(weights, groups, rng)
         momentum = alpha * momentum + gamma * (mean - weights)
         weights = weights + momentum
-        found.append(squared_disagreement(weights))
+        found.append(variance_among_peers(weights))
     predicted = noloco_radius(alpha, gamma, contraction_of(peers, groups))
     # Over many rounds, since where the momentum is large, disagreement swings on its way.
     assert (found[47] / found[11]) ** (1 / 36) == pytest.approx(predicted, rel=0.01)
@@ -82,9 +68,9 @@ def test_plain_averaging_settles_where_the_formula_says(peers: int, groups: int)
     rng = np.random.default_rng(4)
     values = np.zeros((SWARMS, peers))
     for _ in range(20):
-        values = averaged_in_random_groups(values + rng.normal(size=values.shape), groups, rng)
+        values = in_random_groups(values + rng.normal(size=values.shape), groups, rng)
     predicted = steady_disagreement_average(contraction_of(peers, groups))
-    assert squared_disagreement(values) == pytest.approx(predicted, rel=0.05)
+    assert variance_among_peers(values) == pytest.approx(predicted, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +93,11 @@ def test_step_mix_settles_where_the_formula_says(
         learnt = rng.normal(size=weights.shape)
         momentum = mu * momentum + learnt
         stepped = weights + rate * (learnt + mu * momentum)
-        weights = averaged_in_random_groups(stepped, groups, rng)
+        weights = in_random_groups(stepped, groups, rng)
         momentum += agreement / rate * (weights - stepped)
     predicted = StepMixMoments(rate, mu, agreement).steady(contraction_of(peers, groups))
-    assert squared_disagreement(weights) == pytest.approx(predicted[0], rel=0.05)
-    assert squared_disagreement(momentum) == pytest.approx(predicted[1], rel=0.05)
+    assert variance_among_peers(weights) == pytest.approx(predicted[0], rel=0.05)
+    assert variance_among_peers(momentum) == pytest.approx(predicted[1], rel=0.05)
 
 
 @given(st.floats(0, 0.999))

@@ -9,7 +9,7 @@ import typer
 
 from gossiptrain.cli import options
 from gossiptrain.config import NetworkSettings
-from gossiptrain.net.addresses import join_addresses, parse_announce_address, parse_dial_address, parse_listen_address
+from gossiptrain.net.addresses import check_addresses, join_addresses
 from gossiptrain.net.identity import Identity
 
 
@@ -39,12 +39,7 @@ def bootstrap(
             "preset": preset,
         },
     )
-    for address in network.initial_peers:
-        parse_dial_address(address)
-    for address in network.host_maddrs:
-        parse_listen_address(address)
-    for address in network.announce_maddrs:
-        parse_announce_address(address)
+    check_addresses(network)
     with Identity.kept_or_new(network.identity_path) as loaded:
         asyncio.run(_help(network, loaded))
 

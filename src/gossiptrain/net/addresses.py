@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import AddressError
 from gossiptrain.net.base58 import decode_base58
 from gossiptrain.net.transport import PeerId
@@ -83,6 +84,16 @@ def parse_dial_address(text: str) -> Address:
             text, f"{address.host} stands for every address of a computer; a peer lives at one", example=_EXAMPLE
         )
     return address
+
+
+def check_addresses(network: NetworkSettings) -> None:
+    """Raises AddressError where one that a person has given is of no use for what it was given for."""
+    for address in network.initial_peers:
+        parse_dial_address(address)
+    for address in network.host_maddrs:
+        parse_listen_address(address)
+    for address in network.announce_maddrs:
+        parse_announce_address(address)
 
 
 def readable_addresses(texts: Iterable[str]) -> Iterator[Address]:

@@ -16,7 +16,7 @@ from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.strategies import Strategy
 from gossiptrain.core.strategy_choice import fitted, strategy_for
 from gossiptrain.errors import UsageError
-from gossiptrain.net.addresses import parse_announce_address, parse_dial_address, parse_listen_address
+from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node.handle import NodeLaunch
 from gossiptrain.training.replica import kept_vectors
 
@@ -45,12 +45,7 @@ def planned(
     model: nn.Module, names: Names, *, settings: GossipSettings, network: NetworkSettings, take_state: bool
 ) -> Plan:
     """take_state: whether to begin with a living peer's parameters. Raises UsageError, AddressError."""
-    for address in network.initial_peers:
-        parse_dial_address(address)
-    for address in network.host_maddrs:
-        parse_listen_address(address)
-    for address in network.announce_maddrs:
-        parse_announce_address(address)
+    check_addresses(network)
     if not 1 <= len(names.run) <= MAX_NAME_CHARS or len(names.task) > MAX_NAME_CHARS:
         raise UsageError(f"The names of run and task have 1 to {MAX_NAME_CHARS} characters.")
     strategy = strategy_for(settings)
