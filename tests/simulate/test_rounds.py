@@ -201,6 +201,15 @@ def test_with_step_mix_peers_weigh_their_own_steps_instead_so_that_the_mean_stay
     assert torch.allclose(after.mean(dim=0), mean, atol=1e-6)
 
 
+def test_who_has_met_a_peer_that_had_been_away_takes_no_smaller_step_of_its_own() -> None:
+    with swarm_of(8, strategy="step-mix", absent=0.5, gossip_group_size=4) as (crew, rounds):
+        for _ in range(5):
+            crew.train(EVERY)
+            rounds.meet()
+            rounds.take()
+        assert [rounds._tallies.weight(peer) for peer in range(8)] == [1.0] * 8
+
+
 def test_a_peer_with_nan_shows_it_to_nobody_and_the_others_go_on() -> None:
     with swarm_of(4) as (crew, rounds):
         crew.train(EVERY)

@@ -71,7 +71,8 @@ class Rounds:
         gossip = rules.gossip
         limits = GroupLimits(gossip.gossip_min_group_size, gossip.gossip_group_size)
         self._limits = limits_for(gossip.grouping, limits)
-        self._tallies = Tallies(crew, every_steps=rules.every_steps, batch=rules.batch)
+        weighs_average = self.strategy.weighs_average
+        self._tallies = Tallies(crew, every_steps=rules.every_steps, batch=rules.batch, weighs_average=weighs_average)
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
@@ -128,9 +129,8 @@ class Rounds:
 
     def _contribute(self, values: Tensor, present: Sequence[int]) -> None:
         """Everyone present prepares what it brings; moves `values` and the crew where the strategy does."""
-        weighs_step = not self.strategy.weighs_average
         effort = Effort(
-            weight=_column([self._tallies.weight(peer) if weighs_step else 1.0 for peer in present], values),
+            weight=_column([self._tallies.weight(peer) for peer in present], values),
             horizon=_column([self._tallies.horizon(peer) for peer in present], values),
         )
         for _, rule, held in self._held(values, present):

@@ -25,22 +25,27 @@ class _Tally:
 
 
 class Tallies:
-    """The counts of all peers of a crew. every_steps: between two rounds, of a peer of usual speed."""
+    """The counts of all peers of a crew. every_steps: between two rounds, of a peer of usual speed. weighs_average:
+    whether groups weigh their members, or peers their own steps."""
 
-    def __init__(self, crew: Crew, *, every_steps: int, batch: int) -> None:
+    def __init__(self, crew: Crew, *, every_steps: int, batch: int, weighs_average: bool) -> None:
         self._crew = crew
+        self._weighs_average = weighs_average
         self._every_steps = every_steps
         self._batch = batch
         self._of = [_Tally() for _ in range(crew.peers)]
 
     def samples(self, peer: int) -> int:
-        """Seen since the last committed round, up to the snapshot."""
+        """By which a contribution weighs: seen since the last committed round, up to the snapshot; where peers weigh
+        their own steps, those of a usual round."""
         tally = self._of[peer]
+        if not self._weighs_average:
+            return round(self._usual_steps(peer) * self._batch)
         return (tally.snapshot_step - tally.committed_step) * self._batch
 
     def weight(self, peer: int) -> float:
-        """The samples of a usual round, relative to the median of the peer's last group."""
-        return clipped_weight(self._usual_steps(peer) * self._batch, self._of[peer].median_samples)
+        """Of the peer's own step: 1 where groups weigh their members."""
+        return 1.0 if self._weighs_average else clipped_weight(self.samples(peer), self._of[peer].median_samples)
 
     def horizon(self, peer: int) -> float:
         """The steps since the last snapshot, relative to the usual number."""

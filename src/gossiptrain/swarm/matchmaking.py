@@ -35,7 +35,7 @@ Answer = Assignment | NoGroup | NewerRound | Elsewhere
 class Bringing:
     """What a peer tells its organiser of itself.
 
-    samples: seen since the last round; the weight of its contribution. last_group: name of the one that it averaged in
+    samples: by which its contribution weighs, see `messages.Ready`. last_group: name of the one that it averaged in
     last. speeds: of the links of others, as `speeds` measures them. final: whether this is its last round.
     """
 

@@ -98,7 +98,8 @@ class Ready(Message):
 
     round: Count
     samples: Count
-    """Samples seen since its last round: the weight of its contribution."""
+    """By which its contribution weighs: seen since its last round, or where peers weigh their own steps in a usual
+    one."""
     urgent: bool
     """Whether it was left out of the last round it was ready for."""
     codec: CodecName = "fp32"

@@ -52,15 +52,24 @@ class Rounds:
 
     @property
     def samples(self) -> int:
-        """Seen since the last committed round."""
-        return self._progress.samples - self._samples_at_round
+        """By which this peer's contribution weighs: seen since the last committed round.
+
+        Where peers weigh their own steps, those of a usual round. After rounds that were missed what was learnt is
+        larger by itself; and members that compare themselves with the median of their group would else take a smaller
+        step for having met somebody who had been away.
+        """
+        seen = self._progress.samples - self._samples_at_round
+        steps, usual = self._progress.step - self._step_at_round, self.pace.usual_steps
+        if self.strategy.weighs_average or not steps or not usual:
+            return seen
+        return round(seen * usual / steps)
 
     def begin(self) -> None:
         """Takes the snapshot. It is the node's as soon as `snapshot_to_tell` has said so."""
         steps = self._progress.step - self._snapshot_step
         usual = self.pace.usual_steps
         effort = Effort(
-            weight=1.0 if self.strategy.weighs_average else self._weight(usual),
+            weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, self._median_samples),
             horizon=steps / usual if usual else 1.0,
         )
         self.replica.contribute(effort)
@@ -69,12 +78,6 @@ class Rounds:
         self._snapshot_step = self._progress.step
         self._snapshot_told = False
         self.in_flight = True
-
-    def _weight(self, usual_steps: float | None) -> float:
-        """After rounds that were missed what was learnt is larger by itself, so a usual one counts."""
-        steps = self._progress.step - self._step_at_round
-        samples = self.samples * usual_steps / steps if usual_steps and steps else self.samples
-        return clipped_weight(samples, self._median_samples)
 
     def snapshot_to_tell(self) -> bool:
         """True once for each snapshot, when it has arrived in the memory that is shared with the node."""
