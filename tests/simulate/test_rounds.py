@@ -14,7 +14,7 @@ import torch
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights
 from gossiptrain.core.strategies import Effort, Held
-from gossiptrain.core.strategy_choice import strategy_for
+from gossiptrain.core.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.rounds import RoundRules, Rounds
@@ -165,6 +165,23 @@ def test_absent_peers_train_on_and_change_nothing_else() -> None:
     assert 2 <= len(group) <= 7
     assert torch.equal(after[away], before[away])
     assert torch.allclose(after[group], before[group].mean(dim=0).expand(len(group), -1), atol=1e-6)
+
+
+def test_with_step_mix_absent_peers_keep_their_own_outer_step() -> None:
+    with swarm_of(8, strategy="step-mix", absent=0.5) as (crew, rounds):
+        begun = crew.matrix()
+        crew.train(EVERY)
+        learnt = crew.matrix() - begun
+        rounds.meet()
+        met = {peer for group in rounds.groups for peer in group}
+        rounds.take()
+        after = crew.matrix()
+    outer = OUTER_DEFAULTS["step-mix"]
+    stepped = begun + outer.learning_rate * (1 + outer.momentum) * learnt
+    away = [peer for peer in range(8) if peer not in met]
+    assert away
+    assert torch.allclose(after[away], stepped[away], atol=1e-6)
+    assert torch.allclose(after.mean(dim=0), stepped.mean(dim=0), atol=1e-6), "the mean of the swarm is DiLoCo's"
 
 
 def test_a_round_to_which_nobody_comes_changes_nothing() -> None:

@@ -116,7 +116,7 @@ def train(
     threads: Annotated[int | None, typer.Option(help="CPU threads for training (torch's choice)")] = None,
     precision: Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="Mixed precision (auto)")] = None,
     model: Annotated[
-        str | None, typer.Option(help="cifar10, text: small, tiny (small); imagenet: resnet18, resnet50 (resnet18)")
+        str | None, typer.Option(help="cifar10: small, tiny, vgg11; text: small, tiny; imagenet: resnet18, resnet50")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="imagenet: pixels a side (224)")] = None,
     alone: Annotated[bool, typer.Option("--alone", help="Plain training without a network, to compare.")] = False,

@@ -50,7 +50,7 @@ class LearnSettings(Settings):
     """Classes are divided among the peers by a Dirichlet distribution of this concentration; a text is cut into
     contiguous parts. None: every peer sees the same kind of data."""
     absent: Annotated[float, Field(ge=0, le=0.95)] = 0.0
-    """Probability with which each peer stays away from a round; it trains on."""
+    """Probability with which each peer reaches nobody in a round; it keeps its own outer step, and trains on."""
     speeds: Annotated[float, Field(ge=1, le=100)] = 1.0
     """How many times as fast as the slowest peer the fastest one is; the peers' mean speed stays."""
     delay: Annotated[int, Field(ge=0, le=10_000)] = 0

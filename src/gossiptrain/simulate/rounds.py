@@ -36,7 +36,7 @@ RUN = "laboratory"
 
 @dataclass(frozen=True)
 class RoundRules:
-    """What the rounds of a run have in common. absent: probability with which each peer stays away from one."""
+    """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one."""
 
     gossip: GossipSettings
     every_steps: int
@@ -96,13 +96,13 @@ class Rounds:
     def meet(self, *, measured: bool = False) -> Contraction | None:
         """Snapshots, groups and averages; nobody has taken anything yet. measured: whether to return what it did."""
         values = self._crew.matrix()
-        away = self._absences.random(self._crew.peers) < self._rules.absent
-        present = [peer for peer in range(self._crew.peers) if not (away[peer] or peer in self._stopped)]
-        self._contribute(values, present)
+        trying = [peer for peer in range(self._crew.peers) if peer not in self._stopped]
+        self._contribute(values, trying)
         snapshots = self._shared.cpu().numpy()
         # As a real peer does: what is not finite is shown to nobody, and its owner does not take part any more.
-        self._stopped |= {peer for peer in present if not is_finite(snapshots[peer])}
-        ready = [peer for peer in present if peer not in self._stopped]
+        self._stopped |= {peer for peer in trying if not is_finite(snapshots[peer])}
+        away = self._absences.random(self._crew.peers) < self._rules.absent
+        ready = [peer for peer in trying if not (away[peer] or peer in self._stopped)]
         self._form_groups(ready)
         for group in self.groups:
             self._average_group(group, snapshots)
@@ -127,16 +127,16 @@ class Rounds:
         self._urgent -= set(rows)
         self.groups = []
 
-    def _contribute(self, values: Tensor, present: Sequence[int]) -> None:
-        """Everyone present prepares what it brings; moves `values` and the crew where the strategy does."""
+    def _contribute(self, values: Tensor, peers: Sequence[int]) -> None:
+        """These prepare what they bring; moves `values` and the crew where the strategy does."""
         effort = Effort(
-            weight=_column([self._tallies.weight(peer) for peer in present], values),
-            horizon=_column([self._tallies.horizon(peer) for peer in present], values),
+            weight=_column([self._tallies.weight(peer) for peer in peers], values),
+            horizon=_column([self._tallies.horizon(peer) for peer in peers], values),
         )
-        for _, rule, held in self._held(values, present):
+        for _, rule, held in self._held(values, peers):
             rule.contribute(held, effort)
         self._crew.put(values)
-        self._tallies.snapshot_taken(present)
+        self._tallies.snapshot_taken(peers)
 
     def _form_groups(self, ready: Sequence[int]) -> None:
         peers = {f"peer {peer}": peer for peer in ready}

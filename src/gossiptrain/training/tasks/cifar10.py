@@ -25,22 +25,24 @@ from gossiptrain.training.tasks.locate import cache_folder, data_root, find_fold
 from gossiptrain.training.tasks.recipe import Recipe
 from gossiptrain.training.tasks.sampling import SampleOrder, Share
 from gossiptrain.training.tasks.task import Task, seeded
+from gossiptrain.training.tasks.vgg import Vgg11
 
 NORMALISE = Normalise(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
 AUGMENT = CropAndFlip(NORMALISE, shift=4, hole=8)
 EVALUATION_BATCH = 200
-Cifar10ModelName: TypeAlias = Literal["small", "tiny"]
-SHAPES: Mapping[Cifar10ModelName, ConvNetShape] = MappingProxyType(
+Cifar10ModelName: TypeAlias = Literal["small", "tiny", "vgg11"]
+SHAPES: Mapping[Cifar10ModelName, ConvNetShape | None] = MappingProxyType(
     {
         "small": ConvNetShape(stem=24, widths=(80, 160, 256)),
         "tiny": ConvNetShape(stem=8, widths=(16, 32, 64)),
+        "vgg11": None,
     }
 )
-"""2,263,000 and 122,504 parameters; tiny takes a tenth of the time and is for computers without a GPU."""
+"""2,263,000, 122,504 and 9,225,610 parameters; tiny takes a tenth of the time and is for computers without a GPU."""
 
 
 class Cifar10Task(Task):
-    """A small residual network on CIFAR-10."""
+    """A small residual network or VGG-11 on CIFAR-10."""
 
     name = "cifar10"
     recipe = Recipe(
@@ -69,12 +71,12 @@ class Cifar10Task(Task):
     @property
     def description(self) -> str:
         """What peers must agree on."""
-        return f"cifar10/convnet {self.shape}"
+        return f"cifar10/convnet {self.shape}" if self.shape else f"cifar10/{self.model}"
 
     def build_model(self, seed: int) -> nn.Module:
         """The network of this variant."""
         with seeded(seed):
-            return ConvNet(self.shape)
+            return ConvNet(self.shape) if self.shape else Vgg11()
 
     def open_training(self, *, data_dir: Path | None, share: Share, batch: int, device: torch.device) -> TensorBatches:
         """Batches with random crops, mirroring and cut-outs."""
