@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.papers import contraction_laws, diloco_scaling, finite_time_consensus, grouping_choice
+from benchmarks.papers import contraction_laws, diloco_scaling, finite_time_consensus, grouping_choice, unlike_data
 from benchmarks.papers.base_graph import base_graph
 from benchmarks.papers.contraction_laws import Swarm
 from benchmarks.papers.mixing import Meetings, variance_left
@@ -200,3 +200,22 @@ def test_replicas_share_one_batch_and_are_told_beside_the_paper() -> None:
     assert eight.published == 3.9
     assert eight.ours == pytest.approx(100 * (found[-2].losses[0] / found[0].losses[0] - 1))
     assert figures["M = 8, step-mix in groups of 4", "% above, 35 M"].published is None
+
+
+# Peers whose data are of different kinds.
+
+
+def test_the_worst_peer_is_told_beside_the_paper_for_each_kind_of_data() -> None:
+    asked: list[LearnSettings] = []
+
+    def runner(settings: LearnSettings) -> LearnResult:
+        asked.append(settings)
+        on_digits = {"task": "digits", "variant": {}, "learning_rate": 0.05, "non_iid": None}
+        return run(settings.model_copy(update=on_digits))
+
+    common = {"task": "cifar10", "variant": {"model": "tiny"}, "peers": 4, "steps": 4, "batch": 8, "evaluate_every": 0}
+    figures = unlike_data.figures_of(runner, common, seeds=1, names=["central", "average"])
+    assert {settings.non_iid for settings in asked if settings.strategy == "average"} == set(unlike_data.ALPHAS)
+    assert {settings.non_iid for settings in asked if settings.strategy == "central"} == {None}
+    assert [figure.published for figure in figures] == [90.2, 90.2, 90.2, 89.5, 89.2, 87.5]
+    assert all(figure.ours is not None and 0 <= figure.ours <= 100 for figure in figures)

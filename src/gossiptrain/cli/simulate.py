@@ -86,7 +86,7 @@ def learn(
         float | None, typer.Option("--lr", "--learning-rate", help="Peak (by task)", rich_help_panel=TRAINING)
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="cifar10: small, tiny, vgg11; text: small, tiny (small)", rich_help_panel=TRAINING)
+        str | None, typer.Option(help="cifar10: small, tiny, vgg11; text: small, tiny", rich_help_panel=TRAINING)
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seeds parameters, data, groups and conditions.", rich_help_panel=TRAINING)
