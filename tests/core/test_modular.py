@@ -63,6 +63,19 @@ def test_who_is_within_reach_understands_within_a_step(seed: int, apart: float, 
     assert (np.abs(found.astype(np.float64) - values) <= step + 2e-6 * largest_of_blocks(values)).all()
 
 
+@given(seed=st.integers(0, 1000), reach=st.sampled_from([1e-3, 0.1, 10.0, float(UNKNOWN)]))
+@settings(deadline=None, max_examples=40)
+def test_the_sender_knows_bitwise_what_is_read(seed: int, reach: float) -> None:
+    values = normal(seed=seed)
+    values[::7] *= np.float32(1e-9)  # rounds to zero, from either side
+    raw = np.empty(make().size_bytes(LONGEST), np.uint8)
+    told = np.empty(LONGEST, np.float32)
+    make().encode(values, everywhere(reach), raw, place=seed, told=told)
+    found, right = decoded(raw, values)
+    assert right
+    assert found.tobytes() == told.tobytes()
+
+
 @given(seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=30)
 def test_all_who_understand_hold_bitwise_the_same_values(seed: int) -> None:

@@ -52,12 +52,13 @@ class Modular:
         """Exact length on the wire of `elements` values."""
         return _CHECKSUM_BYTES + 4 * blocks_of(elements) + elements
 
-    def encode(self, values: Vector, reach: Vector, out: Bytes, *, place: int) -> None:
+    def encode(self, values: Vector, reach: Vector, out: Bytes, *, place: int, told: Vector | None = None) -> None:
         """Writes `values`, which stay as they are, into `out` of `size_bytes(len(values))` bytes.
 
         reach [blocks]: how far from these values those of a receiver may be, in each block of 256; UNKNOWN: anywhere.
         place: a random number up to DISTANCES, another one in every call: errors average out only where they are
         independent. They are less than a step, and right on average. Where a value is not finite its block is not.
+        told: where to put the values that all receivers will read, bit by bit.
         """
         elements, blocks = len(values), blocks_of(len(values))
         if not elements:
@@ -73,6 +74,9 @@ class Modular:
             np.add(scaled, self._distances[place : place + elements], out=scaled)
             np.rint(scaled, out=scaled)
             np.copyto(whole, scaled, casting="unsafe")
+            if told is not None:
+                np.add(scaled, np.float32(0), out=scaled)  # no receiver reads a negative zero
+                _multiply_blocks(scaled, np.abs(steps), told)
         edge = _CHECKSUM_BYTES + 4 * blocks
         np.copyto(out[edge:], whole, casting="unsafe")
         np.copyto(out[_CHECKSUM_BYTES:edge].view("<f4"), steps)

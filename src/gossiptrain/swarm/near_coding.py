@@ -100,8 +100,7 @@ class NearCoding(BufferedCoding):
         coarsest = self._coarsest[: len(apart)]
         apart += coarsest
         coarsest[:] = 0.0
-        self._modular.encode(mean, apart, wire, place=self._place(chunk, mean=True))
-        self._modular.decode(wire, mean, self.kept(chunk))
+        self._modular.encode(mean, apart, wire, place=self._place(chunk, mean=True), told=self.kept(chunk))
         self._nearness.note(chunk, apart)
 
     def take_mean(self, chunk: Slice, scratch: Scratch) -> Vector:
