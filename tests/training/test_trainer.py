@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import signal
@@ -19,6 +20,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
 from gossiptrain.training import events
 from gossiptrain.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
+from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks.evaluation import Evaluation, EvaluationSet
@@ -30,7 +32,9 @@ EventT = TypeVar("EventT", bound=events.EventBase)
 class Run:
     """One run of a trainer on the digits, alone unless told otherwise, and all that it told."""
 
-    def __init__(self, folder: RunFolder, *, resume: Checkpoint | None = None, **settings: Any) -> None:
+    def __init__(
+        self, folder: RunFolder, interrupts: Interrupts, *, resume: Checkpoint | None = None, **settings: Any
+    ) -> None:
         self.folder = folder
         self.told: list[events.Event] = []
         bus = events.EventBus()
@@ -38,7 +42,7 @@ class Run:
         train = TrainSettings(**{"task": "digits", "alone": True, "device": "cpu", "threads": 1, **settings})
         self.bus = bus
         self.trainer = Trainer(
-            Assignment(train, GossipSettings(), NetworkSettings(), folder, bus, resume=resume),
+            Assignment(train, GossipSettings(), NetworkSettings(), folder, bus, interrupts, resume=resume),
         )
 
     def find(self, kind: type[EventT]) -> list[EventT]:
@@ -55,8 +59,8 @@ class Run:
 @contextmanager
 def run_in(path: Path, *, resume: Path | None = None, **settings: Any) -> Iterator[Run]:
     checkpoint = load_checkpoint(resume) if resume is not None else None
-    with RunFolder.create(path, "digits", resume=resume == path) as folder:
-        yield Run(folder, resume=checkpoint, **settings)
+    with Interrupts() as interrupts, RunFolder.create(path, "digits", resume=resume == path) as folder:
+        yield Run(folder, interrupts, resume=checkpoint, **settings)
 
 
 @contextmanager
@@ -157,13 +161,13 @@ def test_the_settings_of_a_run_are_resolved_with_those_of_its_task(tmp_path: Pat
 
 def test_a_batch_larger_than_the_share_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run", "digits") as folder, pytest.raises(UsageError, match="sees 987 samples"):
-        Run(folder, batch=988)
+        Run(folder, Interrupts(), batch=988)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_data_that_are_not_there_are_said_so(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run", "cifar10") as folder, pytest.raises(DataMissingError, match="nowhere"):
-        Run(folder, task="cifar10", data_dir=tmp_path / "nowhere")
+        Run(folder, Interrupts(), task="cifar10", data_dir=tmp_path / "nowhere")
 
 
 # To stop and to go on.
@@ -182,6 +186,15 @@ def test_a_polite_request_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     (finished,) = run.find(events.Finished)
     assert (finished.step, finished.reason) == (120, "interrupted")
     assert load_checkpoint(tmp_path / "run").state.step == 120
+
+
+def test_an_interrupt_that_was_lost_while_the_trainer_was_made_ends_the_run_before_it_begins(tmp_path: Path) -> None:
+    with run_in(tmp_path / "run", max_steps=20) as run:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            run.trainer.run()
+    assert run.told == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -227,7 +240,7 @@ def test_a_checkpoint_of_another_share_is_refused(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "other", "digits") as folder,
         pytest.raises(CheckpointMismatchError, match="training samples"),
     ):
-        Run(folder, resume=checkpoint)
+        Run(folder, Interrupts(), resume=checkpoint)
 
 
 def test_a_request_to_stop_breaks_off_a_long_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

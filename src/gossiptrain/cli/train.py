@@ -20,6 +20,7 @@ from gossiptrain.errors import UsageError
 from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.view import Format
 from gossiptrain.training.events import EventBus, Started
+from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
@@ -251,11 +252,15 @@ def _train(
         return _join_text(started, _command(train_settings, gossip_settings, usual))
 
     view = view_for(cast(Format, log_format), sys.stdout, join_text=joining)
-    with RunFolder.create(out[0], train_settings.run or train_settings.task, resume=out[1]) as folder:
+    with (
+        Interrupts() as interrupts,
+        RunFolder.create(out[0], train_settings.run or train_settings.task, resume=out[1]) as folder,
+    ):
         bus.subscribe(view.handle, name="the output")
         try:
-            assignment = Assignment(train_settings, gossip_settings, network_settings, folder, bus, resume=checkpoint)
-            trainer = Trainer(assignment)
+            trainer = Trainer(
+                Assignment(train_settings, gossip_settings, network_settings, folder, bus, interrupts, checkpoint)
+            )
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
             folder.write_config(options.tables_of(**trainer.resolved))
             folder.follow(bus)

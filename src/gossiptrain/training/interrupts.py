@@ -2,7 +2,8 @@
 
 Owns the signal handlers while a trainer runs. The first signal asks, and breaks off work that may be broken off; a
 second Ctrl+C ends the process at once, and the node with it. Before training has begun there is nothing to finish, so
-the first one raises KeyboardInterrupt.
+the first one raises KeyboardInterrupt; but code written in C may lose that, as `hasattr` in it does, and so the request
+is remembered.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class Interrupts:
         """Set once there is a loop that looks at `requested`."""
         self._before: dict[int, Any] = {}
         self._can_break_off = False
+
+    def raise_if_requested(self) -> None:
+        """For where training has not begun. Raises KeyboardInterrupt where one was raised before and got lost."""
+        if self.requested:
+            raise KeyboardInterrupt
 
     def run(self, work: Callable[[], ResultT]) -> ResultT | None:
         """The result of `work`, which changes nothing; None where a request to stop breaks it off half way."""

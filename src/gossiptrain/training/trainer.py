@@ -55,13 +55,14 @@ Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """Everything one run of the trainer is given."""
+    """Everything one run of the trainer is given. interrupts: entered, before anything that takes time."""
 
     train: TrainSettings
     gossip: GossipSettings
     network: NetworkSettings
     folder: RunFolder
     bus: events.EventBus
+    interrupts: Interrupts
     resume: Checkpoint | None = None
 
 
@@ -94,7 +95,7 @@ class Trainer:
         self._keeper = Keeper(
             self._task, self.model, self._optimizer, self._batches, self._precision, checkpoints, self._bus
         )
-        self._interrupts = Interrupts()
+        self._interrupts = assignment.interrupts
         place = self._keeper.restore(assignment.resume) if assignment.resume is not None else Place()
         self._step = place.step
         self._own_steps = place.own_steps
@@ -137,19 +138,19 @@ class Trainer:
 
         Raises NonFiniteLossError where the loss is not finite, after leaving the swarm, and what `gossip()` raises.
         """
-        with self._interrupts:
-            try:
-                if self._settings.alone:
-                    self._announce(None)
-                    return self._train()
-                with self._build_swarm() as swarm:
-                    self._swarm = swarm
-                    self._step = swarm.step
-                    self._wait_for_company(swarm)
-                    return self._train()
-            finally:
-                self._batches.close()
-                self._evaluation_set.close()
+        try:
+            self._interrupts.raise_if_requested()
+            if self._settings.alone:
+                self._announce(None)
+                return self._train()
+            with self._build_swarm() as swarm:
+                self._swarm = swarm
+                self._step = swarm.step
+                self._wait_for_company(swarm)
+                return self._train()
+        finally:
+            self._batches.close()
+            self._evaluation_set.close()
 
     def _open_batches(self) -> TrainingBatches:
         seed = self._settings.seed
