@@ -7,6 +7,7 @@ know optimizers and peers' data.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ SMALL_PRODUCT = 64**3
 """Multiplications in a product of two matrices up to which numpy's library uses one thread, whatever it is told."""
 
 
+@functools.cache
 def numpy_multiplies_faster() -> bool:
     """Whether it does so with small matrices on this computer: torch's library knows Intel's processors, and on AMD's
     took more than twice as long as numpy's."""

@@ -70,7 +70,6 @@ class Membership:
         self._leaving = False
         self._own = OwnState()
         self._own_record = self._sign()
-        self._signed = self._own
 
     @property
     def me(self) -> PeerId:
@@ -134,11 +133,10 @@ class Membership:
     def describe(self, state: OwnState) -> None:
         """Changes what this peer says of itself from now on, to whoever asks or hears its next heartbeat."""
         self._own = state
+        self._beat()
 
     def records(self) -> tuple[SignedHeartbeat, ...]:
         """The own heartbeat, as of now, and the freshest ones of others, as many as fit in one message."""
-        if self._signed is not self._own:
-            self._beat()
         fresh = sorted((m for m in self._members.values() if m.live), key=lambda m: -m.advanced_at)
         return (self._own_record, *(member.record for member in fresh[: MAX_RECORDS - 1]))
 
@@ -244,7 +242,6 @@ class Membership:
     def _beat(self) -> None:
         self._counter += 1
         self._own_record = self._sign()
-        self._signed = self._own
 
     def _sign(self) -> SignedHeartbeat:
         heartbeat = Heartbeat(

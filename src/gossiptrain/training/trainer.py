@@ -100,7 +100,6 @@ class Trainer:
         self._step = place.step
         self._own_steps = place.own_steps
         self._own_steps_before = place.own_steps
-        """Those that this process has not made, before a resumption."""
         self._samples = 0
         self._loss = math.nan
         self._evaluation: Evaluation | None = None
@@ -122,6 +121,11 @@ class Trainer:
     @property
     def _parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def _steps_made(self) -> int:
+        """Of this process, without those before a resumption."""
+        return self._own_steps - self._own_steps_before
 
     @property
     def usual_strategy(self) -> StrategyName:
@@ -240,7 +244,7 @@ class Trainer:
             reported = report.take()
             if reported:
                 self._report_step(report.period_s)
-            if reported or _is_power_of_two(self._own_steps - self._own_steps_before):
+            if reported or _is_power_of_two(self._steps_made):
                 # Early on more often than it is reported: the first steps say little of the time that the rest takes.
                 self._tell_end(started_s)
             if evaluate_every and self._step % evaluate_every == 0:
@@ -269,8 +273,7 @@ class Trainer:
         if self._swarm is None:
             return
         passed_s = time.monotonic() - started_s
-        made = self._own_steps - self._own_steps_before
-        left_s = passed_s / made * (self._total_steps - self._step)
+        left_s = passed_s / self._steps_made * (self._total_steps - self._step)
         if self._settings.max_seconds is not None:
             left_s = min(left_s, self._settings.max_seconds - passed_s)
         self._swarm.expect_end(max(left_s, SOON_S))
