@@ -52,6 +52,8 @@ class GossipSettings(Settings):
     """Seconds between two rounds. With both set, whichever comes first."""
     matchmaking_time: PositiveSeconds = 5.0
     """Longest wait for a straggler before a group starts without it."""
+    ending_time: PositiveSeconds = 10.0
+    """How long a peer that has made its last step waits for others that end, too, so that all end with one model."""
     codec: CodecName = "fp32"
     """How values travel. fp16 and bf16 halve the bytes, int8 quarters them; a group whose members differ uses fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -11,23 +11,34 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.round import RoundResult
 
 CONFIGURE = control.Configure(
-    run="run",
-    task="task",
-    model="ab",
-    elements=7,
-    strategy="average",
+    fingerprint=RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab", 7, "average"),
     state_vectors=1,
     weighs_average=True,
     gossip=GossipSettings(gossip_alpha=0.5, every_steps=3),
     network=NetworkSettings(initial_peers=("/ip4/127.0.0.1/tcp/1/p2p/12D3KooW",), preset="wan"),
     incarnation=1,
+    step=5,
     take_state=True,
     must_join=False,
 )
-ENDED = control.RoundEnded(committed=True, found_group=True, round=3, members=("a", "b"), seconds=0.25, bytes_sent=9)
+ENDED = control.RoundEnded(
+    averaged=AveragedRound(
+        number=3,
+        formation_seconds=0.01,
+        samples=(4, 5),
+        result=RoundResult(
+            committed=True, members=(PeerId("a"), PeerId("b")), attempts=1, seconds=0.25, bytes_sent=9, disagreement=0.5
+        ),
+    ),
+    lanes={"b": "direct"},
+)
 
 
 def with_node_side(work: Callable[[control.NodeSide, control.TrainerSide], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.membership import Change, OwnState
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
@@ -58,15 +59,30 @@ class TestPeer:
     def id(self) -> PeerId:
         return self.swarm.transport.peer_id
 
-    async def average(self, *, samples: int = 1, alpha: float = 1.0, final: bool = False) -> AveragedRound | None:
+    async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
         """One round by the delta rule; the values change only where it commits."""
-        buffers = self.buffers
-        buffers.snapshot[:] = self.values
-        averaged = await self.swarm.average(buffers, samples=samples, final=final)
+        self.buffers.snapshot[:] = self.values
+        return self._take(await self.swarm.average(self.buffers, samples=samples), alpha=alpha)
+
+    async def merge(self) -> AveragedRound | None:
+        """One round with everyone."""
+        self.buffers.snapshot[:] = self.values
+        return self._take(await self.swarm.merge(self.buffers, samples=1), alpha=1.0)
+
+    async def end(self, grace: Grace, *, follow_up: bool = False) -> AveragedRound | None:
+        """The last rounds, until one is the last of all that end."""
+        while True:
+            self.buffers.snapshot[:] = self.values
+            averaged = await self.swarm.end(self.buffers, samples=1, grace=grace, patience_s=4.0, follow_up=follow_up)
+            self._take(averaged, alpha=1.0)
+            if averaged is None or averaged.ended:
+                return averaged
+
+    def _take(self, averaged: AveragedRound | None, *, alpha: float) -> AveragedRound | None:
         if averaged is not None and averaged.result.committed:
-            self.values[:] = self.values + np.float32(alpha) * (buffers.average - buffers.snapshot)
+            self.values[:] = self.values + np.float32(alpha) * (self.buffers.average - self.buffers.snapshot)
             if alpha == 1.0:
-                self.values[:] = buffers.average
+                self.values[:] = self.buffers.average
         return averaged
 
     def is_ready(self) -> None:

@@ -58,11 +58,13 @@ def test_crossed_groups_of_four_among_eight_agree_exactly_after_two_rounds() -> 
     run_on("virtual", scenario)
 
 
-def test_where_one_merges_for_the_last_time_all_that_are_ready_merge_with_it() -> None:
+def test_where_one_wants_everyone_all_that_are_ready_make_one_group() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 7, settings=GossipSettings(gossip_group_size=3, matchmaking_time=2.0)) as swarm:
             mean = np.mean([peer.values for peer in swarm.peers.values()], axis=0)
-            await asyncio.gather(*(peer.average(final=name == "c") for name, peer in swarm.peers.items()))
+            await asyncio.gather(
+                *(peer.merge() if name == "c" else peer.average() for name, peer in swarm.peers.items())
+            )
             for peer in swarm.peers.values():
                 np.testing.assert_allclose(peer.values, mean, atol=1e-6)
 

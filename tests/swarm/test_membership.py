@@ -157,7 +157,7 @@ def test_readiness_counts_down_between_heartbeats() -> None:
             await b.swarm.membership.announce()
             await b.stop()
             await asyncio.sleep(1.0)
-            assert a.swarm.membership.ready_in_s(b.id) == pytest.approx(9.0, abs=0.1)
+            assert a.swarm.membership.outlooks()[b.id].ready_in_s == pytest.approx(9.0, abs=0.1)
 
     run_on("virtual", scenario)
 
@@ -197,14 +197,14 @@ def test_who_has_made_all_its_steps_is_in_no_round_until_it_wants_to_merge(kind:
 
             await say(ends_in_s=0.0, ready_in_s=None)
             for peer in others:
-                await until(lambda peer=peer: ended.id not in peer.swarm.membership.trainers())  # type: ignore[misc]
+                await until(lambda peer=peer: ended.id in peer.swarm.membership.ended())  # type: ignore[misc]
             found = await swarm.average("a", "b")
             for averaged in found.values():
                 assert averaged is not None
                 assert set(averaged.result.members) == {peer.id for peer in others}
             await say(finishing=True, ready_in_s=0.0)
             for peer in others:
-                await until(lambda peer=peer: ended.id in peer.swarm.membership.trainers())  # type: ignore[misc]
+                await until(lambda peer=peer: peer.swarm.membership.outlooks()[ended.id].finishing)  # type: ignore[misc]
             assert all(averaged and len(averaged.result.members) == 3 for averaged in (await swarm.average()).values())
 
     run_on(kind, scenario)
@@ -214,15 +214,17 @@ def test_it_is_known_when_others_will_have_made_their_steps_and_time_passes() ->
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             watching, other = swarm.peers["a"].swarm.membership, swarm.peers["b"].swarm.membership
-            assert watching.others_end_in_s() == ()
+            assert set(watching.others_end_in_s().values()) == {None}
             other.describe(replace(other.own, ends_in_s=2.0))
             await other.announce()
-            await until(lambda: len(watching.others_end_in_s()) == 1)
-            (first_s,) = watching.others_end_in_s()
+            await until(lambda: watching.others_end_in_s()[other.me] is not None)
+            first_s = watching.others_end_in_s()[other.me]
+            assert first_s is not None
             assert 0.0 < first_s <= 2.0
             other.describe(replace(other.own, ends_in_s=0.0))
             await other.announce()
-            await until(lambda: watching.others_end_in_s() == ())
+            await until(lambda: other.me not in watching.others_end_in_s())
+            assert watching.ended() == {other.me}
 
     run_on("virtual", scenario)
 
@@ -235,7 +237,8 @@ def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_hear
             for other in others:
                 other.describe(replace(other.own, ends_in_s=100.0))
             await asking.meet_everyone()
-            assert len(asking.others_end_in_s()) == len(others)
-            assert all(in_s > 90.0 for in_s in asking.others_end_in_s())
+            said = asking.others_end_in_s()
+            assert len(said) == len(others)
+            assert all(in_s is not None and in_s > 90.0 for in_s in said.values())
 
     run_on(kind, scenario)

@@ -47,13 +47,14 @@ def test_peers_that_know_only_a_helper_find_each_other_through_the_directory(kin
 @on_both_transports
 def test_a_dead_initial_peer_is_named_and_a_living_one_beside_it_is_enough(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 1) as swarm:
+        async with swarm_of(make, 0) as swarm:
             dead = await make("dead")
             address = dead.addresses[0]
             await dead.close()
             joiner = await swarm.add("b", initial=None)
             with pytest.raises(PeerUnreachableError, match=dead.peer_id):
                 await joiner.swarm.join([address])
+            await swarm.add("a", initial=None)
             await joiner.swarm.join([address, swarm.peers["a"].swarm.transport.addresses[0]])
             await swarm.know_each_other()
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gossiptrain.core.averaging import Vector
+from gossiptrain.net.framing import ProtocolViolationError
+from gossiptrain.net.transport import UnreachableError
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.net.virtual_wires import LinkSettings
 from gossiptrain.swarm.membership import OwnState
-from gossiptrain.swarm.state import StateDesk
-from tests.swarm.swarms import ELEMENTS, Swarm, TestPeer, swarm_of
+from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateDesk
+from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
 
@@ -21,24 +25,27 @@ async def tell_step(swarm: Swarm, name: str, step: int) -> None:
     await membership.announce()
 
 
-async def fetch(joiner: TestPeer) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], object]:
+async def fetch(joiner: TestPeer, donor: TestPeer) -> tuple[Vector, ReceivedState]:
     into = np.zeros(ELEMENTS, np.float32)
-    return into, await joiner.swarm.fetch_state(into)
+    return into, await joiner.swarm._state_desk.fetch(donor.id, into, most_steps=10_000)
 
 
 @on_both_transports
-def test_a_joiner_takes_the_state_of_the_peer_that_is_furthest_ahead(kind: Kind) -> None:
+def test_a_joiner_takes_the_state_of_a_peer_that_is_ahead(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
+        async with swarm_of(make, 4) as swarm:
             await tell_step(swarm, "a", 10)
             await tell_step(swarm, "b", 500)
+            await tell_step(swarm, "d", 490)
             await swarm.know_each_other()
+            joiner = swarm.peers["c"].swarm
             into = np.zeros(ELEMENTS, np.float32)
-            received = await swarm.peers["c"].swarm.fetch_state(into)
+            received = await joiner.take_state(into)
             assert received is not None
-            assert (received.donor, received.step) == (swarm.peers["b"].id, 500)
+            assert (received.donor, received.step) == (swarm.peers["d"].id, 490)
             assert received.size_bytes == 4 * ELEMENTS
-            assert into.tobytes() == swarm.peers["b"].values.tobytes()
+            assert into.tobytes() == swarm.peers["d"].values.tobytes()
+            assert joiner.membership.own.step == 490
 
     run_on(kind, scenario)
 
@@ -49,19 +56,22 @@ def test_the_next_donor_steps_in_when_one_falls_silent_in_the_middle() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             await tell_step(swarm, "b", 500)
-            network.set_link("b", "c", settings=LinkSettings(bandwidth_bytes_per_s=1000.0))
-            task = asyncio.create_task(fetch(swarm.peers["c"]))
+            await tell_step(swarm, "a", 500)
+            first, second = sorted("ab", key=lambda name: swarm.peers[name].id)
+            network.set_link(first, "c", settings=LinkSettings(bandwidth_bytes_per_s=1000.0))
+            into = np.zeros(ELEMENTS, np.float32)
+            task = asyncio.create_task(swarm.peers["c"].swarm.take_state(into))
             await asyncio.sleep(1.0)
-            network.freeze("b")
-            into, received = await task
+            network.freeze(first)
+            received = await task
             assert received is not None
-            assert into.tobytes() == swarm.peers["a"].values.tobytes()
-            network.thaw("b")
+            assert into.tobytes() == swarm.peers[second].values.tobytes()
+            network.thaw(first)
 
     run_on("virtual", scenario, network=network)
 
 
-@pytest.mark.parametrize("damage", ["not finite", "another length", "another digest"])
+@pytest.mark.parametrize("damage", ["not finite", "another length", "another digest", "too far ahead"])
 def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
@@ -70,6 +80,8 @@ def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypat
             elif damage == "another length":
                 swarm.peers["a"].values = swarm.peers["a"].values[:-1]
                 _donate_from(swarm.peers["a"])
+            elif damage == "too far ahead":
+                await tell_step(swarm, "a", 10_001)
             else:
                 honest = StateDesk._receive
 
@@ -77,15 +89,13 @@ def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypat
                     return (await honest(self, stream, into))[::-1]  # type: ignore[arg-type]
 
                 monkeypatch.setattr(StateDesk, "_receive", tampered)
-            _, received = await fetch(swarm.peers["b"])
-            assert received is None
+            with pytest.raises(ProtocolViolationError):
+                await fetch(swarm.peers["b"], swarm.peers["a"])
 
     run_on("virtual", scenario)
 
 
 def _donate_from(peer: TestPeer) -> None:
-    from gossiptrain.swarm.state import Donation
-
     async def donate() -> Donation:
         return Donation(vector=peer.values, step=0, samples=0)
 
@@ -98,23 +108,75 @@ def test_a_donor_that_freezes_costs_the_joiner_a_bounded_time() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             network.set_link("a", "b", settings=LinkSettings(bandwidth_bytes_per_s=1000.0))
-            task = asyncio.create_task(fetch(swarm.peers["b"]))
+            task = asyncio.create_task(fetch(swarm.peers["b"], swarm.peers["a"]))
             await asyncio.sleep(1.0)
             network.freeze("a")
-            _, received = await task
-            assert received is None
+            frozen_s = asyncio.get_running_loop().time()
+            with pytest.raises((ConnectionError, TimeoutError)):
+                await task
+            assert asyncio.get_running_loop().time() - frozen_s <= TIMING.dial_timeout_s + TIMING.stall_timeout_s
             network.thaw("a")
 
     run_on("virtual", scenario, network=network)
 
 
-def test_two_joiners_at_once_each_get_a_whole_state() -> None:
+def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            await tell_step(swarm, "a", 500)
+            donor = swarm.peers["a"]
+            honest = donor.swarm._state_desk._donate
+            at_once = most_at_once = 0
+
+            async def donate() -> Donation | None:
+                nonlocal at_once, most_at_once
+                at_once += 1
+                most_at_once = max(most_at_once, at_once)
+                await asyncio.sleep(5.0)
+                found = await honest()
+                at_once -= 1
+                return found
+
+            donor.swarm._state_desk._donate = donate
+            for into, received in await asyncio.gather(*(fetch(swarm.peers[name], donor) for name in "bcd")):
+                assert received.step == 500
+                assert into.tobytes() == donor.values.tobytes()
+            assert most_at_once == 1
+
+    run_on("virtual", scenario)
+
+
+def test_a_donor_with_too_many_joiners_or_no_snapshot_says_so_at_once_or_in_time() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
-            await tell_step(swarm, "a", 500)
-            results = await asyncio.gather(fetch(swarm.peers["b"]), fetch(swarm.peers["c"]))
-            for into, received in results:
-                assert received is not None
-                assert into.tobytes() == swarm.peers["a"].values.tobytes()
+            donor, stuck = swarm.peers["a"], asyncio.Event()
+
+            async def donate() -> Donation | None:
+                await stuck.wait()
+                return None
+
+            donor.swarm._state_desk._donate = donate
+            line = [asyncio.create_task(fetch(swarm.peers["b"], donor)) for _ in range(MOST_IN_LINE)]
+            await asyncio.sleep(1.0)
+            with pytest.raises(UnreachableError, match="too many newcomers"):
+                await fetch(swarm.peers["c"], donor)
+            began_s = asyncio.get_running_loop().time()
+            ended = await asyncio.gather(*line, return_exceptions=True)
+            assert all(isinstance(error, (ConnectionError, TimeoutError)) for error in ended)
+            assert asyncio.get_running_loop().time() - began_s <= LONGEST_LINE_S
+            assert "none to give yet" in str(ended[0])
+
+    run_on("virtual", scenario)
+
+
+def test_a_peer_that_has_not_joined_refuses_at_once() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            membership = swarm.peers["a"].swarm.membership
+            membership.describe(replace(membership.own, joined=False))
+            began_s = asyncio.get_running_loop().time()
+            with pytest.raises(UnreachableError, match="none to give yet"):
+                await fetch(swarm.peers["b"], swarm.peers["a"])
+            assert asyncio.get_running_loop().time() - began_s < 0.1
 
     run_on("virtual", scenario)

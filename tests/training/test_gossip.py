@@ -22,7 +22,9 @@ from gossiptrain.errors import (
     RunMismatchError,
     UsageError,
 )
+from gossiptrain.swarm.ending import Grace
 from gossiptrain.training import events
+from gossiptrain.training.ending import Farewell, grace_of
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
@@ -301,7 +303,9 @@ def test_what_a_member_learns_during_a_round_stays() -> None:
 def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there() -> None:
     model = Constant(1.0)
     with gossip(model, standing_still(model), run="waiting", network=LOCAL) as swarm:
-        hasty = GossipSettings(matchmaking_time=0.5)  # its merge waits for this member, which makes no steps
+        hasty = GossipSettings(
+            matchmaking_time=0.5, ending_time=0.5
+        )  # its end waits for this member, which makes no steps
         newcomer = Member(-1.0, run="waiting", settings=hasty, initial_peers=[swarm.addresses[0]])
         newcomer.start()
         assert not swarm.wait_for_peers(3, until=lambda: any(isinstance(e, events.Joined) for e in newcomer.told))
@@ -342,13 +346,12 @@ class Ending:
             self.has_said.set()
             while not self.may_end.wait(0.01):
                 swarm.listen()
-            swarm.wait_for_others_to_end(60.0)
 
 
 def test_who_has_made_its_steps_waits_for_those_that_end_soon_and_merges_with_them() -> None:
     model = Constant(1.0)
     with gossip(model, standing_still(model), run="ending", network=LOCAL, every_steps=10**9) as first:
-        with Ending(first, expects_s=2.0) as second:
+        with Ending(first, expects_s=30.0) as second:
             asked = 0
             assert first.wait_for_peers(2)
 
@@ -359,23 +362,80 @@ def test_who_has_made_its_steps_waits_for_those_that_end_soon_and_merges_with_th
                     second.may_end.set()
                 return False
 
-            first.wait_for_others_to_end(60.0, until=let_it_end)
+            ended = first.end(Farewell(grace_of(10.0, longest_s=60.0), patience_s=10.0), until=let_it_end)
             assert asked >= 3, "it was waited for"
-            assert first.merge()
+            assert ended.together
+            assert len(ended.merged_with) == 1
         assert any(isinstance(event, events.RoundCommitted) and event.final for event in second.told)
         assert torch.equal(model.weight, second.model.weight)
 
 
-def test_who_goes_on_for_long_is_not_waited_for() -> None:
+@pytest.mark.parametrize("request_to_stop", [False, True])
+def test_who_trains_on_is_waited_for_no_longer_than_the_least_grace_or_until_somebody_asks(
+    request_to_stop: bool,
+) -> None:
     model = Constant(1.0)
+    least_s = 60.0 if request_to_stop else 0.5
     with (
-        gossip(model, standing_still(model), run="ending", network=LOCAL, every_steps=10**9) as first,
-        Ending(first, expects_s=3600.0) as other,
+        Member(3.0, run="goes on", every_steps=10**9) as other,
+        gossip(model, standing_still(model), run="goes on", network=LOCAL, initial_peers=[other.address]) as first,
     ):
         assert first.wait_for_peers(2)
-        questions = iter([False])  # a second one would find none left
-        first.wait_for_others_to_end(60.0, until=lambda: next(questions))
-        assert not other.may_end.is_set()
+        farewell = Farewell(Grace(longest_s=60.0, unknown_s=0.0, least_s=least_s), patience_s=10.0)
+        began_s = time.monotonic()
+        ended = first.end(farewell, until=lambda: request_to_stop)
+        assert time.monotonic() - began_s < 30.0
+        assert ended.merged_with == (other.swarm.peer_id,)
+
+
+def test_a_merge_in_the_middle_does_not_take_the_place_of_the_one_at_the_end() -> None:
+    model = Constant(1.0)
+    optimizer = standing_still(model)
+    with Member(3.0, run="middle", take_state=False, every_steps=10**9) as other:
+        with gossip(
+            model, optimizer, run="middle", network=LOCAL, initial_peers=[other.address], take_state=False
+        ) as swarm:
+            assert swarm.wait_for_peers(2)
+            assert swarm.merge()
+            between = model.weight[0].item()
+            assert 1.0 < between < 3.0
+            with torch.no_grad():
+                model.weight.fill_(8.0)
+            optimizer.step()
+            other.stop()
+        assert torch.equal(model.weight.detach(), other.values)
+        assert between < other.values[0].item() < 8.0
+
+
+@pytest.mark.parametrize("speeds_s", [(0.002, 0.002), (0.002, 0.004, 0.007)])
+def test_own_loops_that_end_at_different_moments_end_with_one_model(speeds_s: tuple[float, ...]) -> None:
+    """Each makes as many steps at a speed of its own, and learns in each of them."""
+    models = [Constant(float(number)) for number in range(len(speeds_s))]
+    addresses: list[str] = []
+
+    def live(number: int) -> None:
+        model = models[number]
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01 * (number + 1))
+        given = {"run": "speeds", "network": LOCAL, "every_steps": 20, "initial_peers": addresses}
+        with gossip(model, optimizer, **given) as swarm:  # type: ignore[arg-type]
+            addresses.extend(swarm.addresses[:1] if number == 0 else ())
+            assert swarm.wait_for_peers(len(speeds_s))
+            for _ in range(300):
+                optimizer.zero_grad()
+                model.weight.square().sum().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                time.sleep(speeds_s[number])
+
+    threads = [threading.Thread(target=live, args=(number,)) for number in range(len(speeds_s))]
+    threads[0].start()
+    wait_until(lambda: bool(addresses), "the first is there")
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(90.0)
+        assert not thread.is_alive()
+    for model in models[1:]:
+        assert torch.equal(model.weight, models[0].weight)
 
 
 def test_a_loop_that_only_listens_gives_to_joiners_and_keeps_its_model_until_the_next_step() -> None:

@@ -24,7 +24,7 @@ def learning(member: Member) -> Member:
 
 
 def outer_state(member: Member) -> dict[str, float]:
-    return {name: tensor[0].item() for name, tensor in member.swarm.keep_outer_state().items()}
+    return {name: tensor[0].item() for name, tensor in member.swarm.state_dict()["outer"].items()}
 
 
 @pytest.mark.parametrize("strategy", ["step-mix", "diloco", "noloco"])

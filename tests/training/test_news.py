@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.round import RoundResult
+from gossiptrain.swarm.state import ReceivedState
 from gossiptrain.training import events, news
 
 
+def ended_round(**of_the_result: Any) -> control.RoundEnded:
+    members = (PeerId("a"), PeerId("b"))
+    given = {"members": members, "attempts": 1, "seconds": 0.25, "bytes_sent": 8, **of_the_result}
+    averaged = AveragedRound(number=3, formation_seconds=0.1, samples=(1, 2), result=RoundResult(**given))
+    return control.RoundEnded(averaged=averaged)
+
+
 def test_a_round_that_took_place_is_told_with_its_members() -> None:
-    ended = control.RoundEnded(committed=True, found_group=True, round=3, members=("a", "b"), bytes_sent=8)
-    told = news.of_round(ended, final=True, alone=False)
+    told = news.of_round(ended_round(committed=True), final=True, alone=False)
     assert isinstance(told, events.RoundCommitted)
     assert (told.round, told.members, told.bytes_sent, told.final) == (3, ("a", "b"), 8, True)
 
 
-def test_a_round_without_a_group_has_no_number() -> None:
-    for found_group, number in ((True, 3), (False, None)):
-        ended = control.RoundEnded(committed=False, found_group=found_group, round=3, reason="late")
-        told = news.of_round(ended, final=False, alone=True)
-        assert told == events.RoundFailed(round=number, reason="late", alone=True, time=told.time)
+def test_a_round_that_failed_is_told_with_its_number_and_one_without_a_group_has_none() -> None:
+    failed = news.of_round(ended_round(committed=False, reason="late"), final=False, alone=True)
+    assert failed == events.RoundFailed(round=3, reason="late", alone=True, time=failed.time)
+    nobody = news.of_round(control.RoundEnded(averaged=None), final=False, alone=False)
+    assert nobody == events.RoundFailed(round=None, reason="no group was ready in time", time=nobody.time)
 
 
 def test_that_a_peer_wants_to_merge_concerns_nobody_but_the_trainer() -> None:
@@ -31,6 +43,5 @@ def test_that_a_peer_wants_to_merge_concerns_nobody_but_the_trainer() -> None:
 
 
 def test_whose_parameters_were_taken_over_is_told() -> None:
-    joined = control.Joined(donor="a", step=5, samples=40, seconds=0.5, size_bytes=16, peers=2)
-    told = news.of_joining("a", joined)
+    told = news.of_joining(ReceivedState(donor=PeerId("a"), step=5, samples=40, seconds=0.5, size_bytes=16))
     assert (told.donor, told.step, told.seconds, told.bytes) == ("a", 5, 0.5, 16)

@@ -15,7 +15,11 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message, decode_message, encode_message
+from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.state import ReceivedState
 
 _LENGTH_BYTES = 4
 _LIMIT_BYTES = 1 << 20
@@ -26,16 +30,14 @@ MessageT = TypeVar("MessageT", bound=Message)
 class Configure(Message):
     """The trainer's first word: what run this is and how to take part in it."""
 
-    run: str
-    task: str
-    model: str
-    elements: int
-    strategy: str
+    fingerprint: RunFingerprint
     state_vectors: int
     weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
     incarnation: int
+    step: int
+    """Inner steps that the trainer has made in an earlier run."""
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
     must_join: bool
@@ -47,20 +49,32 @@ class Progress(Message):
 
     step: int
     ready_in_s: float | None
-    finishing: bool
     ends_in_s: float | None = None
+    """0 once it has made its last step. A round that has no group yet is then given up."""
 
 
-class EndsWanted(Message):
-    """The trainer has made its steps and asks when others will have made theirs; the answer is `Ends`."""
+class LastRound(Message):
+    """How the last round of a trainer is to be made."""
+
+    grace: Grace
+    patience_s: float
+    """How long the group may take to form once others are not waited for any more."""
+    follow_up: bool
+    """Whether the trainer will take part in one more."""
 
 
 class SnapshotTaken(Message):
     """The snapshot is in shared memory, and belongs to the node until `RoundEnded`."""
 
     samples: int
-    final: bool = False
-    """Whether it is for the last merge."""
+    everyone: bool = False
+    """Whether the round is to be with all peers that are there."""
+    last: LastRound | None = None
+    """Given once the trainer has made its last step."""
+
+
+class Hasten(Message):
+    """Others are not waited for any longer: the last round is to be made now."""
 
 
 class StateTaken(Message):
@@ -82,14 +96,16 @@ class NodeReady(Message):
     daemon_pid: int
 
 
-class Joined(Message):
-    """The swarm has been met. With a donor, its parameters are in the shared `state` vector."""
+class Joining(Message):
+    """Said now and then while the node waits for the swarm's parameters."""
 
-    donor: str | None
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    size_bytes: int = 0
+    waits_for: str
+
+
+class Joined(Message):
+    """The swarm has been met. `received`: whose parameters are in the shared `state` vector, if anybody's."""
+
+    received: ReceivedState | None
     peers: int
     """Living peers, this one included."""
 
@@ -106,26 +122,15 @@ class PeerChanged(Message):
 class RoundEnded(Message):
     """The round for the last snapshot is over. Where it committed, the average is in shared memory."""
 
-    committed: bool
-    reason: str = ""
-    found_group: bool
-    round: int = 0
-    members: tuple[str, ...] = ()
-    samples: tuple[int, ...] = ()
-    """Of each member, since its last round."""
-    seconds: float = 0.0
-    formation_seconds: float = 0.0
-    bytes_sent: int = 0
-    attempts: int = 0
-    disagreement: float | None = None
+    averaged: AveragedRound | None
+    """None where no group was found."""
     lanes: dict[str, str] = Field(default_factory=dict)
     """By member, over what this peer's bytes went to it: `direct` or `libp2p`."""
 
-
-class Ends(Message):
-    """Seconds until those others have made all their steps that are still at it and can say."""
-
-    in_s: tuple[float, ...]
+    @property
+    def committed(self) -> bool:
+        """Whether there is an average to take."""
+        return self.averaged is not None and self.averaged.result.committed
 
 
 class StateWanted(Message):
@@ -146,7 +151,7 @@ class NodeFailed(Message):
 
 
 class NodeDown(Message):
-    """Never sent: what the trainer's handle puts in the node's mouth when the node died or froze."""
+    """Never sent: the handle's own word that the node died or froze."""
 
     reason: str
 
@@ -157,13 +162,13 @@ class NodeRestarted(Message):
     pid: int
 
 
-TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, EndsWanted, SnapshotTaken, StateTaken, Leave)
+TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, SnapshotTaken, Hasten, StateTaken, Leave)
 NODE_SAYS: tuple[type[Message], ...] = (
     NodeReady,
+    Joining,
     Joined,
     PeerChanged,
     RoundEnded,
-    Ends,
     StateWanted,
     Alive,
     NodeFailed,

@@ -42,6 +42,8 @@ class NodeLaunch:
     gossip: GossipSettings
     network: NetworkSettings
     take_state: bool
+    step: int = 0
+    """Inner steps made in an earlier run."""
     state_vectors: int = 1
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
@@ -98,9 +100,11 @@ class NodeHandle:
         self._launch = launch
         self._on_message = on_message
         self._addresses: dict[str, tuple[str, ...]] = {}
-        self._ready = threading.Event()
+        self._has_joined = False
         self._failure: GossipError | None = None
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        """Held while a process is started, and while it is decided that none will be any more."""
         self._process: _Process | None = None
         # The kernel ties the node's life to the thread that starts it, so that thread is the one that listens.
         self._reader = threading.Thread(target=self._read, name="gossiptrain node reader", daemon=True)
@@ -111,64 +115,74 @@ class NodeHandle:
         """The process id of the node that runs now."""
         return None if self._process is None else self._process.process.pid
 
-    def wait_until_joined(self) -> None:
-        """Waits until the node has met the swarm. Raises the GossipError that kept it from doing so."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S + self._launch.network.timing.round_timeout_s
-        while not self._ready.wait(0.1):
-            if time.monotonic() > deadline_s:
-                self._failure = NodeFailedError("The node did not become ready in time.")
-            if self._failure is not None:
-                raise self._failure
+    def raise_if_failed(self) -> None:
+        """Raises the GossipError that keeps the node from joining; a node that has joined once is replaced instead."""
+        if self._failure is not None and not self._has_joined:
+            raise self._failure
 
     def send(self, message: Message) -> None:
         """Tells the node something; where the node is down just now, nothing happens."""
-        if self._process is not None:
+        process = self._process
+        if process is not None:
             with contextlib.suppress(control.ControlClosedError):
-                self._process.side.send(message)
+                process.side.send(message)
+
+    def leave(self) -> None:
+        """Has the node say goodbye and end; returns at once. No other one is started from now on."""
+        with self._starting:
+            self._stopping.set()
+        self.send(control.Leave())
 
     def close(self, *, grace_s: float = 3.0) -> None:
-        """Has the node leave the swarm and end; kills it after `grace_s`."""
-        self._stopping.set()
-        self.send(control.Leave())
+        """Has the node leave the swarm and end, and kills it after `grace_s`. The memory is gone then."""
+        self.leave()
         if self._process is not None:
             self._process.end(grace_s=grace_s)
         self._reader.join()
         self.memory.close()
 
-    def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process:
+    def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process | None:
+        """None where the handle is being closed. Raises OSError where the system has no room for a process."""
+        with self._starting:
+            if self._stopping.is_set():
+                return None
+            process = self._process = _Process(self.memory)
         launch = self._launch
-        process = _Process(self.memory)
         configure = control.Configure(
-            run=launch.fingerprint.run,
-            task=launch.fingerprint.task,
-            model=launch.fingerprint.model,
-            elements=launch.fingerprint.elements,
-            strategy=launch.fingerprint.strategy,
+            fingerprint=launch.fingerprint,
             state_vectors=launch.state_vectors,
             weighs_average=launch.weighs_average,
             gossip=launch.gossip,
             network=launch.network.model_copy(update={"initial_peers": initial_peers}),
             incarnation=time.time_ns() // 1000,
+            step=launch.step,
             take_state=launch.take_state and first,
             must_join=first,
         )
         with contextlib.suppress(control.ControlClosedError):
             process.side.send(configure)
-        self._process = process
         return process
 
     def _read(self) -> None:
         """The reader thread: hands on what the node says, and replaces the node when it goes down."""
         pause_s = 0.0
-        process = self._start(self._launch.network.initial_peers, first=True)
-        while True:
-            reason = self._listen(process)
-            if self._stopping.is_set():
-                # The end of this thread would be the node's, which is still saying goodbye; `close` bounds that.
-                process.process.wait()
-                return
-            process.end(grace_s=0.5)
-            if not self._ready.is_set():
+        while not self._stopping.wait(pause_s):
+            try:
+                process = self._start(self._initial_peers(), first=not self._has_joined)
+            except OSError as error:
+                reason, worked = f"it cannot be started: {error.strerror or error}", False
+            else:
+                if process is None:
+                    return
+                if self._has_joined:
+                    self._on_message(control.NodeRestarted(pid=process.process.pid))
+                reason, worked = self._listen(process), process.joined
+                if self._stopping.is_set():
+                    # The end of this thread would be the node's, which is still saying goodbye; `close` bounds that.
+                    process.process.wait()
+                    return
+                process.end(grace_s=0.5)
+            if not self._has_joined:
                 self._failure = self._failure or NodeFailedError(
                     f"The node ended before it was ready ({reason}).",
                     cause="The reason may stand above.",
@@ -177,17 +191,14 @@ class NodeHandle:
                 return
             self._on_message(control.NodeDown(reason=reason))
             # A node that cannot get up is tried less and less often; one that had worked is replaced at once.
-            pause_s = 0.0 if process.joined else min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
-            if self._stopping.wait(pause_s):
-                return
-            process = self._restart()
+            pause_s = 0.0 if worked else min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
 
-    def _restart(self) -> _Process:
+    def _initial_peers(self) -> tuple[str, ...]:
+        if not self._has_joined:
+            return self._launch.network.initial_peers
         self._failure = None
         known = [addresses[0] for addresses in reversed(self._addresses.values()) if addresses]
-        process = self._start((*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers), first=False)
-        self._on_message(control.NodeRestarted(pid=process.process.pid))
-        return process
+        return (*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers)
 
     def _listen(self, process: _Process) -> str:
         """Hands on messages until the node goes down; returns why."""
@@ -220,6 +231,5 @@ class NodeHandle:
             elif message.change == "left":
                 # One that is only lost stays noted: perhaps it is this node that has lost its connections.
                 self._addresses.pop(message.peer, None)
+        self._has_joined = self._has_joined or isinstance(message, control.Joined)
         self._on_message(message)
-        if isinstance(message, control.Joined):
-            self._ready.set()

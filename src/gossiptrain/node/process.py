@@ -13,11 +13,12 @@ import random
 import signal
 import socket
 import sys
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 import uvloop
 
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
@@ -26,7 +27,7 @@ from gossiptrain.node import control
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.membership import Change, OwnState
+from gossiptrain.swarm.membership import Change
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
@@ -49,41 +50,31 @@ class Node:
         self._trainer = trainer
         self._memory = memory
         self._configure = configure
-        self._state_taken: asyncio.Future[control.StateTaken] | None = None
-        self._end_told: asyncio.Task[None] | None = None
+        self._state_taken: asyncio.Future[control.StateTaken] = asyncio.get_running_loop().create_future()
         self._peer: SwarmPeer
+        self._tasks: asyncio.TaskGroup
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
-        fingerprint = RunFingerprint(
-            PROTOCOL_VERSION,
-            configure.run,
-            configure.task,
-            configure.model,
-            configure.elements,
-            configure.strategy,
-        )
         self._peer = SwarmPeer(
             Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),
-            fingerprint,
+            configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
             donate=self._donate,
             weighs_average=configure.weighs_average,
             on_change=self._tell_change,
+            report=lambda text: self._trainer.send(control.Joining(waits_for=text)),
         )
+        own = replace(self._peer.membership.own, step=configure.step, joined=not configure.take_state)
+        self._peer.membership.describe(own)
         await self._peer.open()
-        await self._join()
-        background = [
-            asyncio.create_task(self._peer.run()),
-            asyncio.create_task(self._watch_daemon()),
-        ]
         serving = asyncio.create_task(self._serve())
+        background = [asyncio.create_task(work) for work in (self._join(), self._peer.run(), self._watch_daemon())]
         try:
-            done, _ = await asyncio.wait([serving, *background], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await _until_done(serving, background)
             await self._peer.leave()
         finally:
             for task in (serving, *background):
@@ -97,69 +88,57 @@ class Node:
         except GossipError:
             if configure.must_join:
                 raise
-        received = await self._peer.fetch_state(self._memory.state) if configure.take_state else None
-        peers = len(self._peer.membership.live()) + 1
-        if received is None:
-            self._trainer.send(control.Joined(donor=None, peers=peers))
-            return
-        self._trainer.send(
-            control.Joined(
-                donor=received.donor,
-                step=received.step,
-                samples=received.samples,
-                seconds=received.seconds,
-                size_bytes=received.size_bytes,
-                peers=peers,
-            )
-        )
+        received = await self._peer.take_state(self._memory.state) if configure.take_state else None
+        self._trainer.send(control.Joined(received=received, peers=len(self._peer.membership.live()) + 1))
 
     async def _serve(self) -> None:
-        """Does what the trainer says, in its order, until it says `Leave`; a round goes on beside."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                message = await self._trainer.receive()
+        """Does what the trainer says, in its order, until it says `Leave`, which ends a round that goes on beside."""
+        async with asyncio.TaskGroup() as self._tasks:
+            while not isinstance(message := await self._trainer.receive(), control.Leave):
                 if isinstance(message, control.Progress):
-                    await self._note_progress(message, tasks)
+                    self._note_progress(message)
                 elif isinstance(message, control.SnapshotTaken):
-                    tasks.create_task(self._average(message))
-                elif isinstance(message, control.EndsWanted):
-                    tasks.create_task(self._tell_ends())
-                elif isinstance(message, control.StateTaken) and self._state_taken is not None:
-                    if not self._state_taken.done():
-                        self._state_taken.set_result(message)
-                elif isinstance(message, control.Leave):
-                    return
+                    self._start(self._average(message))
+                elif isinstance(message, control.Hasten):
+                    self._peer.hasten()
+                elif isinstance(message, control.StateTaken) and not self._state_taken.done():
+                    self._state_taken.set_result(message)
+            for task in tuple(self._beside):
+                task.cancel()
 
-    async def _note_progress(self, progress: control.Progress, tasks: asyncio.TaskGroup) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _note_progress(self, progress: control.Progress) -> None:
         membership = self._peer.membership
         own = membership.own
         # What others decide by whom they wait for; the next heartbeat may come too late for their round.
-        finishing_now = progress.finishing and not own.finishing
         ready_again = progress.ready_in_s is not None and own.ready_in_s is None
         ended_now = progress.ends_in_s == 0 and own.ends_in_s != 0
-        membership.describe(
-            OwnState(
-                membership.own.round,
-                progress.step,
-                progress.ready_in_s,
-                finishing=progress.finishing,
-                ends_in_s=progress.ends_in_s,
-            )
-        )
+        ready_in_s = own.ready_in_s if own.finishing else progress.ready_in_s
+        membership.describe(replace(own, step=progress.step, ready_in_s=ready_in_s, ends_in_s=progress.ends_in_s))
         if ended_now:
-            self._end_told = tasks.create_task(membership.meet_everyone())
-        elif finishing_now or ready_again:
-            tasks.create_task(membership.announce())
-
-    async def _tell_ends(self) -> None:
-        """Not before the others were met: what their last heartbeats said of their ends may be long ago."""
-        if self._end_told is not None:
-            await self._end_told
-        self._trainer.send(control.Ends(in_s=self._peer.membership.others_end_in_s()))
+            self._peer.stop_finding()
+            self._start(membership.meet_everyone())
+        elif ready_again:
+            self._start(membership.announce())
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
         buffers = Buffers(self._memory.snapshot, self._memory.average)
-        averaged = await self._peer.average(buffers, samples=taken.samples, final=taken.final)
+        if taken.last is not None:
+            averaged = await self._peer.end(
+                buffers,
+                samples=taken.samples,
+                grace=taken.last.grace,
+                patience_s=taken.last.patience_s,
+                follow_up=taken.last.follow_up,
+            )
+        elif taken.everyone:
+            averaged = await self._peer.merge(buffers, samples=taken.samples)
+        else:
+            averaged = await self._peer.average(buffers, samples=taken.samples)
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
@@ -188,24 +167,19 @@ class Node:
             raise NodeFailedError("libp2p's daemon has ended.")
 
 
+async def _until_done(serving: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> None:
+    """Until `serving` ends, or one of the others fails; raises what it failed with."""
+    running: set[asyncio.Task[None]] = {serving, *background}
+    while serving in running:
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
 def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> control.RoundEnded:
-    if averaged is None:
-        return control.RoundEnded(committed=False, found_group=False, reason="no group was ready in time")
-    result = averaged.result
-    return control.RoundEnded(
-        committed=result.committed,
-        reason=result.reason,
-        found_group=True,
-        round=averaged.number,
-        members=result.members,
-        samples=averaged.samples,
-        seconds=result.seconds,
-        formation_seconds=averaged.formation_seconds,
-        bytes_sent=result.bytes_sent,
-        attempts=result.attempts,
-        disagreement=result.disagreement,
-        lanes={peer: transport.lanes_used.get(peer, "libp2p") for peer in result.members if peer != transport.peer_id},
-    )
+    members = averaged.result.members if averaged is not None else ()
+    lanes = {str(peer): transport.lanes_used.get(peer, "libp2p") for peer in members if peer != transport.peer_id}
+    return control.RoundEnded(averaged=averaged, lanes=lanes)
 
 
 async def _live(connection: socket.socket, memory_descriptor: int) -> int:
@@ -215,7 +189,7 @@ async def _live(connection: socket.socket, memory_descriptor: int) -> int:
         configure = await trainer.receive()
         if not isinstance(configure, control.Configure):
             return 1
-        memory = SharedVectors(memory_descriptor, configure.elements, state_vectors=configure.state_vectors)
+        memory = SharedVectors(memory_descriptor, configure.fingerprint.elements, state_vectors=configure.state_vectors)
         return await _live_as(configure, trainer, memory)
     except* control.ControlClosedError:
         pass

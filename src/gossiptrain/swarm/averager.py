@@ -45,6 +45,9 @@ class Averager:
         self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen(), Nearness(door.fingerprint.elements))
         self._rounds: OrderedDict[str, Round] = OrderedDict()
         self._arrived = asyncio.Event()
+        self._reporting: set[Stream] = set()
+        self._all_told = asyncio.Event()
+        self._all_told.set()
 
     async def open(self) -> None:
         """From now on answers other members."""
@@ -102,7 +105,25 @@ class Averager:
             return
         await exchange.over.wait()
 
+    async def settle(self) -> None:
+        """Until all verdicts that members wait for have been given out, and no longer than `probe_timeout_s`."""
+        try:
+            async with self._clock.timeout(self._timing.probe_timeout_s):
+                await self._all_told.wait()
+        except TimeoutError:
+            return
+
     async def _serve_report(self, stream: Stream) -> None:
+        self._reporting.add(stream)
+        self._all_told.clear()
+        try:
+            await self._answer_report(stream)
+        finally:
+            self._reporting.discard(stream)
+            if not self._reporting:
+                self._all_told.set()
+
+    async def _answer_report(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             report = await receive_message(stream, Report)
         current = await self._round(report.round_id, stream.remote)

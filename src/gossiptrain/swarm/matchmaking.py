@@ -21,7 +21,7 @@ from gossiptrain.net.framing import receive_message, receive_one_of, send_messag
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
+from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Purpose, Ready, Waiting
 from gossiptrain.swarm.speeds import agreed_speeds
 
 READY = "/gossiptrain/ready"
@@ -32,22 +32,37 @@ Answer = Assignment | NoGroup | NewerRound | Elsewhere
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What a peer wants of a group, see `messages.Ready`. patience_s None: as long as the settings say."""
+
+    purpose: Purpose = "round"
+    follow_up: bool = False
+    patience_s: float | None = None
+
+
+A_ROUND = Aim()
+"""One of many."""
+
+
+@dataclass(frozen=True)
 class Bringing:
     """What a peer tells its organiser of itself.
 
     samples: by which its contribution weighs, see `messages.Ready`. last_group: name of the one that it averaged in
-    last. speeds: of the links of others, as `speeds` measures them. final: whether this is its last round.
+    last. speeds: of the links of others, as `speeds` measures them. aim: what it wants of the group.
     """
 
     samples: int
     last_group: str = ""
-    final: bool = False
+    aim: Aim = A_ROUND
     speeds: Mapping[PeerId, float] = field(default_factory=dict)
 
 
 @dataclass
 class _Guest:
     ready: Ready
+    leaves_at: float
+    """When its patience for stragglers is over."""
     answer: asyncio.Future[Answer]
 
 
@@ -56,8 +71,22 @@ class _Hall:
     """The ready peers of one round, at its organiser."""
 
     round: int
-    opened_at: float
     guests: dict[PeerId, _Guest] = field(default_factory=dict)
+
+    @property
+    def deadline(self) -> float:
+        """When the first of them will not wait any longer."""
+        return min(guest.leaves_at for guest in self.guests.values())
+
+    @property
+    def ends(self) -> bool:
+        """Whether somebody is here that has made its last step."""
+        return any(guest.ready.purpose == "end" for guest in self.guests.values())
+
+    @property
+    def merges(self) -> bool:
+        """Whether somebody is here that wants everyone."""
+        return any(guest.ready.purpose != "round" for guest in self.guests.values())
 
 
 class Matchmaker:
@@ -78,11 +107,13 @@ class Matchmaker:
         await self._door.serve(READY, self._serve)
 
     async def find_group(self, bringing: Bringing) -> Assignment | None:
-        """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`."""
+        """A group of peers that are ready now, this one included; None where there is none in time."""
         sent_to: PeerId | None = None
         insist = False
+        aim = bringing.aim
+        patience_s = self._settings.matchmaking_time if aim.patience_s is None else aim.patience_s
         try:
-            async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
+            async with self._clock.timeout(patience_s + self._door.timing.dial_timeout_s):
                 while len(self._membership.trainers()) >= self._limits.minimum:
                     ready = Ready(
                         round=self._membership.round,
@@ -90,7 +121,9 @@ class Matchmaker:
                         urgent=self._left_out,
                         codec=self._settings.codec,
                         last_group=bringing.last_group,
-                        final=bringing.final,
+                        purpose=aim.purpose,
+                        follow_up=aim.follow_up,
+                        patience_s=patience_s,
                         speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
                         insist=insist,
                     )
@@ -168,8 +201,8 @@ class Matchmaker:
         if ready.round < self._membership.own.round:
             return NewerRound(round=self._membership.own.round)
         self._membership.reach_round(ready.round)
-        hall = self._halls.setdefault(ready.round, _Hall(ready.round, self._clock.now()))
-        guest = _Guest(ready, asyncio.get_running_loop().create_future())
+        hall = self._halls.setdefault(ready.round, _Hall(ready.round))
+        guest = _Guest(ready, self._clock.now() + ready.patience_s, asyncio.get_running_loop().create_future())
         hall.guests[peer] = guest
         try:
             while not guest.answer.done():
@@ -180,8 +213,9 @@ class Matchmaker:
                 if organiser not in (self._membership.me, peer) and not ready.insist:
                     return Elsewhere(organiser=organiser)
                 self._consider(hall)
-                until_deadline_s = max(0.0, hall.opened_at + self._settings.matchmaking_time - self._clock.now())
-                await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
+                if not guest.answer.done():
+                    until_deadline_s = max(0.0, hall.deadline - self._clock.now())
+                    await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
                 if stream is not None and not guest.answer.done():
                     await send_message(stream, Waiting())
             return guest.answer.result()
@@ -193,20 +227,29 @@ class Matchmaker:
 
     def _consider(self, hall: _Hall) -> None:
         """Forms the groups as soon as nobody is worth waiting for, or the time for waiting is over."""
-        remaining_s = hall.opened_at + self._settings.matchmaking_time - self._clock.now()
-        if len(self._membership.trainers() | hall.guests.keys()) < self._limits.minimum:
+        remaining_s = hall.deadline - self._clock.now()
+        if len(self._available(hall) | hall.guests.keys()) < self._limits.minimum:
             remaining_s = 0.0
         if remaining_s > 0 and (len(hall.guests) < self._limits.minimum or self._expected(hall, remaining_s)):
             return
         self._dismiss(hall)
 
+    def _available(self, hall: _Hall) -> set[PeerId]:
+        """Who may come at all. A peer that has ended waits until it, or another one that has, wants to merge."""
+        outlooks = self._membership.outlooks()
+        return {peer for peer, outlook in outlooks.items() if hall.ends or outlook.finishing or not outlook.ended}
+
     def _expected(self, hall: _Hall, remaining_s: float) -> bool:
-        """Whether a peer that is not here yet should be ready in time. One that wants to merge makes all others so."""
-        heartbeats = self._membership.live().values()
-        merging = self._membership.own.finishing or any(heartbeat.finishing for heartbeat in heartbeats)
-        for peer in self._membership.trainers() - hall.guests.keys():
-            ready_in_s = self._membership.ready_in_s(PeerId(peer))
-            if ready_in_s is not None and (merging or ready_in_s <= remaining_s):
+        """Whether a peer that is not here yet should come in time. One that wants everyone makes all others ready."""
+        outlooks = self._membership.outlooks()
+        everyone = hall.merges or any(outlook.finishing for outlook in outlooks.values())
+        for peer in outlooks.keys() - hall.guests.keys():
+            outlook = outlooks[peer]
+            if outlook.ended:
+                comes = hall.ends or outlook.finishing
+            else:
+                comes = outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
+            if comes:
                 return True
         return False
 
@@ -214,7 +257,7 @@ class Matchmaker:
         self._halls.pop(hall.round, None)
         guests, hall.guests = hall.guests, {}
         # Who merges for the last time merges with everyone, so that all who end together end with one model.
-        merging = any(guest.ready.final for guest in guests.values())
+        merging = any(guest.ready.purpose != "round" for guest in guests.values())
         how = "all" if merging else self._settings.grouping
         grouping = form_groups(
             guests,
@@ -236,6 +279,8 @@ class Matchmaker:
                 samples=tuple(ready.samples for ready in readies),
                 speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
+                final=all(ready.purpose == "end" for ready in readies),
+                follow_up=all(ready.follow_up for ready in readies),
             )
             for member in members:
                 _answer(guests[member], assignment)

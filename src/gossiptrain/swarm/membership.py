@@ -41,8 +41,22 @@ class OwnState:
     round: int = 0
     step: int = 0
     ready_in_s: float | None = None
+    joined: bool = True
     finishing: bool = False
     ends_in_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a trainer has said of the rounds to come.
+
+    ready_in_s: None where it cannot say. ended: whether it has made its last step; it then comes to a round only where
+    it, or another one that has ended, is `finishing`, which is to want one with everyone.
+    """
+
+    ready_in_s: float | None
+    ended: bool
+    finishing: bool
 
 
 class Membership:
@@ -70,6 +84,7 @@ class Membership:
         self._leaving = False
         self._own = OwnState()
         self._own_record = self._sign()
+        self._changed = asyncio.Event()
 
     @property
     def me(self) -> PeerId:
@@ -85,35 +100,58 @@ class Membership:
         return {peer: member.heartbeat for peer, member in self._members.items() if member.live}
 
     def trainers(self) -> set[PeerId]:
-        """All living peers that take part in rounds, with this one if it does.
+        """All living peers that hold the swarm's parameters, with this one if it does: any may organise a round."""
+        found = {peer for peer, heartbeat in self.live().items() if _trains(heartbeat)}
+        return found | {self.me} if self._role == "trainer" and self._own.joined else found
 
-        Who has made all its steps waits for others to make theirs, and takes part again when it wants to merge.
-        """
-        found = {
-            peer
-            for peer, heartbeat in self.live().items()
-            if heartbeat.role == "trainer" and (heartbeat.ends_in_s != 0 or heartbeat.finishing)
-        }
-        return found | {self.me} if self._role == "trainer" else found
-
-    def ready_in_s(self, peer: PeerId) -> float | None:
-        """Seconds until a peer expects to be ready for a round, as of now; None where it cannot say."""
-        if peer == self.me:
-            return self._own.ready_in_s
-        member = self._members[peer]
-        if member.heartbeat.ready_in_s is None:
-            return None
-        return max(0.0, member.heartbeat.ready_in_s - (self._clock.now() - member.advanced_at))
-
-    def others_end_in_s(self) -> tuple[float, ...]:
-        """Of all other living trainers that still train and can say until when, the seconds that they will need."""
+    def outlooks(self) -> dict[PeerId, Outlook]:
+        """What is to be expected of each of the trainers, as of now."""
         now_s = self._clock.now()
-        found = []
-        for member in self._members.values():
+        found = {}
+        for peer in self.trainers():
+            if peer == self.me:
+                found[peer] = Outlook(self._own.ready_in_s, self._own.ends_in_s == 0, self._own.finishing)
+            else:
+                member = self._members[peer]
+                said, age_s = member.heartbeat, now_s - member.advanced_at
+                ready_in_s = None if said.ready_in_s is None else max(0.0, said.ready_in_s - age_s)
+                found[peer] = Outlook(ready_in_s, said.ends_in_s == 0, said.finishing)
+        return found
+
+    def ended(self) -> set[PeerId]:
+        """The other trainers that have made their last step."""
+        return {peer for peer, outlook in self.outlooks().items() if outlook.ended and peer != self.me}
+
+    def joiners(self) -> dict[PeerId, int]:
+        """The steps of the other living peers that do not hold the swarm's parameters yet."""
+        heartbeats = self.live().items()
+        return {peer: heartbeat.step for peer, heartbeat in heartbeats if _is_joining(heartbeat)}
+
+    def others_end_in_s(self) -> dict[PeerId, float | None]:
+        """Seconds until each of the other living trainers that still train has made its last step, as of now.
+
+        None where it cannot say; 0.0 where it is late.
+        """
+        now_s = self._clock.now()
+        found: dict[PeerId, float | None] = {}
+        for peer, member in self._members.items():
             ends_in_s = member.heartbeat.ends_in_s
-            if member.live and member.heartbeat.role == "trainer" and ends_in_s:
-                found.append(max(0.0, ends_in_s - (now_s - member.advanced_at)))
-        return tuple(found)
+            if member.live and _trains(member.heartbeat) and ends_in_s != 0:
+                found[peer] = None if ends_in_s is None else max(0.0, ends_in_s - (now_s - member.advanced_at))
+        return found
+
+    async def wait_for_change(self, longest_s: float) -> None:
+        """Until any other peer says something new or is lost, and no longer than this."""
+        try:
+            async with self._clock.timeout(longest_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        """Ends all waiting for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     @property
     def round(self) -> int:
@@ -223,6 +261,7 @@ class Membership:
             self._on_change("joined", peer)
         if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
             self._on_change("finishing", peer)
+        self.wake()
 
     def _expire(self) -> None:
         now = self._clock.now()
@@ -238,6 +277,7 @@ class Membership:
         member.live = False
         self._door.forget(peer)
         self._on_change(change, peer)
+        self.wake()
 
     def _beat(self) -> None:
         self._counter += 1
@@ -254,6 +294,7 @@ class Membership:
             round=self._own.round,
             step=self._own.step,
             ready_in_s=self._own.ready_in_s,
+            joined=self._own.joined,
             finishing=self._own.finishing,
             ends_in_s=self._own.ends_in_s,
             leaving=self._leaving,
@@ -284,3 +325,11 @@ class Membership:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             self.absorb((await receive_message(stream, Beats)).records)
             await send_message(stream, Beats(records=self.records()))
+
+
+def _trains(heartbeat: Heartbeat) -> bool:
+    return heartbeat.role == "trainer" and heartbeat.joined
+
+
+def _is_joining(heartbeat: Heartbeat) -> bool:
+    return heartbeat.role == "trainer" and not heartbeat.joined

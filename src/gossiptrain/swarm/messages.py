@@ -24,6 +24,8 @@ HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Speed = Annotated[Finite, Field(ge=0, le=1)]
+Purpose = Literal["round", "merge", "end"]
+"""`round`: one of many. `merge`: with everyone. `end`: with everyone, by a peer that has made its last step."""
 Members = Annotated[tuple[PeerText, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
 
 
@@ -43,8 +45,10 @@ class Heartbeat(Message):
     step: Count
     ready_in_s: Annotated[Finite, Field(ge=0)] | None
     """Seconds after which the peer expects to be ready for a round; None while it cannot say."""
+    joined: bool
+    """Whether the peer holds the parameters of the swarm. Only then it takes part in rounds and can give its state."""
     finishing: bool
-    """Whether the peer has trained all it will and wants to merge once more; others then become ready at once."""
+    """Whether the peer wants a round with everyone now; others then become ready at once."""
     ends_in_s: Annotated[Finite, Field(ge=0)] | None = None
     """Seconds after which the peer expects to have trained all it will; 0 once it has, None while it cannot say."""
     leaving: bool
@@ -108,8 +112,12 @@ class Ready(Message):
     """Name of the round in whose group it averaged last; those who were together then are divided among new groups."""
     speeds: Annotated[dict[PeerText, Speed], Field(max_length=MAX_MEMBERS)] = Field(default_factory=dict)
     """How fast it has seen the links of others to be, relative to the fastest of them."""
-    final: bool = False
-    """Whether it wants to merge for the last time; all that are ready then make one group."""
+    purpose: Purpose = "round"
+    """What it wants of the group. Where somebody wants more than a round, all that are ready make one group."""
+    follow_up: bool = False
+    """Whether it will take part in one more round after its end, to fit running statistics."""
+    patience_s: Annotated[Finite, Field(ge=0, le=86_400)] = 5.0
+    """How long it will wait for stragglers."""
     insist: bool = False
     """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
 
@@ -148,6 +156,10 @@ class Assignment(Message):
     """Of their links, relative to each other: who is faster reduces more."""
     codec: CodecName = "fp32"
     """How all of them code their values: as all of them would like it, or plainly."""
+    final: bool = False
+    """Whether all of them have made their last step, so that whoever commits this round ends with what all hold."""
+    follow_up: bool = False
+    """Whether all of them will take part in one more round, to fit running statistics."""
 
 
 class ExchangeHeader(Message):

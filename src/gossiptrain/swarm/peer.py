@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gossiptrain.config import GossipSettings, TimingSettings
@@ -20,21 +21,28 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.guards import is_finite
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
+from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.joining import Joining
+from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
-from gossiptrain.swarm.messages import SignedHeartbeat
+from gossiptrain.swarm.messages import Assignment, SignedHeartbeat
 from gossiptrain.swarm.round import RoundResult
-from gossiptrain.swarm.state import Donate, ReceivedState, StateDesk
+from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateDesk
 
 MAX_HINTS = 64
+SETTLED_BEATS = 1.5
+"""Heartbeats for which the peers that begin at one moment must be the same before one of them founds the swarm."""
+START_PATIENCE = 2.0
+"""For how many times the time of a dial an initial peer is tried that does not answer yet."""
+REDIAL_S = 0.5
 
 
-@dataclass(frozen=True)
-class AveragedRound:
+class AveragedRound(Message):
     """A round in which this peer took part."""
 
     number: int
@@ -42,6 +50,12 @@ class AveragedRound:
     samples: tuple[int, ...]
     """Of each member of the group that was formed, since its last round."""
     result: RoundResult
+    final: bool = False
+    """Whether all members had made their last step."""
+    ended: bool = False
+    """Whether it committed among all that have made their last step, as far as this peer knows: it may leave."""
+    follow_up: bool = False
+    """Whether all members will take part in one more round."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,9 @@ class SwarmPeer:
         weighs_average: bool = True,
         role: Literal["trainer", "observer"] = "trainer",
         on_change: Callable[[Change, PeerId], None] = lambda change, peer: None,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
+        """report: is told in words what this peer waits for before it can begin."""
         self.transport = surroundings.transport
         self.fingerprint = fingerprint
         self._timing = timing
@@ -84,7 +100,18 @@ class SwarmPeer:
         self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.door, rules)
-        self._state_desk = StateDesk(self.door, donate)
+        self._state_desk = StateDesk(self.door, self._guarded(donate))
+        self._joining = Joining(
+            self.membership,
+            self._clock,
+            self._state_desk.fetch,
+            settled_s=SETTLED_BEATS * timing.heartbeat_s,
+            look_around=self.consult_directory,
+            report=report,
+        )
+        self._farewell = Farewell(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
+        self._minimum_members = settings.gossip_min_group_size
+        self._finding: asyncio.Task[Assignment | None] | None = None
         self._initial_peers: tuple[str, ...] = ()
         self._last_group = ""
 
@@ -102,8 +129,8 @@ class SwarmPeer:
         Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
         """
         self._initial_peers = tuple(initial_peers)
-        reached, failures = await self._dial(initial_peers)
-        if initial_peers and not reached:
+        reached, failures = await self._dial_until_met(initial_peers)
+        if initial_peers and not reached and not self.membership.live():
             raise PeerUnreachableError(
                 "None of the initial peers answers:\n  " + "\n  ".join(failures),
                 cause="They have left, their address has changed, or a firewall stands between.",
@@ -133,41 +160,125 @@ class SwarmPeer:
         hints = sorted(strangers.items())[:MAX_HINTS]
         await asyncio.gather(*(self._follow_hint(PeerId(peer), value) for peer, value in hints))
 
-    async def fetch_state(self, into: Vector) -> ReceivedState | None:
-        """Takes over the parameters of the living peer that is furthest ahead, or of the next one if that fails.
+    async def take_state(self, into: Vector) -> ReceivedState | None:
+        """Takes over the parameters of a living peer. None where this peer is to begin with its own.
 
-        None where nobody could give a complete state; `into` may then not be used.
+        Waits as long as it takes, and says so; `run` has to be under way meanwhile. From then on this peer takes part.
         """
-        heartbeats = self.membership.live()
-        donors = [peer for peer, heartbeat in heartbeats.items() if heartbeat.role == "trainer"]
-        for donor in sorted(donors, key=lambda peer: (-heartbeats[peer].step, peer)):
-            try:
-                return await self._state_desk.fetch(donor, into)
-            except (ConnectionError, TimeoutError):
-                continue
-        return None
+        self.membership.describe(replace(self.membership.own, joined=False))
+        received = await self._joining.take_state(into)
+        step = self.membership.own.step if received is None else max(received.step, self.membership.own.step)
+        self.membership.describe(replace(self.membership.own, joined=True, step=step))
+        await self.membership.meet_everyone()
+        return received
 
-    async def average(self, buffers: Buffers, *, samples: int, final: bool = False) -> AveragedRound | None:
-        """One round: finds a group of peers that are ready now and averages with it; `final` with all of them.
+    async def average(self, buffers: Buffers, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
+        """One round: finds a group of peers that are ready now and averages with it.
 
         None where no group was found, or where the snapshot is not finite and therefore not shown to anyone.
         """
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        bringing = Bringing(samples, self._last_group, final, self._averager.speeds_seen)
-        assignment = await self._matchmaker.find_group(bringing)
+        assignment = await self._find_group(Bringing(samples, self._last_group, aim, self._averager.speeds_seen))
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
         result = await self._averager.average(assignment, buffers)
         if result.committed:
             self._last_group = assignment.round_id
-        return AveragedRound(assignment.round, formation_seconds, assignment.samples, result)
+        return AveragedRound(
+            number=assignment.round,
+            formation_seconds=formation_seconds,
+            samples=assignment.samples,
+            result=result,
+            final=assignment.final,
+            follow_up=assignment.follow_up,
+        )
+
+    async def merge(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
+        """One round with everyone that is there; others become ready for it at once."""
+        async with self._finishing():
+            return await self.average(buffers, samples=samples, aim=Aim("merge"))
+
+    def stop_finding(self) -> None:
+        """Ends the search for the group of a round, but not a round that has its group."""
+        if self._finding is not None:
+            self._finding.cancel()
+
+    async def end(
+        self, buffers: Buffers, *, samples: int, grace: Grace, patience_s: float, follow_up: bool = False
+    ) -> AveragedRound | None:
+        """After the last step: waits for others that end as well, and makes one last round with all of them.
+
+        Where it is `ended` afterwards this peer may leave; else others have ended that were not in it. grace: how long
+        the others are waited for. patience_s: how long the group may take to form then.
+        """
+        await self.say_ended()
+        if len(self.membership.trainers()) < self._minimum_members:
+            return None
+        all_have_ended = await self._farewell.wait(grace)
+        async with self._finishing():
+            averaged = await self.average(buffers, samples=samples, aim=Aim("end", follow_up, patience_s))
+        if averaged is None or not averaged.result.committed:
+            return averaged
+        # A member that still trained may end in the very next moment, with more than it brought to this round.
+        nobody_slipped_in = averaged.final or not all_have_ended
+        ended = nobody_slipped_in and self.membership.ended() <= set(averaged.result.members)
+        return averaged.model_copy(update={"ended": ended})
+
+    def hasten(self) -> None:
+        """Ends the waiting for others of an `end` that is under way."""
+        self._farewell.hasten()
+
+    async def say_ended(self) -> None:
+        """Lets all others know that this peer has made its last step."""
+        own = self.membership.own
+        if own.ends_in_s != 0:
+            self.membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
+        await self.membership.meet_everyone()
 
     async def leave(self) -> None:
-        """Says goodbye."""
+        """Says goodbye, once the others have heard how the last round ended."""
+        await self._averager.settle()
         await self.membership.say_goodbye()
+
+    def _guarded(self, donate: Donate) -> Donate:
+        """Who has not joined yet has nothing to give."""
+
+        async def give() -> Donation | None:
+            return await donate() if self.membership.own.joined else None
+
+        return give
+
+    @asynccontextmanager
+    async def _finishing(self) -> AsyncIterator[None]:
+        """While it lasts this peer wants a round with everyone, and all others are told at once."""
+        self.membership.describe(replace(self.membership.own, finishing=True, ready_in_s=0.0))
+        telling = asyncio.create_task(self.membership.meet_everyone())
+        try:
+            yield
+        finally:
+            await telling
+            self.membership.describe(replace(self.membership.own, finishing=False, ready_in_s=None))
+
+    async def _find_group(self, bringing: Bringing) -> Assignment | None:
+        self._finding = asyncio.create_task(self._matchmaker.find_group(bringing))
+        try:
+            await asyncio.wait([self._finding])
+            return None if self._finding.cancelled() else self._finding.result()
+        finally:
+            self._finding.cancel()
+            self._finding = None
+
+    async def _dial_until_met(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
+        """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""
+        give_up_at_s = self._clock.now() + START_PATIENCE * self._timing.dial_timeout_s
+        while True:
+            reached, failures = await self._dial(addresses)
+            if reached or not addresses or self.membership.live() or self._clock.now() >= give_up_at_s:
+                return reached, failures
+            await self.membership.wait_for_change(REDIAL_S)
 
     async def _look_for_company(self) -> None:
         """Tries again whom this peer once knew, after it has lost everybody."""

@@ -8,9 +8,8 @@ leader decides, and why, is in `leader`; how groups are found and what is done w
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
-from gossiptrain.net.framing import receive_one_of, send_message
+from gossiptrain.net.framing import Message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
@@ -22,8 +21,7 @@ from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 REPORT = "/gossiptrain/report"
 
 
-@dataclass(frozen=True)
-class RoundResult:
+class RoundResult(Message):
     """How a round ended. Only where `committed` is true does the buffer hold an average."""
 
     committed: bool

@@ -7,18 +7,20 @@ anybody looks at it. Does not know where the donor's vector comes from nor what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice
-from gossiptrain.net.framing import ProtocolViolationError, receive_message, receive_one_of, send_message
-from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.net.framing import Message, ProtocolViolationError, receive_message, receive_one_of, send_message
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.messages import StateOffer, StateRefusal, StateRequest
+from gossiptrain.swarm.messages import StateOffer, StateRefusal, StateRequest, Waiting
 
 STATE = "/gossiptrain/state"
 ELEMENT_BYTES = 4
@@ -37,10 +39,15 @@ class Donation:
 
 Donate = Callable[[], Awaitable[Donation | None]]
 """Takes a fresh snapshot for a joiner; None where there is none to give now."""
+LONGEST_SNAPSHOT_S = 30.0
+"""How long a donor waits for the snapshot, which its trainer takes after the inner step that it is in."""
+LONGEST_LINE_S = 120.0
+"""How long a joiner waits for its turn at one donor."""
+MOST_IN_LINE = 8
+"""Joiners that one donor has at a time; the next one is told to ask another peer, or later."""
 
 
-@dataclass(frozen=True)
-class ReceivedState:
+class ReceivedState(Message):
     """Where the donor stood."""
 
     donor: PeerId
@@ -50,8 +57,18 @@ class ReceivedState:
     size_bytes: int
 
 
+class Fetch(Protocol):
+    """Fills `into` with the parameters of `donor`, which may have made `most_steps` at most.
+
+    Raises ConnectionError or TimeoutError where it does not give any; `into` may not be used then.
+    """
+
+    async def __call__(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
+        """There is no limit to how long it takes while the parameters arrive."""
+
+
 class StateDesk:
-    """Gives the own state to joiners, one snapshot at a time, and fetches that of others."""
+    """Gives the own state to joiners, one after the other, and fetches that of others."""
 
     def __init__(self, door: Door, donate: Donate) -> None:
         self._door = door
@@ -59,35 +76,44 @@ class StateDesk:
         self._timing = door.timing
         self._donate = donate
         self._giving = asyncio.Lock()
+        self._in_line = 0
 
     async def open(self) -> None:
         """From now on gives the state to members that ask for it."""
         await self._door.serve(STATE, self._serve)
 
-    async def fetch(self, donor: PeerId, into: Vector) -> ReceivedState:
-        """Fills `into` with the donor's parameters. Where it raises, nothing in `into` may be used.
-
-        Raises ConnectionError or TimeoutError where the donor cannot give or sends what may not be used.
-        """
+    async def fetch(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
+        """See `Fetch`."""
         started_s = self._clock.now()
         async with self._clock.timeout(self._timing.dial_timeout_s):
             stream = await self._door.stream(donor, STATE, bulk_bytes=into.nbytes)
             await send_message(stream, StateRequest())
         try:
-            # The donor answers at its next step boundary, which may be a while off.
-            async with self._clock.timeout(self._timing.dial_timeout_s + self._timing.round_timeout_s):
-                offer = await receive_one_of(stream, StateOffer, StateRefusal)
-            if not isinstance(offer, StateOffer):
-                raise ProtocolViolationError("the donor cannot give its state now")
+            async with self._clock.timeout(LONGEST_LINE_S):
+                offer = await self._offer(stream)
             if offer.elements != len(into):
                 raise ProtocolViolationError(f"{offer.elements} values are offered where {len(into)} are expected")
+            if offer.step > most_steps:
+                raise ProtocolViolationError("the donor claims to be far ahead of what most peers say")
             digest = await self._receive(stream, into)
         finally:
             stream.abort()
         if digest != offer.digest:
             raise ProtocolViolationError("the state that arrived is not the one that was offered")
         seconds = self._clock.now() - started_s
-        return ReceivedState(donor, offer.step, offer.samples, seconds, len(into) * ELEMENT_BYTES)
+        size_bytes = len(into) * ELEMENT_BYTES
+        return ReceivedState(
+            donor=donor, step=offer.step, samples=offer.samples, seconds=seconds, size_bytes=size_bytes
+        )
+
+    async def _offer(self, stream: Stream) -> StateOffer:
+        while True:
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                answer = await receive_one_of(stream, Waiting, StateOffer, StateRefusal)
+            if isinstance(answer, StateRefusal):
+                raise UnreachableError(f"the donor does not give its state: {answer.reason}")
+            if isinstance(answer, StateOffer):
+                return answer
 
     async def _receive(self, stream: Stream, into: Vector) -> str:
         digest = blake3()
@@ -103,24 +129,57 @@ class StateDesk:
     async def _serve(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             await receive_message(stream, StateRequest)
-        async with self._giving:
-            donation = await self._donate()
+        if self._in_line >= MOST_IN_LINE:
+            await send_message(stream, StateRefusal(reason="too many newcomers ask at once"))
+            return
+        self._in_line += 1
+        ready = asyncio.Event()
+        waiting = asyncio.create_task(self._say_waiting(stream, until=ready))
+        try:
+            async with self._giving:
+                await self._serve_next(stream, ready, waiting)
+        finally:
+            waiting.cancel()
+            self._in_line -= 1
+
+    async def _serve_next(self, stream: Stream, ready: asyncio.Event, waiting: asyncio.Task[None]) -> None:
+        donation = await self._snapshot()
+        try:
+            digest = await self._digest(donation.vector) if donation is not None else ""
+            ready.set()
+            await waiting
             if donation is None:
-                await send_message(stream, StateRefusal(reason="no state to give yet"))
-                return
-            try:
-                await self._give(stream, donation)
-            finally:
+                await send_message(stream, StateRefusal(reason="it has none to give yet"))
+            else:
+                await self._give(stream, donation, digest)
+        finally:
+            if donation is not None:
                 donation.release()
 
-    async def _give(self, stream: Stream, donation: Donation) -> None:
+    async def _say_waiting(self, stream: Stream, *, until: asyncio.Event) -> None:
+        while not until.is_set():
+            await send_message(stream, Waiting())
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(self._timing.probe_timeout_s / 2):
+                    await until.wait()
+
+    async def _snapshot(self) -> Donation | None:
+        try:
+            async with self._clock.timeout(LONGEST_SNAPSHOT_S):
+                return await self._donate()
+        except TimeoutError:
+            return None
+
+    async def _digest(self, vector: Vector) -> str:
+        digest = blake3()
+        for chunk in self._chunks(len(vector)):
+            digest.update(vector[chunk.start : chunk.stop].data.cast("B"))
+            await self._clock.sleep(0)  # heartbeats and rounds go on meanwhile
+        return digest.hexdigest()
+
+    async def _give(self, stream: Stream, donation: Donation, digest: str) -> None:
         vector = donation.vector
-        offer = StateOffer(
-            elements=len(vector),
-            step=donation.step,
-            samples=donation.samples,
-            digest=blake3(vector.data.cast("B")).hexdigest(),
-        )
+        offer = StateOffer(elements=len(vector), step=donation.step, samples=donation.samples, digest=digest)
         await send_message(stream, offer)
         for chunk in self._chunks(len(vector)):
             async with self._clock.timeout(self._timing.stall_timeout_s):

@@ -166,7 +166,10 @@ class Notice(EventBase):
 
 
 class Finished(EventBase):
-    """The end of the run, and why. `bytes_sent` is the total."""
+    """The end of the run, and why. `bytes_sent` is the total.
+
+    merged_with: how many others were in the last round; 0 where this peer ended alone, None without a swarm.
+    """
 
     event: Literal["finished"] = "finished"
     step: Count
@@ -176,6 +179,7 @@ class Finished(EventBase):
     loss: float | None = None
     accuracy: float | None = None
     reason: Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
+    merged_with: Count | None = None
 
 
 Event: TypeAlias = (

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
+from gossiptrain.errors import UsageError
 from gossiptrain.training import events
 from gossiptrain.training.membership import Gossip
-from gossiptrain.training.plan import Names
+from gossiptrain.training.plan import Names, planned
 
 DEFAULT_EVERY_STEPS = 50
 
@@ -33,6 +34,7 @@ def gossip(
     take_state: bool = True,
     samples_per_step: int = 1,
     on_event: Callable[[events.Event], None] | None = None,
+    on_ready: Callable[[Gossip], None] | None = None,
 ) -> Gossip:
     """Trains `model` together with the other peers of `run` for as long as the `with` block lasts.
 
@@ -44,11 +46,14 @@ def gossip(
 
     Averages with a small group of other peers every `every_steps` optimizer steps or `every_seconds` seconds, in the
     background. With `initial_peers` (multiaddrs with `/p2p/ID`, of any living peers) the model first takes over a
-    living peer's parameters, unless `take_state` is false. At the end of the block it holds the merged parameters.
+    living peer's parameters, unless `take_state` is false; where all begin at the same moment they agree on whose. At
+    the end of the block all that end within `settings.ending_time` of each other wait for each other and merge once
+    more: then all hold the same parameters.
 
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
     others with another batch size. on_event: called in the training thread with each event of `training.events`.
+    on_ready: called once this peer can be reached, before it has met the swarm; by default a `Started` event is told.
 
     Raises UsageError and AddressError for wrong settings; entering the block raises PeerUnreachableError,
     RunMismatchError, PortInUseError, IdentityInUseError or NodeFailedError.
@@ -59,16 +64,36 @@ def gossip(
         chosen = checked(GossipSettings, **{**chosen.model_dump(), **pace})
     connected = network or NetworkSettings()
     peers = tuple(initial_peers) or connected.initial_peers
+    if samples_per_step < 1:
+        raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
+    joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
+    names, settled = Names(run, task), chosen.settled(every_steps=DEFAULT_EVERY_STEPS)
     bus = events.EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
     return Gossip(
         model,
         optimizer,
-        names=Names(run, task),
-        settings=chosen.settled(every_steps=DEFAULT_EVERY_STEPS),
-        network=checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers}),
-        take_state=take_state,
+        names=names,
+        plan=planned(model, names, settings=settled, network=joined, take_state=take_state),
+        network=joined,
         samples_per_step=samples_per_step,
         bus=bus,
+        on_ready=on_ready or _tell_started,
+    )
+
+
+def _tell_started(swarm: Gossip) -> None:
+    first = next(swarm.model.parameters())
+    swarm.bus.emit(
+        events.Started(
+            peer_id=swarm.peer_id,
+            run=swarm.names.run,
+            task=swarm.names.task,
+            addresses=swarm.addresses,
+            device=str(first.device),
+            parameters=sum(parameter.numel() for parameter in swarm.model.parameters()),
+            samples=0,
+            first=not swarm.network.initial_peers,
+        )
     )

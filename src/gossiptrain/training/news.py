@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from gossiptrain.node import control
+from gossiptrain.swarm.state import ReceivedState
 from gossiptrain.training import events
 
 
 def of_round(ended: control.RoundEnded, *, final: bool, alone: bool) -> events.RoundCommitted | events.RoundFailed:
     """final: whether it was this peer's last merge. alone: whether no other living peer is known."""
-    if not ended.committed:
-        number = ended.round if ended.found_group else None
-        return events.RoundFailed(round=number, reason=ended.reason, alone=alone)
+    averaged = ended.averaged
+    if averaged is None:
+        return events.RoundFailed(reason="no group was ready in time", alone=alone)
+    result = averaged.result
+    if not result.committed:
+        return events.RoundFailed(round=averaged.number, reason=result.reason, alone=alone)
     return events.RoundCommitted(
-        round=ended.round,
-        members=ended.members,
-        seconds=ended.seconds,
-        formation_seconds=ended.formation_seconds,
-        bytes_sent=ended.bytes_sent,
-        disagreement=ended.disagreement,
-        attempts=ended.attempts,
+        round=averaged.number,
+        members=result.members,
+        seconds=result.seconds,
+        formation_seconds=averaged.formation_seconds,
+        bytes_sent=result.bytes_sent,
+        disagreement=result.disagreement,
+        attempts=result.attempts,
         lanes=ended.lanes,
         final=final,
     )
@@ -31,6 +35,6 @@ def of_peer(changed: control.PeerChanged) -> events.PeerChanged | None:
     return events.PeerChanged(peer_id=changed.peer, change=changed.change, peers=changed.peers)
 
 
-def of_joining(donor: str, joined: control.Joined) -> events.Joined:
+def of_joining(received: ReceivedState) -> events.Joined:
     """Whose parameters were taken over."""
-    return events.Joined(donor=donor, step=joined.step, seconds=joined.seconds, bytes=joined.size_bytes)
+    return events.Joined(donor=received.donor, step=received.step, seconds=received.seconds, bytes=received.size_bytes)

@@ -21,11 +21,12 @@ from gossiptrain.training import events
 from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
+from gossiptrain.training.ending import Ended, Farewell, grace_of
 from gossiptrain.training.every import Every
+from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.membership import Gossip
-from gossiptrain.training.plan import Names
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
@@ -44,10 +45,12 @@ STATISTICS_BATCHES = 50
 """From which the running statistics of the merged model are estimated."""
 LONGEST_FAREWELL_S = 60.0
 FAREWELL_SHARE = 0.1
-"""Part of the time of the whole training for which others that are about to end are waited for, so that all merge once
-more together; not more than `LONGEST_FAREWELL_S`, and no less than a merge may wait."""
-INTERRUPTED_MERGE_S = 4.0
-"""After Ctrl+C or SIGTERM the whole farewell must take less than 10 seconds."""
+"""Part of the time of the whole training for which others are waited for that say they end within it; not more than
+`LONGEST_FAREWELL_S`, and no less than `ending_time`."""
+INTERRUPTED_GRACE_S = 2.0
+"""How long others are waited for that end as well after Ctrl+C or SIGTERM."""
+INTERRUPTED_MERGE_S = 3.0
+"""How long the last group may take to form then; the whole farewell must take less than 10 seconds."""
 INTERRUPTED_EVALUATION_S = 1.5
 
 Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
@@ -174,19 +177,18 @@ class Trainer:
 
     def _build_swarm(self) -> Gossip:
         identity = self._given.network.identity_path or str(self._given.folder.identity)
-        swarm = Gossip(
+        swarm = gossip(
             self.model,
             self._optimizer,
-            names=Names(self.run_name, self._task.description),
+            run=self.run_name,
+            task=self._task.description,
             settings=self._gossip_settings,
             network=self._given.network.model_copy(update={"identity_path": identity}),
-            take_state=True,
             samples_per_step=self._batch,
-            bus=self._bus,
+            on_event=self._bus.emit,
+            on_ready=self._announce,
         )
-        swarm.step = self._step
-        swarm.outer_state = self._outer_state
-        swarm.on_ready = self._announce
+        swarm.load_state_dict({"step": self._step, "outer": self._outer_state})
         return swarm
 
     def _announce(self, swarm: Gossip | None) -> None:
@@ -320,19 +322,12 @@ class Trainer:
         seconds = time.monotonic() - started_s
         interrupted = reason == "interrupted"
         good = reason != "non-finite loss"
-        merged = False
+        ended = Ended()
         if self._swarm is not None and good:
-            if not interrupted:
-                longest_s = max(2 * self._gossip_settings.matchmaking_time, FAREWELL_SHARE * seconds)
-                self._swarm.wait_for_others_to_end(
-                    min(LONGEST_FAREWELL_S, longest_s), until=lambda: self._interrupts.requested
-                )
-            merged = self._swarm.merge(timeout_s=INTERRUPTED_MERGE_S if interrupted else None)
-            if merged and not interrupted and has_running_statistics(self.model):
-                self._fit_statistics(self._swarm)
+            ended = self._end(self._swarm, seconds, interrupted=interrupted)
         quick = self._evaluation is not None and self._evaluation_took_s < INTERRUPTED_EVALUATION_S
         if good and (quick or not interrupted):
-            self._evaluate("merged" if merged else "peer")
+            self._evaluate("merged" if ended.merged else "peer")
         if good:
             self._save()
         finished = events.Finished(
@@ -343,18 +338,36 @@ class Trainer:
             loss=self._loss if math.isfinite(self._loss) else None,
             accuracy=self._evaluation.accuracy if self._evaluation else None,
             reason=reason,
+            merged_with=len(ended.merged_with) if self._swarm is not None else None,
         )
         self._bus.emit(finished)
-        self._given.folder.write_summary({**finished.model_dump(), "merged": merged, "run": self.run_name})
+        summary = {**finished.model_dump(), "merged": ended.merged, "together": ended.together, "run": self.run_name}
+        self._given.folder.write_summary(summary)
         return finished
 
-    def _fit_statistics(self, swarm: Gossip) -> None:
-        """Fits the running statistics to the merged parameters, each peer on its own data, and merges those too."""
+    def _end(self, swarm: Gossip, seconds: float, *, interrupted: bool) -> Ended:
+        """Makes the last rounds together with all others that end at about the same time."""
+        if interrupted:
+            farewell = Farewell(grace_of(INTERRUPTED_GRACE_S), INTERRUPTED_MERGE_S)
+        else:
+            usual, longest_s = swarm.usual_farewell(), min(LONGEST_FAREWELL_S, FAREWELL_SHARE * seconds)
+            grace = grace_of(self._gossip_settings.ending_time, longest_s=longest_s)
+            farewell = Farewell(grace, usual.patience_s, follow_up=has_running_statistics(self.model))
+        ended = swarm.end(farewell, until=lambda: self._interrupts.requested and not interrupted)
+        if ended.follow_up:
+            if not self._interrupts.requested:
+                self._fit_statistics()
+            ended = swarm.end(Farewell(grace_of(0.0), farewell.patience_s), until=lambda: self._interrupts.requested)
+        if not ended.together and not swarm.is_alone:
+            self._notice("ended without the others: they could not all be brought together in time")
+        return ended
+
+    def _fit_statistics(self) -> None:
+        """Fits the running statistics to the merged parameters, each peer on its own data, to be merged too."""
         position = self._batches.state()
         with self._precision.forward():
             estimate_running_statistics(self.model, self._inputs_of_some_batches())
         self._batches.restore(position)
-        swarm.merge()
 
     def _inputs_of_some_batches(self) -> Iterator[torch.Tensor]:
         for _ in range(min(STATISTICS_BATCHES, self._batches.steps_per_epoch)):
@@ -363,7 +376,7 @@ class Trainer:
 
     def _save(self) -> None:
         swarm = self._swarm
-        outer = swarm.keep_outer_state() if swarm is not None else self._outer_state
+        outer = swarm.state_dict()["outer"] if swarm is not None else self._outer_state
         self._keeper.save(Place(self._step, self._own_steps, swarm.rounds if swarm is not None else 0, outer))
 
     def _notice(self, text: str) -> None:

@@ -1,0 +1,76 @@
+"""How long a peer that has made its last step waits for others that are about to make theirs.
+
+Owns the rule by which peers that end within a stated grace of each other make one last group. Nobody decides it for
+all: everyone says that it has ended, and waits until all others have, or until the grace of the first of them is over,
+which then wants to merge; that ends the waiting of all the others too. Does not know the merge itself.
+"""
+
+from __future__ import annotations
+
+from gossiptrain.net.clock import Clock
+from gossiptrain.net.framing import Message
+from gossiptrain.swarm.membership import Membership
+
+
+class Grace(Message):
+    """How long to wait for others, counted from the own last step.
+
+    longest_s: for those that say they will end within it. unknown_s: for those that cannot say when. least_s: for
+    everybody, since what ends a peer may be about to end the others too, though none of them knows. No longer than
+    `longest_s` all three.
+    """
+
+    longest_s: float
+    unknown_s: float
+    least_s: float
+
+    def after(self, passed_s: float) -> Grace:
+        """What is left of it."""
+        return Grace(
+            longest_s=max(0.0, self.longest_s - passed_s),
+            unknown_s=max(0.0, self.unknown_s - passed_s),
+            least_s=max(0.0, self.least_s - passed_s),
+        )
+
+
+class Farewell:
+    """The waiting of one peer."""
+
+    def __init__(self, membership: Membership, clock: Clock, *, longest_nap_s: float) -> None:
+        """longest_nap_s: after which what the others say is looked at again though nobody has said anything new."""
+        self._membership = membership
+        self._clock = clock
+        self._longest_nap_s = longest_nap_s
+        self._hastened = False
+
+    def hasten(self) -> None:
+        """Nobody is waited for any more, now or later."""
+        self._hastened = True
+        self._membership.wake()
+
+    async def wait(self, grace: Grace) -> bool:
+        """Until nobody is worth waiting for; says whether all others that are there have ended, too."""
+        began_s = self._clock.now()
+        while True:
+            left_s = self._worth_waiting_s(grace, passed_s=self._clock.now() - began_s)
+            if left_s <= 0:
+                return not self._membership.others_end_in_s()
+            await self._membership.wait_for_change(min(left_s, self._longest_nap_s))
+
+    def _worth_waiting_s(self, grace: Grace, *, passed_s: float) -> float:
+        """Seconds from now, as far as can be said now."""
+        if self._hastened:
+            return 0.0
+        outlooks = self._membership.outlooks()
+        mine = self._membership.me
+        if any(outlook.ended and outlook.finishing for peer, outlook in outlooks.items() if peer != mine):
+            return 0.0
+        left_s = 0.0
+        for ends_in_s in self._membership.others_end_in_s().values():
+            until_s = grace.least_s
+            if ends_in_s is None:
+                until_s = max(until_s, grace.unknown_s)
+            elif passed_s + ends_in_s <= grace.longest_s:
+                until_s = grace.longest_s
+            left_s = max(left_s, min(until_s, grace.longest_s) - passed_s)
+        return left_s

@@ -1,0 +1,121 @@
+"""The end of a membership: the last rounds, with all others that end at about the same time.
+
+Owns how long they may take and what is told of how they went. Who is waited for is decided in the node. Does not know
+what ended the training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gossiptrain.node import control
+from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.training.session import Session
+
+POLL_S = 0.2
+UNDER_WAY_S = 5.0
+"""How long a round that is under way at the end, and the answer to the last one, may take beyond all graces."""
+LEAST_GRACE_S = 3.0
+"""For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
+
+
+@dataclass(frozen=True)
+class Farewell:
+    """How to end. patience_s: how long the last group may take to form, once others are not waited for any more.
+
+    follow_up: whether there will be one more such end, to merge running statistics.
+    """
+
+    grace: Grace
+    patience_s: float
+    follow_up: bool = False
+
+    @property
+    def longest_s(self) -> float:
+        """How long it may all take."""
+        return self.grace.longest_s + self.patience_s + UNDER_WAY_S
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a membership ended.
+
+    merged_with: other members of the last round; empty where there was none. together: whether all others that had
+    ended, as far as this peer knows, were in it; they hold the same model then, bit by bit. follow_up: whether all of
+    them expect one more round.
+    """
+
+    merged_with: tuple[str, ...] = ()
+    together: bool = False
+    follow_up: bool = False
+
+    @property
+    def merged(self) -> bool:
+        """Whether there was a last round."""
+        return bool(self.merged_with)
+
+
+def grace_of(ending_time_s: float, *, longest_s: float | None = None) -> Grace:
+    """The usual grace: `ending_time_s` for those that cannot say when they end, perhaps more for those that can."""
+    longest_s = max(ending_time_s, longest_s or 0.0)
+    return Grace(longest_s=longest_s, unknown_s=ending_time_s, least_s=min(LEAST_GRACE_S, longest_s))
+
+
+def end(session: Session, farewell: Farewell, *, until: Callable[[], bool] = lambda: False) -> Ended:
+    """Makes the last rounds. `until`: asked several times a second; where it is true, others are not waited for."""
+    session.end_training()
+    course = _Course(session, farewell, until)
+    course.hear_until_round_is_over()
+    ended = Ended()
+    while session.contributing and not course.is_over and not session.is_alone and not ended.together:
+        if not session.node_is_up:
+            session.inbox.hear_one(timeout_s=POLL_S)
+            continue
+        averaged = course.last_round()
+        if averaged is None and session.node_is_up:
+            break  # Nobody came in all that time.
+        if averaged is not None and averaged.result.committed:
+            others = tuple(member for member in averaged.result.members if member != session.peer_id)
+            ended = Ended(others, together=averaged.ended, follow_up=averaged.follow_up)
+    return ended
+
+
+class _Course:
+    """The waiting of one end, and when it is over."""
+
+    def __init__(self, session: Session, farewell: Farewell, until: Callable[[], bool]) -> None:
+        self._session = session
+        self._farewell = farewell
+        self._until = until
+        self._began_s = time.monotonic()
+        self._over_at_s = self._began_s + farewell.longest_s
+        self._hastened = False
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._over_at_s
+
+    def last_round(self) -> AveragedRound | None:
+        """One attempt. None where it found no group, or the node is lost, or does not answer in time."""
+        self._session.last_round = None
+        self._session.rounds.begin()
+        last = control.LastRound(
+            grace=self._farewell.grace.after(time.monotonic() - self._began_s),
+            patience_s=self._farewell.patience_s,
+            follow_up=self._farewell.follow_up,
+        )
+        self.hear_until_round_is_over(last)
+        return self._session.last_round
+
+    def hear_until_round_is_over(self, last: control.LastRound | None = None) -> None:
+        session = self._session
+        while session.rounds.in_flight and session.contributing and not self.is_over:
+            session.tell_snapshot(last=last)
+            session.inbox.hear_one(timeout_s=POLL_S)
+            if not self._hastened and self._until():
+                self._hastened = True
+                self._over_at_s = min(self._over_at_s, time.monotonic() + self._farewell.patience_s)
+                session.hasten()

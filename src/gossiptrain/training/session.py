@@ -1,0 +1,260 @@
+"""A trainer's session with its node: from the first word to the last, in the training thread's own time.
+
+Owns the states that a membership goes through, what is sent to the node and what its messages mean. When a round is due
+and what it does to the model is `rounds`; the last rounds are `ending`. Does not know optimizers or loops.
+
+    starting → joining → training → ending → left
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from gossiptrain.core.guards import is_finite
+from gossiptrain.net.framing import Message
+from gossiptrain.node import control
+from gossiptrain.node.handle import NodeHandle
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.training import events, news
+from gossiptrain.training.inbox import Inbox
+from gossiptrain.training.plan import Plan
+from gossiptrain.training.replica import Replica
+from gossiptrain.training.rounds import Progress, Rounds
+
+PROGRESS_S = 0.5
+"""Period in which the node, and through it other peers, are told where this trainer stands."""
+
+
+class State(enum.Enum):
+    """Where a membership stands."""
+
+    STARTING = "the node is being started"
+    JOINING = "the node is reachable, and is to meet the swarm and be given its parameters"
+    TRAINING = "rounds take place"
+    ENDING = "the last step is made, and the last rounds take place"
+    LEFT = "the swarm was left, and the node ends"
+
+
+class Session:
+    """Everything between one trainer and its node. Used by the training thread alone."""
+
+    def __init__(self, plan: Plan, bus: events.EventBus, *, progress: Progress, on_ready: Callable[[], None]) -> None:
+        """on_ready: called once the node is reachable, before the swarm is met."""
+        self.state = State.STARTING
+        self.bus = bus
+        self.peer_id = ""
+        self.addresses: tuple[str, ...] = ()
+        self.peers = 1
+        """Living peers, this one included."""
+        self.committed = 0
+        """Rounds."""
+        self.bytes_sent = 0
+        self.disagreement: float | None = None
+        self.contributing = True
+        self.last_round: AveragedRound | None = None
+        """The one that ended last; None where it found no group."""
+        self.inbox = Inbox(self._hear)
+        self.rounds: Rounds
+        self.is_open = False
+        """Whether `rounds` may be used."""
+        self._plan = plan
+        self._progress = progress
+        self._on_ready = on_ready
+        self._node: NodeHandle
+        self.node_is_up = False
+        """Whether the node has met the swarm and has not gone down since."""
+        self._ends_in_s: float | None = None
+        self._last_progress_s = 0.0
+        self._said_alone = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other living peer is known, and the node is there to know it."""
+        return self.node_is_up and self.peers < 2
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether there is a swarm to talk to."""
+        return self.state in (State.TRAINING, State.ENDING)
+
+    # The beginning and the end.
+
+    def start(self, outer_state: Mapping[str, Tensor]) -> None:
+        """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
+        self._node = NodeHandle(replace(self._plan.launch, step=self._progress.step), self.inbox.put)
+        try:
+            memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
+            replica = Replica(self._plan.flat, self._plan.strategy, memory)
+            if outer_state:
+                replica.restore(outer_state)
+            self.rounds = Rounds(self._plan.settings, self._plan.strategy, replica=replica, progress=self._progress)
+            self.is_open = True
+            while self.state is not State.TRAINING:
+                self.inbox.hear_one(timeout_s=0.2)
+                self._node.raise_if_failed()
+        except BaseException:
+            self.close(grace_s=1.0)
+            raise
+
+    def say_goodbye(self) -> None:
+        """Leaves the swarm; what the strategy keeps can still be asked for."""
+        self.state = State.LEFT
+        self._node.leave()
+
+    def close(self, *, grace_s: float = 3.0) -> None:
+        """Leaves the swarm, where that was not done yet, and ends the node."""
+        self.state = State.LEFT
+        self.is_open = False
+        self._node.close(grace_s=grace_s)
+
+    # At inner-step boundaries.
+
+    def after_step(self) -> None:
+        """One more inner step was made: hears the node, and begins a round where one is due."""
+        if self.state is not State.TRAINING:
+            return  # Whoever goes on after its end does so alone.
+        now_s = time.monotonic()
+        self.rounds.pace.step_done(now_s)
+        self.inbox.hear_all()
+        self.tell_progress_now_and_then(ready_in_s=self._ready_in_s(now_s))
+        self._begin_round_if_due(now_s)
+        self.tell_snapshot()
+        while self._plan.strategy.waits and self.rounds.in_flight:
+            self.inbox.hear_one(timeout_s=PROGRESS_S)
+
+    def _begin_round_if_due(self, now_s: float) -> None:
+        if self.rounds.in_flight or not self.contributing or (self._said_alone and self.peers < 2):
+            return
+        if self.rounds.pace.is_due(now_s):
+            if self.peers < 2:
+                self._say_alone()
+            else:
+                self.rounds.begin()
+
+    def tell_snapshot(self, *, everyone: bool = False, last: control.LastRound | None = None) -> None:
+        """Gives the node the snapshot of a round that has begun, once it is in the shared memory."""
+        if not self.rounds.snapshot_to_tell():
+            return
+        if is_finite(self._node.memory.snapshot):
+            self._node.send(control.SnapshotTaken(samples=self.rounds.samples, everyone=everyone, last=last))
+            return
+        self.rounds.fail()
+        self.contributing = False
+        self.bus.emit(
+            events.Notice(level="warning", message="The parameters are not finite; they are shown to nobody.")
+        )
+
+    def hasten(self) -> None:
+        """Has the node wait for no others any more in the last round."""
+        self._node.send(control.Hasten())
+
+    # What others are told of this trainer.
+
+    def expect_end(self, in_s: float) -> None:
+        """Lets others know in how many seconds the last step will be made."""
+        self._ends_in_s = in_s
+        self.tell_progress(ready_in_s=self._ready_in_s(time.monotonic()))
+
+    def end_training(self) -> None:
+        """The last step is made; a round that has no group yet is given up."""
+        self.state = State.ENDING
+        self._ends_in_s = 0.0
+        self.tell_progress(ready_in_s=None)
+
+    def tell_progress_now_and_then(self, *, ready_in_s: float | None) -> None:
+        """Tells the node where this trainer stands, if it is time."""
+        now_s = time.monotonic()
+        if now_s - self._last_progress_s >= PROGRESS_S:
+            self._last_progress_s = now_s
+            self.tell_progress(ready_in_s=ready_in_s)
+
+    def tell_progress(self, *, ready_in_s: float | None) -> None:
+        """Tells the node where this trainer stands."""
+        self._node.send(control.Progress(step=self._progress.step, ready_in_s=ready_in_s, ends_in_s=self._ends_in_s))
+
+    def _ready_in_s(self, now_s: float) -> float | None:
+        return self.rounds.pace.due_in_s(now_s) if self.contributing else None
+
+    def _say_alone(self) -> None:
+        self.rounds.pace.round_failed(time.monotonic())
+        if not self._said_alone:
+            self._said_alone = True
+            self.bus.emit(events.RoundFailed(reason="waiting for company", alone=True))
+
+    # What the node says.
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case control.RoundEnded():
+                self._end_round(message)
+            case control.StateWanted():
+                self.rounds.replica.write_state(self._node.memory.state)
+                self._node.send(control.StateTaken(step=self._progress.step, samples=self._progress.samples))
+            case control.PeerChanged():
+                self._note_peer(message)
+            case control.NodeReady():
+                self._note_ready(message)
+            case control.Joining():
+                self.bus.emit(events.Notice(message=message.waits_for))
+            case control.Joined():
+                self._note_joined(message)
+            case control.NodeDown():
+                self._note_down(message)
+            case control.NodeRestarted():
+                self.bus.emit(events.NodeChanged(state="restarted", pid=message.pid))
+
+    def _end_round(self, ended: control.RoundEnded) -> None:
+        self.last_round = ended.averaged
+        is_last = self.state is State.ENDING
+        if ended.averaged is not None and ended.averaged.result.committed:
+            self.rounds.commit(ended.averaged.samples, whole=is_last)
+            self._said_alone = False
+            self.committed += 1
+            self.bytes_sent += ended.averaged.result.bytes_sent
+            self.disagreement = ended.averaged.result.disagreement
+        else:
+            self.rounds.fail()
+        self.bus.emit(news.of_round(ended, final=is_last, alone=self.is_alone))
+
+    def _note_peer(self, changed: control.PeerChanged) -> None:
+        self.peers = changed.peers
+        if changed.change == "finishing":
+            self.rounds.pace.hurry()
+        if event := news.of_peer(changed):
+            self.bus.emit(event)
+
+    def _note_ready(self, ready: control.NodeReady) -> None:
+        self.addresses = ready.addresses
+        if self.state is State.STARTING:
+            self.state = State.JOINING
+            self.peer_id = ready.peer_id
+            self._on_ready()
+
+    def _note_joined(self, joined: control.Joined) -> None:
+        self.peers = joined.peers
+        self.node_is_up = True
+        received = joined.received
+        # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
+        if received is not None and received.step >= self._progress.step:
+            self.rounds.replica.read_state(self._node.memory.state)
+            self._progress.step = received.step
+            self.rounds.begin_anew()
+            self.bus.emit(news.of_joining(received))
+        if received is not None:
+            self._node.memory.forget_state()
+        if self.state is State.JOINING:
+            self.state = State.TRAINING
+        else:
+            self.tell_progress(ready_in_s=None)
+
+    def _note_down(self, down: control.NodeDown) -> None:
+        self.node_is_up = False
+        self.rounds.lose_node()
+        self.peers = 1
+        self.bus.emit(events.NodeChanged(state="down", reason=down.reason))
