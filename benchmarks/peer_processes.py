@@ -26,21 +26,21 @@ def train_together(task: str, flags: Sequence[str], *, peers: int, folder: Path)
 
     Raises RuntimeError where one of them fails.
     """
-    with _started() as processes:
+    with started_processes() as processes:
         common = [*flags, "--wait-for", str(peers), "--host-maddr", "/ip4/127.0.0.1/tcp/0"]
         for number in range(1, peers + 1):
             own = [*common, "--share", f"{number}/{peers}"]
             if number > 1:
-                own += ["--initial-peer", _address(folder / "1" / "metrics.jsonl", processes[0])]
-            processes.append(_start(task, own, out=folder / str(number)))
+                own += ["--initial-peer", address_of(folder / "1", processes[0])]
+            processes.append(start_peer(task, own, out=folder / str(number)))
         return _ended(processes, folder)
 
 
 def train_alone(task: str, flags: Sequence[str], *, seeds: Sequence[int], folder: Path) -> list[list[Event]]:
     """The events of as many peers as seeds, at the same time, that know nothing of each other; each sees all data."""
-    with _started() as processes:
+    with started_processes() as processes:
         for number, seed in enumerate(seeds, start=1):
-            processes.append(_start(task, [*flags, "--alone", "--seed", str(seed)], out=folder / str(number)))
+            processes.append(start_peer(task, [*flags, "--alone", "--seed", str(seed)], out=folder / str(number)))
         return _ended(processes, folder)
 
 
@@ -48,11 +48,11 @@ def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> list[l
     for process in processes:
         if process.wait(WHOLE_RUN_S):
             raise RuntimeError(f"a peer ended with {process.returncode}")
-    return [_events(folder / str(number) / "metrics.jsonl") for number in range(1, len(processes) + 1)]
+    return [events_of(folder / str(number)) for number in range(1, len(processes) + 1)]
 
 
 @contextmanager
-def _started() -> Iterator[list[subprocess.Popen[bytes]]]:
+def started_processes() -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes that are ended, by their ids, however the block ends."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -63,22 +63,30 @@ def _started() -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def _start(task: str, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
+def start_peer(task: str, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
     command = [*GOSSIP, "train", task, *flags, "--out", str(out), "--log-format", "plain"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
-def _address(metrics: Path, process: subprocess.Popen[bytes]) -> str:
+def address_of(out: Path, process: subprocess.Popen[bytes]) -> str:
+    """Where others on this computer reach a peer; waits until it is up."""
+    return str(wait_for_event(out, "started", process)["addresses"][0])
+
+
+def wait_for_event(out: Path, name: str, process: subprocess.Popen[bytes]) -> Event:
+    """The first event of that name in a run folder. Raises RuntimeError where it does not come."""
     deadline_s = time.monotonic() + START_S
     while time.monotonic() < deadline_s and process.poll() is None:
-        for event in _events(metrics):
-            if event["event"] == "started":
-                return str(event["addresses"][0])
+        for event in events_of(out):
+            if event["event"] == name:
+                return event
         time.sleep(0.05)
-    raise RuntimeError("the first peer did not start")
+    raise RuntimeError(f"the peer in {out.name} told no {name}")
 
 
-def _events(metrics: Path) -> list[Event]:
+def events_of(out: Path) -> list[Event]:
+    """What was written so far in a run folder."""
+    metrics = out / "metrics.jsonl"
     if not metrics.exists():
         return []
     return [json.loads(line) for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
