@@ -71,6 +71,9 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
             )
+        except OSError:
+            mine.close()
+            raise
         finally:
             theirs.close()
         self.side = control.TrainerSide(mine)
