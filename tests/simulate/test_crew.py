@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.sources import Draws, Source, source_of
+from gossiptrain.training.model.binding import FlatModel
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.batches import Batch
 from gossiptrain.training.tasks.sampling import seed_from

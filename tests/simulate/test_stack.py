@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.errors import UsageError
 from gossiptrain.simulate.stack import Stack
+from gossiptrain.training.model.binding import FlatModel
 from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape
 from gossiptrain.training.tasks.digits import DigitsTask
 

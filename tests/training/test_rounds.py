@@ -7,11 +7,11 @@ import pytest
 from torch import nn
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.flattening import FlatModel
-from gossiptrain.core.strategies import Effort, Strategy
-from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.replica import Replica
+from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.replica import Replica
+from gossiptrain.training.model.strategies import Effort, Strategy
+from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.rounds import Progress, Rounds
 
 

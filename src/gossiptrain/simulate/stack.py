@@ -1,7 +1,7 @@
 """The parameters and buffers of all peers, stacked: one tensor [peers, *shape] for each tensor of the model.
 
 Owns their memory, their gradients' and the way to and from matrices with one peer in each row, laid out as
-`core.flattening` lays out a model. Does not know how gradients are found, nor what becomes of the rows.
+`training.model.binding` lays out a model. Does not know how gradients are found, nor what becomes of the rows.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossiptrain.core.flattening import FlatModel, PlacedTensor
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.binding import FlatModel, PlacedTensor
 
 
 class Stack:

@@ -24,8 +24,8 @@ from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training import events, news
 from gossiptrain.training.inbox import Inbox
+from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.plan import Names, planned
-from gossiptrain.training.replica import Replica
 from gossiptrain.training.rounds import Progress, Rounds
 
 PROGRESS_S = 0.5

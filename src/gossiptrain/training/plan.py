@@ -12,13 +12,13 @@ from torch import nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.core.flattening import FlatModel
-from gossiptrain.core.strategies import Strategy
-from gossiptrain.core.strategy_choice import fitted, strategy_for
 from gossiptrain.errors import UsageError
 from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node.handle import NodeLaunch
-from gossiptrain.training.replica import kept_vectors
+from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.replica import kept_vectors
+from gossiptrain.training.model.strategies import Strategy
+from gossiptrain.training.model.strategy_choice import fitted, strategy_for
 
 MAX_NAME_CHARS = 200
 

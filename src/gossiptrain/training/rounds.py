@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
-from gossiptrain.core.strategies import Effort, Strategy, late_share
+from gossiptrain.training.model.replica import Replica
+from gossiptrain.training.model.strategies import Effort, Strategy, late_share
 from gossiptrain.training.pacing import Pace
-from gossiptrain.training.replica import Replica
 
 
 @dataclass

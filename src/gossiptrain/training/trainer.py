@@ -18,13 +18,13 @@ from gossiptrain.config import GossipSettings, NetworkSettings, Settings, Strate
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
-from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.every import Every
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.plan import Names
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings

@@ -14,12 +14,12 @@ from torch import nn
 
 from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.flattening import FlatModel
-from gossiptrain.core.strategies import Average, DiLoCo, Effort, OuterSettings, StepMix, Strategy
-from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.replica import Replica, kept_vectors
+from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.replica import Replica, kept_vectors
+from gossiptrain.training.model.strategies import Average, DiLoCo, Effort, OuterSettings, StepMix, Strategy
+from gossiptrain.training.model.strategy_choice import strategy_for
 
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
 NAMES: list[StrategyName] = ["average", "step-mix", "diloco", "noloco"]

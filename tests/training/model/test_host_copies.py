@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gossiptrain.training.host_copies import HostCopies
+from gossiptrain.training.model.host_copies import HostCopies
 
 CPU = torch.device("cpu")
 

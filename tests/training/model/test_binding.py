@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.binding import FlatModel
 
 
 def small_model(seed: int = 0) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
 
 
 def batches(count: int) -> list[torch.Tensor]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.flattening import FlatModel, PlacedTensor
-from gossiptrain.core.strategies import Average, Effort, Held, Strategy
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.host_copies import HostCopies
+from gossiptrain.training.model.binding import FlatModel, PlacedTensor
+from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.strategies import Average, Effort, Held, Strategy
 
 
 @dataclass(frozen=True)
