@@ -8,7 +8,7 @@ from torch import nn
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Effort, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
@@ -19,8 +19,8 @@ class Recorded(Replica):
     """Notes what it is told."""
 
     def __init__(self, strategy: Strategy) -> None:
-        flat = FlatModel(nn.Linear(2, 1))
-        super().__init__(flat, strategy, Buffers(*(np.zeros(flat.elements, np.float32) for _ in range(2))))
+        binding = ModelBinding(nn.Linear(2, 1))
+        super().__init__(binding, strategy, Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2))))
         self.efforts: list[Effort] = []
         self.alphas: list[float] = []
 

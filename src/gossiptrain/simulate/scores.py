@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gossiptrain.simulate.results import Score
 from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
-from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.tasks.evaluation import EvaluationSet
 
 
@@ -23,7 +23,7 @@ class Scorer:
     def __init__(self, model: nn.Module, held_out: EvaluationSet, *, inputs: Callable[[], Iterable[Tensor]]) -> None:
         """model: on the device; its values are lost. inputs: batches for running statistics, asked for when needed."""
         self._model = model
-        self._flat = FlatModel(model)
+        self._flat = ModelBinding(model)
         self._held_out = held_out
         self._inputs = inputs
 

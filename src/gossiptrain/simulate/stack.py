@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossiptrain.errors import UsageError
-from gossiptrain.training.model.binding import FlatModel, PlacedTensor
+from gossiptrain.training.model.binding import BoundTensor, ModelBinding
 
 
 class Stack:
@@ -32,7 +32,7 @@ class Stack:
         """
         self.peers = peers
         self._matrices_transposed = matrices_transposed
-        self.flat = FlatModel(template)
+        self.flat = ModelBinding(template)
         self.template = template
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
@@ -126,7 +126,7 @@ class Stack:
             own = self._of(placed)
             own.copy_(matrix[:, placed.place.start : placed.place.stop].view(own.shape))
 
-    def _of(self, placed: PlacedTensor) -> Tensor:
+    def _of(self, placed: BoundTensor) -> Tensor:
         return self.parameters[placed.spec.name] if placed.trained else self.buffers[placed.spec.name]
 
 

@@ -17,6 +17,7 @@ from gossiptrain.errors import CheckpointError
 from gossiptrain.training import events
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
 from gossiptrain.training.compute import MixedPrecision
+from gossiptrain.training.model.binding import not_finite
 from gossiptrain.training.tasks.batches import TrainingBatches
 from gossiptrain.training.tasks.task import Task
 
@@ -34,9 +35,9 @@ class Place:
     outer: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Keeper:
-    """Everything that has a state of its own, and where it is kept."""
+    """Everything that has a state of its own, and where it is kept. Made before training begins."""
 
     task: Task
     model: nn.Module
@@ -45,6 +46,10 @@ class Keeper:
     precision: MixedPrecision
     checkpoints: CheckpointWriter
     bus: events.EventBus
+
+    def __post_init__(self) -> None:
+        # A mask of minus infinity, for example, says nothing of how training goes.
+        self._never_finite = not_finite(self.model.named_buffers(remove_duplicate=False))
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint, or tells why there is none; training goes on either way."""
@@ -85,5 +90,4 @@ class Keeper:
         )
 
     def _is_finite(self) -> bool:
-        tensors = self.model.state_dict().values()
-        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+        return not_finite(self.model.state_dict().items()) <= self._never_finite

@@ -49,7 +49,7 @@ class Gossip:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         *,
         names: Names,
         settings: GossipSettings,
@@ -60,7 +60,7 @@ class Gossip:
     ) -> None:
         if samples_per_step < 1:
             raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
-        self._plan = planned(model, names, settings=settings, network=network, take_state=take_state)
+        self._plan = planned(model, optimizer, names, settings=settings, network=network, take_state=take_state)
         self.model = model
         self.settings = self._plan.settings
         self.network = network
@@ -79,7 +79,6 @@ class Gossip:
         self.on_ready: Callable[[Gossip], None] = _announce_started
         """Called once the node is reachable, before the swarm is met."""
         self._ends_in_s: float | None = None
-        self._optimizer = optimizer
         self._progress = Progress()
         self._inbox = Inbox(self._hear)
         self._finishing = False
@@ -92,6 +91,7 @@ class Gossip:
         self._merged = False
         self._inside = False
         self._rounds: Rounds
+        self._replica: Replica | None = None
 
     def __enter__(self) -> Self:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
@@ -100,16 +100,16 @@ class Gossip:
         self._node = NodeHandle(self._plan.launch, self._inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
-            replica = Replica(self._plan.flat, self._plan.strategy, memory)
+            self._replica = Replica(self._plan.binding, self._plan.strategy, memory)
             if self.outer_state:
-                replica.restore(self.outer_state)
-            self._rounds = Rounds(self.settings, self._plan.strategy, replica=replica, progress=self._progress)
+                self._replica.restore(self.outer_state)
+            self._rounds = Rounds(self.settings, self._plan.strategy, replica=self._replica, progress=self._progress)
             self._node.wait_until_joined()
             self._inbox.hear_all()
         except BaseException:
-            self._node.close(grace_s=1.0)
+            self._close(grace_s=1.0)
             raise
-        self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        self._hook = self._plan.optimizers[-1].register_step_post_hook(self._after_step)
         self._inside = True
         return self
 
@@ -123,7 +123,15 @@ class Gossip:
                 self.merge()
         finally:
             self._inside = False
-            self._node.close()
+            self._close(grace_s=3.0)
+
+    def _close(self, *, grace_s: float) -> None:
+        """Has the node leave, after everything here has let go of the memory that is closed with it."""
+        try:
+            if self._replica is not None:
+                self._replica.close()
+        finally:
+            self._node.close(grace_s=grace_s)
 
     @property
     def step(self) -> int:

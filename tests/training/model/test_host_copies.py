@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 def test_what_lies_in_the_memory_already_is_not_copied() -> None:
     memory = torch.arange(6.0)
-    copies = HostCopies([CPU], [memory])
+    copies = HostCopies([memory])
     copies.to_host([(memory[:3], memory[:3])])
     assert copies.arrived
     assert memory.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
@@ -19,7 +19,7 @@ def test_what_lies_in_the_memory_already_is_not_copied() -> None:
 
 def test_what_lies_elsewhere_has_arrived_before_anything_else_is_done() -> None:
     memory, elsewhere = torch.zeros(4), torch.tensor([1.0, 2.0])
-    copies = HostCopies([CPU], [memory])
+    copies = HostCopies([memory])
     copies.to_host([(elsewhere, memory[2:])])
     assert copies.arrived
     assert memory.tolist() == [0.0, 0.0, 1.0, 2.0]
@@ -27,4 +27,4 @@ def test_what_lies_elsewhere_has_arrived_before_anything_else_is_done() -> None:
 
 def test_on_the_cpu_the_memory_itself_is_read() -> None:
     memory = torch.zeros(4)
-    assert HostCopies([CPU], [memory]).from_host(memory, CPU).data_ptr() == memory.data_ptr()
+    assert HostCopies([memory]).from_host(memory, CPU).data_ptr() == memory.data_ptr()

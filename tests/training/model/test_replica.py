@@ -16,9 +16,10 @@ from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.model.binding import FlatModel
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.host_copies import HostCopies
 from gossiptrain.training.model.replica import Replica, kept_vectors
-from gossiptrain.training.model.strategies import Average, DiLoCo, Effort, OuterSettings, StepMix, Strategy
+from gossiptrain.training.model.strategies import Average, DiLoCo, Effort, NoLoCo, OuterSettings, StepMix, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
@@ -38,29 +39,29 @@ def model_with_statistics(seed: int = 0) -> nn.Module:
 @dataclass
 class Peer:
     model: nn.Module
-    flat: FlatModel
+    binding: ModelBinding
     memory: Buffers
     replica: Replica
 
     def values(self) -> Vector:
-        vector = np.empty(self.flat.elements, np.float32)
-        self.flat.copy_to(vector)
+        vector = np.empty(self.binding.elements, np.float32)
+        self.binding.copy_to(vector)
         return vector
 
     def learn(self, change: Vector) -> None:
-        self.flat.copy_from(self.values() + change)
+        self.binding.copy_from(self.values() + change)
 
     def state(self) -> Vector:
-        vector = np.zeros(self.replica.kept_vectors * self.flat.elements, np.float32)
+        vector = np.zeros(self.replica.kept_vectors * self.binding.elements, np.float32)
         self.replica.write_state(vector)
         return vector
 
 
-def peer_with(strategy: Strategy, model: nn.Module | None = None) -> Peer:
+def peer_with(strategy: Strategy, model: nn.Module | None = None, *, copies: HostCopies | None = None) -> Peer:
     model = model or model_with_statistics()
-    flat = FlatModel(model)
-    memory = Buffers(*(np.zeros(flat.elements, np.float32) for _ in range(2)))
-    return Peer(model, flat, memory, Replica(flat, strategy, memory))
+    binding = ModelBinding(model)
+    memory = Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2)))
+    return Peer(model, binding, memory, Replica(binding, strategy, memory, copies=copies))
 
 
 def change(seed: int, *, elements: int = 32) -> Vector:
@@ -181,3 +182,174 @@ def test_models_in_half_precision_take_part(make: Callable[[], Strategy]) -> Non
     assert np.isfinite(peer.values()).all()
     assert peer.values() == pytest.approx(average, abs=2.0)
     assert all(parameter.dtype == torch.bfloat16 for parameter in peer.model.parameters())
+
+
+# Models in other precisions than float32.
+
+
+def exact_values(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_unchanged(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@every_strategy
+def test_a_round_that_fails_leaves_every_digit_of_float64(make: Callable[[], Strategy]) -> None:
+    model = nn.Linear(3, 3).double()
+    peer = peer_with(make(), model)
+    torch.nn.init.constant_(model.weight, 0.1)
+    peer.replica.begin()
+    before = exact_values(model)
+    peer.replica.contribute(Effort())
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("make", [lambda: Average(), lambda: DiLoCo(OUTER)], ids=["average", "diloco"])
+def test_a_snapshot_leaves_every_digit_of_what_float64_has_learnt(make: Callable[[], Strategy]) -> None:
+    model = nn.Linear(3, 3).double()
+    peer = peer_with(make(), model)
+    torch.nn.init.constant_(model.weight, 0.1)
+    before = exact_values(model)
+    peer.replica.contribute(Effort())
+    assert_unchanged(model, before)
+
+
+def test_a_float64_model_that_takes_an_average_holds_exactly_that() -> None:
+    peer = peer_with(Average(), nn.Linear(3, 3).double())
+    average = change(3, elements=12)
+    round_alone(peer, average=average)
+    values = torch.cat([parameter.detach().flatten() for parameter in peer.model.parameters()])
+    assert values.tolist() == average.tolist()
+
+
+@pytest.mark.parametrize("make", [lambda: StepMix(OUTER), lambda: DiLoCo(OUTER), lambda: NoLoCo(OUTER)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_to_half_precision_does_not_count_as_learning(
+    make: Callable[[], Strategy], dtype: torch.dtype
+) -> None:
+    """All peers hold one value that half precision does not have; nobody learns, so it stays where it is."""
+    peer = peer_with(make(), nn.Linear(3, 3).to(dtype))
+    value, no_momentum = np.full(12, 1.0015, np.float32), np.zeros(12, np.float32)
+    peer.replica.read_state(np.concatenate([value, no_momentum]))
+    held = exact_values(peer.model)
+    for _ in range(10):
+        round_alone(peer)
+        assert peer.memory.snapshot.tolist() == value.tolist()
+    assert_unchanged(peer.model, held)
+
+
+def test_steps_that_are_too_small_for_half_precision_add_up() -> None:
+    """The next number after 1 is 1.0078 in bfloat16. A group that moves by 0.001 in each round gets there."""
+    peer = peer_with(StepMix(OuterSettings(learning_rate=1.0, momentum=0.0)), nn.Linear(3, 3).to(torch.bfloat16))
+    peer.binding.copy_from(np.ones(12, np.float32))
+    peer.replica.begin()
+    for _ in range(8):
+        peer.replica.contribute(Effort())
+        peer.memory.average[:] = peer.memory.snapshot + np.float32(0.001)
+        peer.replica.take(alpha=1.0)
+    assert set(peer.values().tolist()) == {1.0078125}
+
+
+@every_strategy
+def test_a_restored_peer_in_half_precision_goes_on_exactly(make: Callable[[], Strategy]) -> None:
+    first, again = (peer_with(make(), nn.Linear(3, 3).to(torch.bfloat16)) for _ in range(2))
+    for number in range(3):
+        round_alone(first, average=1 + change(number, elements=12))
+    again.model.load_state_dict(first.model.state_dict())
+    again.replica.restore(first.replica.state())
+    for peer in (first, again):
+        round_alone(peer)
+    np.testing.assert_array_equal(again.memory.snapshot, first.memory.snapshot)
+    np.testing.assert_array_equal(again.values(), first.values())
+
+
+# The model moves on between two uses.
+
+
+@every_strategy
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_that_changes_its_precision_during_a_round_gets_the_average(
+    make: Callable[[], Strategy], dtype: torch.dtype
+) -> None:
+    usual, changed = peer_with(make(), nn.Linear(3, 3)), peer_with(make(), nn.Linear(3, 3))
+    changed.model.load_state_dict(usual.model.state_dict())
+    average = change(3, elements=12)
+    for peer in (usual, changed):
+        peer.replica.begin()
+        peer.replica.contribute(Effort())
+        if peer is changed:
+            peer.model.to(dtype)
+        peer.memory.average[:] = average
+        peer.replica.take(alpha=1.0)
+    found = torch.cat([parameter.detach().flatten() for parameter in changed.model.parameters()])
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.float().numpy(), usual.values(), rtol=0.01, atol=0.01)
+
+
+def test_an_rnn_whose_weights_are_put_into_one_memory_during_a_round_gets_the_average() -> None:
+    model = nn.LSTM(2, 3)
+    peer = peer_with(Average(), model)
+    peer.replica.contribute(Effort())
+    memory = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    for bound in peer.binding.tensors:
+        model.get_parameter(bound.spec.name).data = bound.view(memory)
+    average = change(3, elements=peer.binding.elements)
+    peer.memory.average[:] = average
+    peer.replica.take(alpha=1.0)
+    np.testing.assert_allclose(memory.numpy(), average, rtol=1e-5, atol=1e-6)
+
+
+@every_strategy
+def test_parameters_that_share_memory_without_being_one_object_take_the_average_once(
+    make: Callable[[], Strategy],
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model.get_parameter("1.weight").data = model.get_parameter("0.weight").data
+    peer = peer_with(make(), model)
+    plain = peer_with(make(), nn.Linear(2, 2, bias=False))
+    for each in (peer, plain):
+        each.binding.copy_from(np.ones(4, np.float32))
+        each.replica.begin()
+        round_alone(each, average=np.full(4, 2.0, np.float32))
+    np.testing.assert_array_equal(model.get_parameter("1.weight").detach().flatten(), plain.values())
+
+
+class Moving(HostCopies):
+    """As if the model moved between the CPU and a device that cannot write into the shared memory."""
+
+    away = False
+
+    def lies_in_memory(self, device: torch.device) -> bool:
+        return not self.away
+
+
+@every_strategy
+@pytest.mark.parametrize("away", [[True] * 6, [False, True, True, False, False, True], [True, False] * 3])
+def test_what_is_held_follows_the_model_to_another_device(make: Callable[[], Strategy], away: list[bool]) -> None:
+    memory = torch.zeros(32)
+    copies = Moving((memory,))
+    usual, moving = peer_with(make()), peer_with(make(), copies=copies)
+    for number, is_away in enumerate(away):
+        for peer in (usual, moving):
+            peer.learn(change(number))
+            peer.replica.contribute(Effort())
+        np.testing.assert_array_equal(moving.memory.snapshot, usual.memory.snapshot)
+        copies.away = is_away
+        for peer in (usual, moving):
+            peer.memory.average[:] = change(number + 100)
+            peer.replica.take(alpha=0.5)
+        np.testing.assert_array_equal(moving.values(), usual.values())
+        np.testing.assert_array_equal(moving.state(), usual.state())
+
+
+def test_a_model_is_given_its_own_state_also_while_it_is_evaluated() -> None:
+    """Newcomers are served between the batches of an evaluation, and what is held may have to follow then."""
+    peer = peer_with(StepMix(OUTER), nn.Linear(3, 3))
+    peer.model.to(torch.bfloat16)
+    with torch.inference_mode():
+        peer.state()
+    round_alone(peer, average=change(1, elements=12))
+    assert np.isfinite(peer.values()).all()
