@@ -295,6 +295,21 @@ def test_a_round_never_changes_parameters_between_the_steps_of_two_optimizers() 
 # What is kept, and what is let go.
 
 
+def test_what_was_kept_of_the_rounds_is_taken_over() -> None:
+    model = Constant(0.0)
+    optimizer = standing_still(model)
+    with alone(model, optimizer, samples_per_step=8) as first:
+        for _ in range(3):
+            optimizer.step()
+        kept = first.keep_round_counts()
+    assert kept["steps_since_snapshot"] == 3
+    assert kept["samples_since_round"] == 24
+    resumed = alone(model, optimizer)
+    resumed.step, resumed.round_counts = 3, kept
+    with resumed as again:
+        assert again.keep_round_counts() == kept
+
+
 def test_the_shared_memory_is_let_go_of_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Constant(0.0)
     was_open: list[bool] = []

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gossiptrain.training import events
-from gossiptrain.training.checkpoints import CheckpointWriter
+from gossiptrain.training.checkpoints import CheckpointWriter, load_checkpoint
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.tasks import task_named
@@ -43,6 +43,18 @@ def keeper_of(model: nn.Module, folder: Path, told: list[events.Event] | None = 
         )
     finally:
         batches.close()
+
+
+def test_a_resumed_run_stands_where_it_stood(tmp_path: Path) -> None:
+    counts = {"steps_since_snapshot": 7, "median_samples": 80.5, "has_begun": True}
+    place = Place(40, 30, 6, {"0.weight": torch.ones(2)}, counts)
+    with keeper_of(Masked(), tmp_path) as keeper:
+        keeper.save(place)
+    with keeper_of(Masked(), tmp_path) as keeper:
+        restored = keeper.restore(load_checkpoint(tmp_path))
+    assert (restored.step, restored.own_steps, restored.rounds) == (40, 30, 6)
+    assert restored.round_counts == counts
+    assert torch.equal(restored.outer["0.weight"], torch.ones(2))
 
 
 def test_a_model_with_a_mask_of_minus_infinity_is_saved(tmp_path: Path) -> None:

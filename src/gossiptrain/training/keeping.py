@@ -26,13 +26,14 @@ from gossiptrain.training.tasks.task import Task
 class Place:
     """Where a training stands. step: counted on from the donor's; own_steps: made by this peer.
 
-    outer: what the strategy keeps, by names.
+    rounds: committed ones. outer: what the strategy keeps, by names. round_counts: how far it is to the next round.
     """
 
     step: int = 0
     own_steps: int = 0
     rounds: int = 0
     outer: Mapping[str, Tensor] = field(default_factory=dict)
+    round_counts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,7 +72,13 @@ class Keeper:
         extra: dict[str, Any] = dict(checkpoint.state.extra)
         self.precision.restore(extra.get("precision", {}))
         step = checkpoint.state.step
-        return Place(step=step, own_steps=int(extra.get("own_steps", step)), outer=extra.get("outer", {}))
+        return Place(
+            step=step,
+            own_steps=int(extra.get("own_steps", step)),
+            rounds=checkpoint.state.rounds,
+            outer=extra.get("outer", {}),
+            round_counts=extra.get("round_counts", {}),
+        )
 
     def _state(self, place: Place) -> RunState:
         return RunState(
@@ -86,6 +93,7 @@ class Keeper:
                 "own_steps": place.own_steps,
                 "precision": self.precision.state(),
                 "outer": dict(place.outer),
+                "round_counts": dict(place.round_counts),
             },
         )
 

@@ -75,6 +75,8 @@ class Gossip:
         self.samples_per_step = samples_per_step
         self.outer_state: Mapping[str, Tensor] = {}
         """What the strategy keeps, from a checkpoint; taken over when the block is entered."""
+        self.round_counts: Mapping[str, float] = {}
+        """Where this peer stood between two rounds, likewise."""
         self.contributing = True
         self.on_ready: Callable[[Gossip], None] = _announce_started
         """Called once the node is reachable, before the swarm is met."""
@@ -104,6 +106,8 @@ class Gossip:
             if self.outer_state:
                 self._replica.restore(self.outer_state)
             self._rounds = Rounds(self.settings, self._plan.strategy, replica=self._replica, progress=self._progress)
+            if self.round_counts:
+                self._rounds.restore(self.round_counts)
             self._node.wait_until_joined()
             self._inbox.hear_all()
         except BaseException:
@@ -145,6 +149,10 @@ class Gossip:
     def keep_outer_state(self) -> dict[str, Tensor]:
         """What has to be saved beside model and optimizer; empty where the strategy keeps nothing."""
         return self._rounds.replica.state()
+
+    def keep_round_counts(self) -> dict[str, float]:
+        """Where this peer stands between two rounds, to be saved as well."""
+        return self._rounds.counts()
 
     @property
     def is_alone(self) -> bool:

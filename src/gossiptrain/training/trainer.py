@@ -105,7 +105,7 @@ class Trainer:
         self._evaluation: Evaluation | None = None
         self._evaluation_took_s = 0.0
         self._swarm: Gossip | None = None
-        self._outer_state = place.outer
+        self._resumed = place
 
     @property
     def resolved(self) -> dict[str, Settings]:
@@ -185,7 +185,8 @@ class Trainer:
             bus=self._bus,
         )
         swarm.step = self._step
-        swarm.outer_state = self._outer_state
+        swarm.outer_state = self._resumed.outer
+        swarm.round_counts = self._resumed.round_counts
         swarm.on_ready = self._announce
         return swarm
 
@@ -362,9 +363,14 @@ class Trainer:
             self._listen()
 
     def _save(self) -> None:
-        swarm = self._swarm
-        outer = swarm.keep_outer_state() if swarm is not None else self._outer_state
-        self._keeper.save(Place(self._step, self._own_steps, swarm.rounds if swarm is not None else 0, outer))
+        swarm, before = self._swarm, self._resumed
+        if swarm is None:
+            place = Place(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
+        else:
+            rounds = before.rounds + swarm.rounds
+            outer, round_counts = swarm.keep_outer_state(), swarm.keep_round_counts()
+            place = Place(self._step, self._own_steps, rounds, outer, round_counts)
+        self._keeper.save(place)
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))
