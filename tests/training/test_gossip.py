@@ -342,6 +342,14 @@ def test_a_late_member_takes_over_the_parameters_of_a_living_one(host: Member) -
     assert not started.first
 
 
+def test_a_compiled_model_joins_a_plain_one(host: Member) -> None:
+    model = Constant(-1.0)
+    compiled = torch.compile(model, backend="eager")
+    assert isinstance(compiled, nn.Module)
+    with joining(host, compiled):
+        assert torch.equal(model.weight.detach(), torch.full((1000,), HOST_VALUE))
+
+
 def test_the_own_parameters_can_be_kept(host: Member) -> None:
     model = Constant(-1.0)
     with joining(host, model, take_state=False) as swarm:

@@ -24,6 +24,7 @@ class HostCopies:
         self._locks = locks or PageLocks()
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
         self._done: list[torch.cuda.Event] = []
+        self._closed = False
 
     def lies_in_memory(self, device: torch.device) -> bool:
         """Whether what tensors on this device share can be written straight into the memory."""
@@ -31,7 +32,7 @@ class HostCopies:
 
     def serve(self, device: torch.device) -> None:
         """Gets ready for a device. Raises GossipError where its driver cannot use the memory."""
-        if device.type != "cuda" or device in self._streams:
+        if device.type != "cuda" or device in self._streams or self._closed:
             return
         if not self._streams:
             self._locks.lock(self._host)
@@ -71,7 +72,8 @@ class HostCopies:
             torch.cuda.synchronize(device)
 
     def close(self) -> None:
-        """Lets go of the memory, which may be closed then."""
+        """Lets go of the memory, which may be closed then. What is copied later is copied as for any other device."""
+        self._closed = True
         self.finish()
         self._locks.unlock()
         self._streams.clear()
