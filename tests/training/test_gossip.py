@@ -45,7 +45,7 @@ def host() -> Iterator[Member]:
 
 def joining(host: Member, model: nn.Module | None = None, **options: Any) -> Gossip:
     """Somebody about to join the host's swarm with a model of another value."""
-    model = model or Constant(-1.0)
+    model = Constant(-1.0) if model is None else model
     given: dict[str, Any] = {"run": "hosts", "task": "constant", "network": LOCAL, "settings": NEVER, **options}
     return gossip(model, standing_still(model), **{"initial_peers": [host.address], **given})
 
