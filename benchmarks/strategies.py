@@ -26,9 +26,9 @@ from typing import Any, TypeAlias
 from benchmarks.laboratory_pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain.config import checked
-from gossiptrain.core.strategy_choice import OUTER_DEFAULTS
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.results import LearnResult, Score
+from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS
 from gossiptrain.training.tasks import task_named
 
 TUNING_SEED = 1000

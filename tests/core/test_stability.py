@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gossiptrain.core.averaging import expected_contraction
 from gossiptrain.core.stability import StepMixMoments, noloco_radius, steady_disagreement_average
-from gossiptrain.core.strategies import OuterSettings, StepMix
+from gossiptrain.training.model.strategies import OuterSettings, StepMix
 
 Values = npt.NDArray[np.float64]
 SWARMS = 4000

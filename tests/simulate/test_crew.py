@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.sources import Draws, Source, source_of
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.batches import Batch
 from gossiptrain.training.tasks.sampling import seed_from
@@ -60,9 +60,9 @@ def train_alone(order: CrewOrder, source: Source, peer: int, positions: Sequence
         schedule.move_to(position)
         optimizer.step()
         total += loss.item()
-    flat = FlatModel(model)
-    vector = torch.empty(flat.elements)
-    flat.copy_to(vector.numpy())
+    binding = ModelBinding(model)
+    vector = torch.empty(binding.elements)
+    binding.copy_to(vector.numpy())
     return vector, total
 
 

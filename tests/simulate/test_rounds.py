@@ -13,12 +13,12 @@ import torch
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights
-from gossiptrain.core.strategies import Effort, Held
-from gossiptrain.core.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.rounds import RoundRules, Rounds
 from gossiptrain.simulate.sources import TensorSource, source_of
+from gossiptrain.training.model.strategies import Effort, Held
+from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
 from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.errors import UsageError
 from gossiptrain.simulate.stack import Stack
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.tasks.convnet import ConvNet, ConvNetShape
 from gossiptrain.training.tasks.digits import DigitsTask
 
@@ -23,10 +23,10 @@ def stack_of(model: nn.Module, peers: int = 3) -> Stack:
 def test_all_peers_begin_at_the_model_and_rows_are_laid_out_like_its_flat_vector() -> None:
     model = ConvNet(ConvNetShape(stem=4, widths=(8,)))
     stack = stack_of(model)
-    flat = FlatModel(model)
-    vector = torch.empty(flat.elements)
-    flat.copy_to(vector.numpy())
-    assert stack.elements == flat.elements
+    binding = ModelBinding(model)
+    vector = torch.empty(binding.elements)
+    binding.copy_to(vector.numpy())
+    assert stack.elements == binding.elements
     assert torch.equal(stack.matrix(), vector.expand(3, -1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import pytest
@@ -27,6 +27,7 @@ from gossiptrain.training import events
 from gossiptrain.training.ending import Farewell, grace_of
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.model.host_copies import HostCopies
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
 from tests.processes import MARK_VARIABLE, Family, wait_until
 
@@ -46,12 +47,14 @@ def host() -> Iterator[Member]:
 
 def joining(host: Member, model: nn.Module | None = None, **options: Any) -> Gossip:
     """Somebody about to join the host's swarm with a model of another value."""
-    model = model or Constant(-1.0)
+    model = Constant(-1.0) if model is None else model
     given: dict[str, Any] = {"run": "hosts", "task": "constant", "network": LOCAL, "settings": NEVER, **options}
     return gossip(model, standing_still(model), **{"initial_peers": [host.address], **given})
 
 
-def alone(model: nn.Module, optimizer: torch.optim.Optimizer, **options: Any) -> Gossip:
+def alone(
+    model: nn.Module, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], **options: Any
+) -> Gossip:
     given: dict[str, Any] = {"run": "alone", "network": LOCAL, **options}
     return gossip(model, optimizer, **given)
 
@@ -220,6 +223,113 @@ def test_two_live_peers_never_share_an_identity(tmp_path: Any) -> None:
         assert again.peer_id == kept
 
 
+# Its optimizers.
+
+
+def test_of_several_optimizers_the_last_one_ends_an_inner_step() -> None:
+    """As of a GAN, whose discriminator often makes several steps for one of the generator."""
+    generator, discriminator = nn.Linear(2, 2), nn.Linear(2, 1)
+    of_discriminator, of_generator = standing_still(discriminator), standing_still(generator)
+    with alone(nn.ModuleList([generator, discriminator]), [of_discriminator, of_generator]) as swarm:
+        for _ in range(4):
+            for _ in range(5):
+                of_discriminator.step()
+            of_generator.step()
+        assert swarm.step == 4
+    of_generator.step()
+    assert swarm.step == 4, "the optimizer does not know the swarm any more"
+
+
+def test_an_optimizer_that_evaluates_the_loss_several_times_in_a_step_makes_one_inner_step() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+    evaluations = 0
+
+    def evaluated() -> float:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        loss: torch.Tensor = model(torch.eye(3)).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    with alone(model, optimizer) as swarm:
+        for _ in range(3):
+            optimizer.step(evaluated)  # type: ignore[no-untyped-call]
+        assert swarm.step == 3
+    assert evaluations > 3
+
+
+def test_a_round_never_changes_parameters_between_the_steps_of_two_optimizers() -> None:
+    """A loss that was computed before the first of them steps can still be differentiated after it."""
+    model, twin = (nn.ModuleList([nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 1)]) for _ in range(2))
+    generator, critic = model
+    of_critic, of_generator = standing_still(critic), standing_still(generator)
+    of_twin = standing_still(twin)
+    options: dict[str, Any] = {"run": "two optimizers", "network": LOCAL, "every_steps": 1, "take_state": False}
+    with (
+        gossip(twin, of_twin, **options) as other,
+        gossip(model, [of_critic, of_generator], initial_peers=[other.addresses[0]], **options) as swarm,
+    ):
+        other_may_end = threading.Event()
+
+        def live() -> None:
+            while not other_may_end.wait(0.002):
+                of_twin.step()
+
+        thread = threading.Thread(target=live)
+        thread.start()
+        try:
+
+            def have_met() -> bool:
+                loss = generator(torch.ones(4, 2)).sum()
+                of_critic.step()
+                loss.backward()
+                of_generator.step()
+                return swarm.rounds >= 3
+
+            wait_until(have_met, "three rounds of two peers")
+        finally:
+            other_may_end.set()
+            thread.join()
+
+
+# What is kept, and what is let go.
+
+
+def test_what_was_kept_of_the_rounds_is_taken_over() -> None:
+    model = Constant(0.0)
+    optimizer = standing_still(model)
+    with alone(model, optimizer, samples_per_step=8) as first:
+        for _ in range(3):
+            optimizer.step()
+        state = first.state_dict()
+    kept = state["round_counts"]
+    assert kept["steps_since_snapshot"] == 3
+    assert kept["samples_since_round"] == 24
+    resumed = alone(model, optimizer)
+    resumed.load_state_dict(state)
+    with resumed as again:
+        assert again.step == 3
+        assert again.state_dict()["round_counts"] == kept
+
+
+def test_the_shared_memory_is_let_go_of_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Constant(0.0)
+    was_open: list[bool] = []
+    swarm = alone(model, standing_still(model))
+    let_go = HostCopies.close
+
+    def watched(copies: HostCopies) -> None:
+        was_open.append(len(swarm._session._node.memory.snapshot) == 1000)
+        let_go(copies)
+
+    monkeypatch.setattr(HostCopies, "close", watched)
+    with swarm:
+        assert not was_open
+    assert was_open == [True]
+
+
 # To join.
 
 
@@ -234,6 +344,14 @@ def test_a_late_member_takes_over_the_parameters_of_a_living_one(host: Member) -
     assert (joined.donor, joined.bytes) == (host.swarm.peer_id, 4000)
     started = next(event for event in told if isinstance(event, events.Started))
     assert not started.first
+
+
+def test_a_compiled_model_joins_a_plain_one(host: Member) -> None:
+    model = Constant(-1.0)
+    compiled = torch.compile(model, backend="eager")
+    assert isinstance(compiled, nn.Module)
+    with joining(host, compiled):
+        assert torch.equal(model.weight.detach(), torch.full((1000,), HOST_VALUE))
 
 
 def test_the_own_parameters_can_be_kept(host: Member) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from torch import nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings, StrategyName
@@ -17,7 +20,8 @@ def plan_for(
 ) -> Plan:
     settings = GossipSettings(strategy=strategy, every_steps=10)
     network = NetworkSettings(initial_peers=initial_peers)
-    return planned(model, Names(run, "task"), settings=settings, network=network, take_state=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return planned(model, optimizer, Names(run, "task"), settings=settings, network=network, take_state=True)
 
 
 def test_the_fingerprint_tells_models_runs_and_rules_apart() -> None:
@@ -41,3 +45,31 @@ def test_names_that_are_too_long_and_malformed_addresses_are_refused() -> None:
         plan_for(nn.Linear(3, 2), run="x" * 201)
     with pytest.raises(AddressError):
         plan_for(nn.Linear(3, 2), initial_peers=("nowhere",))
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    own, foreign = (torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other))
+    for optimizers in (foreign, [own, foreign], [foreign, own]):
+        with pytest.raises(UsageError, match="SGD trains no parameter of this model"):
+            planned(
+                model,
+                optimizers,
+                Names("run", "task"),
+                settings=GossipSettings(),
+                network=NetworkSettings(),
+                take_state=True,
+            )
+
+
+@pytest.mark.parametrize("optimizers", [[], [nn.Linear(1, 1)]])
+def test_what_is_no_optimizer_is_refused(optimizers: Any) -> None:
+    with pytest.raises(UsageError, match="was given no optimizer"):
+        planned(
+            nn.Linear(3, 2),
+            optimizers,
+            Names("run", "task"),
+            settings=GossipSettings(),
+            network=NetworkSettings(),
+            take_state=True,
+        )

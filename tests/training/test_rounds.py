@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from torch import nn
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.flattening import FlatModel
-from gossiptrain.core.strategies import Effort, Strategy
-from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.replica import Replica
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.replica import Replica
+from gossiptrain.training.model.strategies import Effort, Strategy
+from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.rounds import Progress, Rounds
 
 
@@ -19,8 +21,8 @@ class Recorded(Replica):
     """Notes what it is told."""
 
     def __init__(self, strategy: Strategy) -> None:
-        flat = FlatModel(nn.Linear(2, 1))
-        super().__init__(flat, strategy, Buffers(*(np.zeros(flat.elements, np.float32) for _ in range(2))))
+        binding = ModelBinding(nn.Linear(2, 1))
+        super().__init__(binding, strategy, Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2))))
         self.efforts: list[Effort] = []
         self.alphas: list[float] = []
 
@@ -171,3 +173,64 @@ def test_after_a_missed_round_the_own_step_weighs_as_usual_since_more_was_learnt
     assert course.rounds.samples == 100, "what others hear is of a usual round, too, and makes their steps no smaller"
     course.round()
     assert course.replica.efforts[-1].weight == 1.0
+
+
+# A run that is resumed.
+
+
+def resumed(course: Course, settings: GossipSettings) -> Course:
+    """The same course in another process, from a checkpoint that was saved now."""
+    again = Course(settings)
+    again.progress.step = course.progress.step
+    again.rounds = Rounds(settings, again.rounds.strategy, replica=again.replica, progress=again.progress)
+    again.rounds.restore(course.rounds.counts())
+    return again
+
+
+@pytest.mark.parametrize("settings", [STEP_MIX, GossipSettings(every_steps=10)], ids=["step-mix", "average"])
+def test_a_resumed_peer_goes_on_between_two_rounds_where_it_stopped(settings: GossipSettings) -> None:
+    first = Course(settings)
+    first.steps(10)
+    first.round(samples=(50, 50))
+    first.steps(7, batch=20)
+    again = resumed(first, settings)
+    for course in (first, again):
+        course.steps(1, batch=20)
+    assert again.rounds.samples == first.rounds.samples > 100
+    assert again.rounds.learnt_since_snapshot
+    for course in (first, again):
+        course.round(meanwhile=9)
+    assert again.replica.efforts[-1] == first.replica.efforts[-1]
+    assert again.replica.alphas[-1] == first.replica.alphas[-1]
+
+
+def test_what_was_learnt_before_a_checkpoint_counts_when_somebody_hurries_the_next_round() -> None:
+    """With no steps counted the outer step would have no size, and the model would go back to the slow weights."""
+    first = Course(STEP_MIX)
+    first.steps(10)
+    first.round()
+    first.steps(8)
+    again = resumed(first, STEP_MIX)
+    again.round()
+    assert again.replica.efforts == [Effort(weight=1.0, horizon=0.8)]
+
+
+def test_a_resumed_peer_is_ready_when_it_would_have_been() -> None:
+    first = Course(STEP_MIX)
+    first.steps(9)
+    again = resumed(first, STEP_MIX)
+    assert not again.rounds.pace.is_due(time.monotonic())
+    again.steps(1)
+    assert again.rounds.pace.is_due(time.monotonic())
+
+
+def test_a_round_that_a_checkpoint_interrupted_is_not_in_flight_afterwards() -> None:
+    first = Course(STEP_MIX)
+    first.steps(10)
+    first.rounds.begin()
+    first.steps(3)
+    again = resumed(first, STEP_MIX)
+    assert not again.rounds.in_flight
+    assert again.rounds.samples == first.rounds.samples
+    again.rounds.begin()
+    assert again.replica.efforts[-1].horizon == 0.3

@@ -109,7 +109,7 @@ class Crew:
         return list(self._pool.map(lambda squad: work(squad.members), self._squads))
 
     def matrix(self) -> Tensor:
-        """A copy of all values: [peers, elements], laid out as by `core.flattening`."""
+        """A copy of all values: [peers, elements], laid out as by `training.model.binding`."""
         return torch.cat([squad.stack.matrix() for squad in self._squads])
 
     def put(self, matrix: Tensor) -> None:

@@ -14,8 +14,8 @@ from gossiptrain.config import CodecName, GossipSettings, GroupingName, Settings
 from gossiptrain.core.grouping import LARGEST_GROUP
 
 CourseName: TypeAlias = Literal[StrategyName, "alone", "central"]
-"""How peers learn together: by a strategy of `core.strategies`, or as one of two baselines. `alone`: they never meet.
-`central`: one model learns in every step from the batches of all peers."""
+"""How peers learn together: by a strategy of `training.model.strategies`, or as one of two baselines. `alone`: they
+never meet. `central`: one model learns in every step from the batches of all peers."""
 EVERYONE_MEETS = ("diloco", "sync")
 """Strategies with one group of all peers."""
 WITH_OUTER_STEP = ("step-mix", "diloco", "noloco")

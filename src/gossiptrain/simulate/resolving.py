@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.errors import UsageError
 from gossiptrain.simulate.learn_settings import BASELINES, LearnSettings
 from gossiptrain.training.compute import chosen_device
+from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.sampling import seed_from
 from gossiptrain.training.tasks.task import Task

@@ -1,7 +1,7 @@
 """The rounds of all virtual peers: who takes part, what each brings, who meets whom, and what everyone makes of it.
 
 Owns what peers keep between rounds, as matrices with one peer in each row. The rules are those of real peers:
-strategies, groups, codecs and guards come from `core`. Does not know how peers learn.
+groups, codecs and guards come from `core`, strategies from `training.model`. Does not know how peers learn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gossiptrain.core.codecs import Codec, codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.modular import Modular
-from gossiptrain.core.strategies import Average, Effort, Held, Scale, Strategy
-from gossiptrain.core.strategy_choice import strategy_for
 from gossiptrain.simulate.crew import Crew
 from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby, meet_plainly
 from gossiptrain.simulate.tallies import Tallies
 from gossiptrain.swarm.coding import Buffers, UnreadableError
 from gossiptrain.swarm.near_coding import FALLBACK, Nearness
+from gossiptrain.training.model.strategies import Average, Effort, Held, Scale, Strategy
+from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
 
 Matrix = npt.NDArray[np.float32]

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from gossiptrain.core.flattening import FlatModel
 from gossiptrain.simulate.results import Score
-from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.tasks.evaluation import EvaluationSet
 
 
 class Scorer:
-    """Evaluates rows of matrices laid out as by `core.flattening`."""
+    """Evaluates rows of matrices laid out as by `training.model.binding`."""
 
     def __init__(self, model: nn.Module, held_out: EvaluationSet, *, inputs: Callable[[], Iterable[Tensor]]) -> None:
         """model: on the device; its values are lost. inputs: batches for running statistics, asked for when needed."""
         self._model = model
-        self._flat = FlatModel(model)
+        self._flat = ModelBinding(model)
         self._held_out = held_out
         self._inputs = inputs
 

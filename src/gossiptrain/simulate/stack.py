@@ -1,7 +1,7 @@
 """The parameters and buffers of all peers, stacked: one tensor [peers, *shape] for each tensor of the model.
 
 Owns their memory, their gradients' and the way to and from matrices with one peer in each row, laid out as
-`core.flattening` lays out a model. Does not know how gradients are found, nor what becomes of the rows.
+`training.model.binding` lays out a model. Does not know how gradients are found, nor what becomes of the rows.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossiptrain.core.flattening import FlatModel, PlacedTensor
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.binding import BoundTensor, ModelBinding
 
 
 class Stack:
@@ -32,7 +32,7 @@ class Stack:
         """
         self.peers = peers
         self._matrices_transposed = matrices_transposed
-        self.flat = FlatModel(template)
+        self.flat = ModelBinding(template)
         self.template = template
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
@@ -126,7 +126,7 @@ class Stack:
             own = self._of(placed)
             own.copy_(matrix[:, placed.place.start : placed.place.stop].view(own.shape))
 
-    def _of(self, placed: PlacedTensor) -> Tensor:
+    def _of(self, placed: BoundTensor) -> Tensor:
         return self.parameters[placed.spec.name] if placed.trained else self.buffers[placed.spec.name]
 
 

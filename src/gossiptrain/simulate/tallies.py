@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gossiptrain.core.averaging import clipped_weight
-from gossiptrain.core.strategies import late_share
 from gossiptrain.simulate.crew import Crew
+from gossiptrain.training.model.strategies import late_share
 
 
 @dataclass

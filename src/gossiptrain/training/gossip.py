@@ -22,7 +22,7 @@ DEFAULT_EVERY_STEPS = 50
 
 def gossip(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     *,
     run: str = "default",
     initial_peers: Sequence[str] = (),
@@ -50,13 +50,19 @@ def gossip(
     the end of the block all that end within `settings.ending_time` of each other wait for each other and merge once
     more: then all hold the same parameters.
 
+    model: may be compiled or wrapped, and may move to another device or precision at any time. Its trained parameters
+    and its persistent floating-point buffers are averaged; other buffers are this peer's own. optimizer: where several
+    train the model, a list of all of them. A step of the last one ends an inner step, however often the others have
+    made one before; parameters change only then, so whatever still needs them as they were must be done before.
+
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
     others with another batch size. on_event: called in the training thread with each event of `training.events`.
     on_ready: called once this peer can be reached, before it has met the swarm; by default a `Started` event is told.
 
-    Raises UsageError and AddressError for wrong settings; entering the block raises PeerUnreachableError,
-    RunMismatchError, PortInUseError, IdentityInUseError or NodeFailedError.
+    Raises UsageError and AddressError for wrong settings and for models that cannot be averaged, UsageError also at a
+    later step where the model has become another one (tensors that came, went, or are trained only now); entering the
+    block raises PeerUnreachableError, RunMismatchError, PortInUseError, IdentityInUseError or NodeFailedError.
     """
     chosen = settings or GossipSettings()
     if every_steps is not None or every_seconds is not None:
@@ -73,9 +79,8 @@ def gossip(
         bus.subscribe(on_event)
     return Gossip(
         model,
-        optimizer,
         names=names,
-        plan=planned(model, names, settings=settled, network=joined, take_state=take_state),
+        plan=planned(model, optimizer, names, settings=settled, network=joined, take_state=take_state),
         network=joined,
         samples_per_step=samples_per_step,
         bus=bus,

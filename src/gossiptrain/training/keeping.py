@@ -17,6 +17,7 @@ from gossiptrain.errors import CheckpointError
 from gossiptrain.training import events
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
 from gossiptrain.training.compute import MixedPrecision
+from gossiptrain.training.model.binding import not_finite
 from gossiptrain.training.tasks.batches import TrainingBatches
 from gossiptrain.training.tasks.task import Task
 
@@ -25,18 +26,19 @@ from gossiptrain.training.tasks.task import Task
 class Place:
     """Where a training stands. step: counted on from the donor's; own_steps: made by this peer.
 
-    outer: what the strategy keeps, by names.
+    rounds: committed ones. outer: what the strategy keeps, by names. round_counts: how far it is to the next round.
     """
 
     step: int = 0
     own_steps: int = 0
     rounds: int = 0
     outer: Mapping[str, Tensor] = field(default_factory=dict)
+    round_counts: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Keeper:
-    """Everything that has a state of its own, and where it is kept."""
+    """Everything that has a state of its own, and where it is kept. Made before training begins."""
 
     task: Task
     model: nn.Module
@@ -45,6 +47,10 @@ class Keeper:
     precision: MixedPrecision
     checkpoints: CheckpointWriter
     bus: events.EventBus
+
+    def __post_init__(self) -> None:
+        # A mask of minus infinity, for example, says nothing of how training goes.
+        self._never_finite = not_finite(self.model.named_buffers(remove_duplicate=False))
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint, or tells why there is none; training goes on either way."""
@@ -66,7 +72,13 @@ class Keeper:
         extra: dict[str, Any] = dict(checkpoint.state.extra)
         self.precision.restore(extra.get("precision", {}))
         step = checkpoint.state.step
-        return Place(step=step, own_steps=int(extra.get("own_steps", step)), outer=extra.get("outer", {}))
+        return Place(
+            step=step,
+            own_steps=int(extra.get("own_steps", step)),
+            rounds=checkpoint.state.rounds,
+            outer=extra.get("outer", {}),
+            round_counts=extra.get("round_counts", {}),
+        )
 
     def _state(self, place: Place) -> RunState:
         return RunState(
@@ -81,9 +93,9 @@ class Keeper:
                 "own_steps": place.own_steps,
                 "precision": self.precision.state(),
                 "outer": dict(place.outer),
+                "round_counts": dict(place.round_counts),
             },
         )
 
     def _is_finite(self) -> bool:
-        tensors = self.model.state_dict().values()
-        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+        return not_finite(self.model.state_dict().items()) <= self._never_finite

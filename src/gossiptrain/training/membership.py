@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
@@ -30,7 +30,6 @@ class Gossip:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
         *,
         names: Names,
         plan: Plan,
@@ -45,17 +44,17 @@ class Gossip:
         self.names = names
         self.bus = bus
         self._samples_per_step = samples_per_step
-        self._optimizer = optimizer
+        self._optimizer = plan.optimizers[-1]
         self._progress = Progress()
-        self._outer_state: Mapping[str, Tensor] = {}
         self._session = Session(plan, bus, progress=self._progress, on_ready=lambda: on_ready(self))
+        self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None
 
     def __enter__(self) -> Self:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
-        self._session.start(self._outer_state)
+        self._session.start(self._resumed)
         self._hook = self._optimizer.register_step_post_hook(self._after_step)
         return self
 
@@ -121,7 +120,8 @@ class Gossip:
         """What has to be saved beside model and optimizer. Only inside the `with` block, also after `end`."""
         if not self._session.is_open:
             raise UsageError("state_dict() was called outside the `with` block: nothing is kept there.")
-        return {"step": self.step, "outer": self._session.rounds.replica.state()}
+        rounds = self._session.rounds
+        return {"step": self.step, "outer": rounds.replica.state(), "round_counts": rounds.counts()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned. Before the block is entered, which raises CheckpointMismatchError
@@ -129,7 +129,7 @@ class Gossip:
         if self._hook is not None:
             raise UsageError("load_state_dict() was called after the `with` block was entered.")
         self._progress.step = int(state["step"])
-        self._outer_state = state["outer"]
+        self._resumed = state
 
     # What can be said.
 

@@ -26,6 +26,10 @@ class Pace:
         self._not_before_s = now_s
         self._hurried = False
 
+    def resume(self, steps: int) -> None:
+        """So many inner steps since the last round were made before, in another process."""
+        self._steps = steps
+
     def step_done(self, now_s: float) -> None:
         """One more inner step was made."""
         self._steps += 1

@@ -6,19 +6,21 @@ started with. Does not know how the membership goes on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from torch.optim import Optimizer
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.core.flattening import FlatModel
-from gossiptrain.core.strategies import Strategy
-from gossiptrain.core.strategy_choice import fitted, strategy_for
 from gossiptrain.errors import UsageError
 from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node.handle import NodeLaunch
-from gossiptrain.training.replica import kept_vectors
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.replica import kept_vectors
+from gossiptrain.training.model.strategies import Strategy
+from gossiptrain.training.model.strategy_choice import fitted, strategy_for
 
 MAX_NAME_CHARS = 200
 
@@ -33,16 +35,27 @@ class Names:
 
 @dataclass(frozen=True)
 class Plan:
-    """A membership that may begin. settings: with what the strategy says where nothing was said."""
+    """A membership that may begin.
 
-    flat: FlatModel
+    optimizers: at least one; an inner step is over when the last of them has made its own. settings: with what the
+    strategy says where nothing was said.
+    """
+
+    binding: ModelBinding
+    optimizers: tuple[Optimizer, ...]
     strategy: Strategy
     settings: GossipSettings
     launch: NodeLaunch
 
 
 def planned(
-    model: nn.Module, names: Names, *, settings: GossipSettings, network: NetworkSettings, take_state: bool
+    model: nn.Module,
+    optimizer: Optimizer | Sequence[Optimizer],
+    names: Names,
+    *,
+    settings: GossipSettings,
+    network: NetworkSettings,
+    take_state: bool,
 ) -> Plan:
     """take_state: whether to begin with a living peer's parameters. Raises UsageError, AddressError."""
     check_addresses(network)
@@ -50,13 +63,24 @@ def planned(
         raise UsageError(f"The names of run and task have 1 to {MAX_NAME_CHARS} characters.")
     strategy = strategy_for(settings)
     settings = fitted(settings, strategy)
-    flat = FlatModel(model)
+    optimizers = _as_sequence(optimizer)
+    binding = ModelBinding(model, optimizers)
     launch = NodeLaunch(
-        RunFingerprint(PROTOCOL_VERSION, names.run, names.task, flat.digest, flat.elements, strategy.summary),
+        RunFingerprint(PROTOCOL_VERSION, names.run, names.task, binding.digest, binding.elements, strategy.summary),
         settings,
         network,
         take_state and bool(network.initial_peers),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
     )
-    return Plan(flat, strategy, settings, launch)
+    return Plan(binding, optimizers, strategy, settings, launch)
+
+
+def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
+    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
+        raise UsageError(
+            "gossip() was given no optimizer of torch.optim.",
+            remedy="Give it the optimizer, or a list of all of them, the one that steps last at the end.",
+        )
+    return optimizers

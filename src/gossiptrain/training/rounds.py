@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
-from gossiptrain.core.strategies import Effort, Strategy, late_share
+from gossiptrain.training.model.replica import Replica
+from gossiptrain.training.model.strategies import Effort, Strategy, late_share
 from gossiptrain.training.pacing import Pace
-from gossiptrain.training.replica import Replica
 
 
 @dataclass
@@ -115,6 +115,25 @@ class Rounds:
         self._snapshot_step = self._progress.step
         self._samples_at_round = self._progress.samples
         self._step_at_round = self._progress.step
+
+    def counts(self) -> dict[str, float]:
+        """What a checkpoint must keep, so that what was learnt since the last round counts in the next one."""
+        return {
+            "steps_since_snapshot": self._progress.step - self._snapshot_step,
+            "steps_since_round": self._progress.step - self._step_at_round,
+            "samples_since_round": self._progress.samples - self._samples_at_round,
+            "median_samples": self._median_samples,
+            "has_begun": self._has_begun,
+        }
+
+    def restore(self, counts: Mapping[str, float]) -> None:
+        """Goes on from what `counts` has returned in another process."""
+        self._snapshot_step = self._progress.step - int(counts["steps_since_snapshot"])
+        self._step_at_round = self._progress.step - int(counts["steps_since_round"])
+        self._samples_at_round = self._progress.samples - int(counts["samples_since_round"])
+        self._median_samples = float(counts["median_samples"])
+        self._has_begun = bool(counts["has_begun"])
+        self.pace.resume(int(counts["steps_since_round"]))
 
     def lose_node(self) -> None:
         """The node that had the snapshot is gone."""

@@ -12,8 +12,7 @@ import enum
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from typing import Any
 
 from gossiptrain.core.guards import is_finite
 from gossiptrain.net.framing import Message
@@ -23,8 +22,8 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.peer import AveragedRound
 from gossiptrain.training import events, news
 from gossiptrain.training.inbox import Inbox
+from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.plan import Plan
-from gossiptrain.training.replica import Replica
 from gossiptrain.training.rounds import Progress, Rounds
 
 PROGRESS_S = 0.5
@@ -64,6 +63,7 @@ class Session:
         self.is_open = False
         """Whether `rounds` may be used."""
         self._plan = plan
+        self._replica: Replica | None = None
         self._progress = progress
         self._on_ready = on_ready
         self._node: NodeHandle
@@ -85,15 +85,20 @@ class Session:
 
     # The beginning and the end.
 
-    def start(self, outer_state: Mapping[str, Tensor]) -> None:
-        """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
+    def start(self, resumed: Mapping[str, Any]) -> None:
+        """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters.
+
+        resumed: what `Gossip.state_dict` returned in an earlier run, or nothing.
+        """
         self._node = NodeHandle(replace(self._plan.launch, step=self._progress.step), self.inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
-            replica = Replica(self._plan.flat, self._plan.strategy, memory)
-            if outer_state:
-                replica.restore(outer_state)
+            replica = self._replica = Replica(self._plan.binding, self._plan.strategy, memory)
             self.rounds = Rounds(self._plan.settings, self._plan.strategy, replica=replica, progress=self._progress)
+            if resumed.get("outer"):
+                replica.restore(resumed["outer"])
+            if resumed.get("round_counts"):
+                self.rounds.restore(resumed["round_counts"])
             self.is_open = True
             while self.state is not State.TRAINING:
                 self.inbox.hear_one(timeout_s=0.2)
@@ -111,7 +116,12 @@ class Session:
         """Leaves the swarm, where that was not done yet, and ends the node."""
         self.state = State.LEFT
         self.is_open = False
-        self._node.close(grace_s=grace_s)
+        try:
+            # Everything here lets go of the memory before it is closed with the node.
+            if self._replica is not None:
+                self._replica.close()
+        finally:
+            self._node.close(grace_s=grace_s)
 
     # At inner-step boundaries.
 

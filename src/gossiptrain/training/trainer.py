@@ -18,7 +18,6 @@ from gossiptrain.config import GossipSettings, NetworkSettings, Settings, Strate
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training import events
-from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.ending import Ended, Farewell, grace_of
@@ -27,6 +26,7 @@ from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.keeping import Keeper, Place
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
@@ -108,7 +108,7 @@ class Trainer:
         self._evaluation: Evaluation | None = None
         self._evaluation_took_s = 0.0
         self._swarm: Gossip | None = None
-        self._outer_state = place.outer
+        self._resumed = place
 
     @property
     def resolved(self) -> dict[str, Settings]:
@@ -188,7 +188,8 @@ class Trainer:
             on_event=self._bus.emit,
             on_ready=self._announce,
         )
-        swarm.load_state_dict({"step": self._step, "outer": self._outer_state})
+        before = self._resumed
+        swarm.load_state_dict({"step": self._step, "outer": before.outer, "round_counts": before.round_counts})
         return swarm
 
     def _announce(self, swarm: Gossip | None) -> None:
@@ -375,9 +376,14 @@ class Trainer:
             self._listen()
 
     def _save(self) -> None:
-        swarm = self._swarm
-        outer = swarm.state_dict()["outer"] if swarm is not None else self._outer_state
-        self._keeper.save(Place(self._step, self._own_steps, swarm.rounds if swarm is not None else 0, outer))
+        swarm, before = self._swarm, self._resumed
+        if swarm is None:
+            place = Place(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
+        else:
+            state = swarm.state_dict()
+            rounds = before.rounds + swarm.rounds
+            place = Place(self._step, self._own_steps, rounds, state["outer"], state["round_counts"])
+        self._keeper.save(place)
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gossiptrain.training.batch_norm import has_running_statistics
+from gossiptrain.training.model.batch_norm import has_running_statistics
 from gossiptrain.training.tasks.vgg import Vgg11
 
 

@@ -33,7 +33,7 @@ class Recipe:
     every_steps: int
     """Inner steps between two rounds."""
     strategy: StrategyName = "average"
-    """Of `core.strategies`; `docs/algorithms.md` says why."""
+    """Of `training.model.strategies`; `docs/algorithms.md` says why."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     """How much of the gradients before is kept in each step; the first beta of AdamW."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch import nn
 
-from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
 
 
 def batches(count: int) -> list[torch.Tensor]:
@@ -51,3 +54,20 @@ def test_nothing_else_changes() -> None:
     for name, parameter in trained.named_parameters():
         assert torch.equal(parameter, before[name])
         assert parameter.grad is None
+
+
+def test_where_an_input_cannot_be_read_nothing_has_changed() -> None:
+    trained = model().train()
+    estimate_running_statistics(trained, batches(2))
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+
+    def damaged() -> Iterator[torch.Tensor]:
+        yield 100 * batches(1)[0]
+        raise OSError("a bad image")
+
+    with pytest.raises(OSError, match="a bad image"):
+        estimate_running_statistics(trained, damaged())
+    assert layer_of(trained).momentum == 0.1
+    assert all(module.training for module in trained.modules())
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gossiptrain.config import GossipSettings, StrategyName
-from gossiptrain.core.strategy_choice import fitted, strategy_for
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.strategy_choice import fitted, strategy_for
 
 
 @pytest.mark.parametrize("name", ["average", "step-mix", "diloco", "noloco", "sync"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gossiptrain.core.strategies import (
+from gossiptrain.training.model.strategies import (
     Average,
     DiLoCo,
     Effort,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.core.stability import noloco_radius
-from gossiptrain.core.strategies import (
+from gossiptrain.errors import UsageError
+from gossiptrain.training.model.strategies import (
     Average,
     DiLoCo,
     NoLoCo,
@@ -16,7 +17,6 @@ from gossiptrain.core.strategies import (
     Strategy,
     Synchronous,
 )
-from gossiptrain.errors import UsageError
 
 OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
     "step-mix": OuterSettings(learning_rate=0.7, momentum=0.8),

@@ -1,0 +1,223 @@
+"""What a peer holds of the averaged values, and how a round moves it.
+
+Owns the meeting of three things: the tensors of the model on their device, the strategy's rule, and the flat vectors in
+the memory that trainer and node share. On the CPU what is shared in a round is written straight into that memory; for
+other devices it is kept there and copied, on CUDA beside the computation. Where the model goes to another device, what
+is held for it goes after it. Does not know when rounds take place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossiptrain.core.averaging import Vector
+from gossiptrain.errors import CheckpointMismatchError
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.training.model.binding import BoundTensor, ModelBinding
+from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.strategies import Average, Effort, Held, Strategy
+
+
+@dataclass
+class _Piece:
+    """One tensor of the model, under the rule that is right for it."""
+
+    bound: BoundTensor
+    rule: Strategy
+    shared: Tensor
+    state: tuple[Tensor, ...]
+    rest: Tensor | None = None
+    """What the model's precision cannot hold of the values, in float32. A rule that measures what was learnt since the
+    last round would else take rounding for learning. None where the model's precision holds all of them."""
+
+    def held(self) -> Held:
+        """In float32; of a model in another precision `local` is a copy, to be written back."""
+        return Held(self._local(), self.shared, self.state)
+
+    def _local(self) -> Tensor:
+        local = self.bound.tensor.float()
+        return local if self.rest is None else local + self.rest
+
+    def write_changes(self, held: Held) -> None:
+        """Puts into the model what a rule has moved; finer digits of all else stay as they are."""
+        tensor = self.bound.tensor
+        if self._is_exact(tensor):
+            return
+        moved = held.local != self._local()
+        tensor.copy_(torch.where(moved, held.local.to(tensor.dtype), tensor))
+        self._note_rest(held)
+
+    def write(self, held: Held) -> None:
+        """Puts all values into the model, so that peers that hold the same in float32 end bitwise equal."""
+        tensor = self.bound.tensor
+        if self._is_exact(tensor):
+            return
+        tensor.copy_(held.local)
+        self._note_rest(held)
+
+    def _is_exact(self, tensor: Tensor) -> bool:
+        """Whether `held` gave the rule the model's own memory."""
+        return tensor.dtype == torch.float32 and self.rest is None
+
+    def _note_rest(self, held: Held) -> None:
+        if self.rest is not None:
+            torch.sub(held.local, self.bound.tensor.float(), out=self.rest)
+
+    def forget_rest(self) -> None:
+        """The values in the model are all that there is."""
+        if self.rest is not None:
+            self.rest.zero_()
+
+    @torch.inference_mode(mode=False)
+    def follow(self, memory: Tensor, copies: HostCopies) -> None:
+        """Moves what is held to where the tensor of the model is now. memory: its place in the snapshot."""
+        device = self.bound.tensor.device
+        if copies.lies_in_memory(device):
+            if self.shared.data_ptr() != memory.data_ptr():
+                memory.copy_(self.shared)
+                self.shared = memory
+        elif self.shared.device != device or self.shared.data_ptr() == memory.data_ptr():
+            self.shared = self.shared.to(device, copy=True)
+        self.state = tuple(tensor.to(device) for tensor in self.state)
+        if self.rest is not None:
+            self.rest = self.rest.to(device)
+        elif self.rule.state_names and self.bound.tensor.element_size() < self.shared.element_size():
+            self.rest = torch.zeros_like(self.shared)
+
+
+class Replica:
+    """The parameters of one peer, with everything that its strategy keeps."""
+
+    def __init__(
+        self, binding: ModelBinding, strategy: Strategy, memory: Buffers, *, copies: HostCopies | None = None
+    ) -> None:
+        """Begins at the model's current values. Beside the model it takes one tensor of its size for each name in
+        `strategy.state_names`, one more where such a model is in half precision, and one on other devices than the CPU.
+        """
+        self._binding = binding
+        self._strategy = strategy
+        self._snapshot = torch.from_numpy(memory.snapshot)
+        self._average = torch.from_numpy(memory.average)
+        self._copies = copies or HostCopies((self._snapshot, self._average))
+        self._held = [self._piece(bound) for bound in binding.tensors]
+        self.begin()
+
+    def _piece(self, bound: BoundTensor) -> _Piece:
+        # Momentum could take a running variance below zero, so statistics are only ever averaged.
+        rule = self._strategy if bound.trained else Average()
+        shared = bound.view(self._snapshot)
+        return _Piece(bound, rule, shared, tuple(torch.zeros_like(shared) for _ in rule.state_names))
+
+    def _pieces(self) -> Sequence[_Piece]:
+        """All that is held, where the model's tensors are now. Raises UsageError where they cannot be followed."""
+        self._binding.refresh()
+        if any(piece.shared.device != piece.bound.tensor.device for piece in self._held):
+            self._copies.finish()
+        for piece in self._held:
+            self._copies.serve(piece.bound.tensor.device)
+            piece.follow(piece.bound.view(self._snapshot), self._copies)
+        self._copies.before_changes()
+        return self._held
+
+    @property
+    def kept_vectors(self) -> int:
+        """Flat vectors that `write_state` fills."""
+        return kept_vectors(self._strategy)
+
+    def close(self) -> None:
+        """Lets go of the shared memory; call it before that is closed."""
+        self._copies.close()
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Forgets what earlier rounds taught: the state of the strategy begins at the current parameters."""
+        for piece in self._pieces():
+            piece.forget_rest()
+            piece.rule.begin(piece.held())
+
+    @torch.no_grad()
+    def contribute(self, effort: Effort) -> None:
+        """Prepares what goes to the next round; it is in the snapshot once `snapshot_is_there`."""
+        pieces = self._pieces()
+        for piece in pieces:
+            held = piece.held()
+            piece.rule.contribute(held, effort)
+            piece.write_changes(held)
+        self._copies.to_host([(piece.shared, piece.bound.view(self._snapshot)) for piece in pieces])
+
+    @property
+    def snapshot_is_there(self) -> bool:
+        """Whether the snapshot has arrived in the shared memory; on the CPU it always has."""
+        return self._copies.arrived
+
+    @torch.no_grad()
+    def take(self, *, alpha: float) -> None:
+        """Moves the model by the average that a round has left in the shared memory."""
+        for piece in self._pieces():
+            held = piece.held()
+            average = self._copies.from_host(piece.bound.view(self._average), piece.shared.device)
+            piece.rule.take(held, average, alpha=alpha)
+            piece.write(held)
+
+    # For joiners: the vectors one after the other in one.
+
+    @torch.no_grad()
+    def write_state(self, vector: Vector) -> None:
+        """Fills `vector`, of `kept_vectors` times the model's length, with all that a joiner needs."""
+        for piece, places in self._in_state(vector):
+            held = piece.held()
+            values = piece.rule.kept(held) or (held.local,)
+            for place, value in zip(places, values, strict=False):
+                place.copy_(value)
+
+    @torch.no_grad()
+    def read_state(self, vector: Vector) -> None:
+        """Goes on from what a donor's `write_state` has written."""
+        for piece, places in self._in_state(vector):
+            held = piece.held()
+            held.local.copy_(places[0])
+            piece.write(held)
+            piece.rule.begin(held)
+            for place, own in zip(places, piece.rule.kept(held), strict=False):
+                own.copy_(place)
+
+    def _in_state(self, vector: Vector) -> Iterator[tuple[_Piece, Sequence[Tensor]]]:
+        whole = torch.from_numpy(vector).view(self.kept_vectors, self._binding.elements)
+        for piece in self._pieces():
+            yield piece, [piece.bound.view(row) for row in whole]
+
+    # For checkpoints.
+
+    def state(self) -> dict[str, Tensor]:
+        """What the strategy keeps, by names such as `1.layer.weight`; empty where it keeps nothing."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._kept()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from `state`. Raises CheckpointMismatchError where it is another strategy's or model's."""
+        kept = dict(self._kept())
+        if {name: tensor.shape for name, tensor in state.items()} != {n: t.shape for n, t in kept.items()}:
+            raise CheckpointMismatchError(
+                f"The checkpoint holds no outer state of the strategy {self._strategy.name} for this model.",
+                cause="It was made with another strategy.",
+                remedy="Use the strategy of that run, which is in its config.toml, or start without --resume.",
+            )
+        for name, tensor in kept.items():
+            tensor.copy_(state[name])
+
+    def _kept(self) -> Iterator[tuple[str, Tensor]]:
+        for piece in self._pieces():
+            for number, tensor in enumerate(piece.rule.kept(piece.held())):
+                yield f"{number}.{piece.bound.spec.name}", tensor
+            if piece.rest is not None:
+                yield f"rest.{piece.bound.spec.name}", piece.rest
+
+
+def kept_vectors(strategy: Strategy) -> int:
+    """Flat vectors that a joiner is given: at least the parameters."""
+    probe = torch.zeros(0)
+    return max(1, len(strategy.kept(Held(probe, probe, tuple(probe for _ in strategy.state_names)))))

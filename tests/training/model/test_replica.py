@@ -1,0 +1,355 @@
+"""A model, its strategy and the flat vectors of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.core.averaging import Vector
+from gossiptrain.errors import CheckpointMismatchError
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.replica import Replica, kept_vectors
+from gossiptrain.training.model.strategies import Average, DiLoCo, Effort, NoLoCo, OuterSettings, StepMix, Strategy
+from gossiptrain.training.model.strategy_choice import strategy_for
+
+OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
+NAMES: list[StrategyName] = ["average", "step-mix", "diloco", "noloco"]
+
+
+def model_with_statistics(seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    with torch.no_grad():
+        for tensor in (*model.parameters(), model[1].running_mean, model[1].running_var):
+            assert isinstance(tensor, torch.Tensor)
+            tensor.copy_(torch.rand(tensor.shape, generator=generator))
+    return model
+
+
+@dataclass
+class Peer:
+    model: nn.Module
+    binding: ModelBinding
+    memory: Buffers
+    replica: Replica
+
+    def values(self) -> Vector:
+        vector = np.empty(self.binding.elements, np.float32)
+        self.binding.copy_to(vector)
+        return vector
+
+    def learn(self, change: Vector) -> None:
+        self.binding.copy_from(self.values() + change)
+
+    def state(self) -> Vector:
+        vector = np.zeros(self.replica.kept_vectors * self.binding.elements, np.float32)
+        self.replica.write_state(vector)
+        return vector
+
+
+def peer_with(strategy: Strategy, model: nn.Module | None = None, *, copies: HostCopies | None = None) -> Peer:
+    model = model or model_with_statistics()
+    binding = ModelBinding(model)
+    memory = Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2)))
+    return Peer(model, binding, memory, Replica(binding, strategy, memory, copies=copies))
+
+
+def change(seed: int, *, elements: int = 32) -> Vector:
+    return np.random.default_rng(seed).normal(size=elements, scale=0.1).astype(np.float32)
+
+
+def strategies() -> list[Strategy]:
+    return [strategy_for(GossipSettings(strategy=name)) for name in NAMES]
+
+
+every_strategy = pytest.mark.parametrize(
+    "make", [lambda name=name: strategy_for(GossipSettings(strategy=name)) for name in NAMES], ids=NAMES
+)
+
+
+def round_alone(peer: Peer, *, average: Vector | None = None, alpha: float = 1.0) -> None:
+    peer.replica.contribute(Effort())
+    assert peer.replica.snapshot_is_there
+    peer.memory.average[:] = peer.memory.snapshot if average is None else average
+    peer.replica.take(alpha=alpha)
+
+
+def test_a_peer_that_stood_still_takes_exactly_the_average() -> None:
+    peer = peer_with(Average())
+    average = change(1)
+    round_alone(peer, average=average)
+    assert peer.values().tobytes() == average.tobytes()
+
+
+@given(alpha=st.floats(0.1, 1.0), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=30)
+def test_the_delta_rule_keeps_what_was_learnt_meanwhile(alpha: float, seed: int) -> None:
+    peer = peer_with(Average())
+    peer.replica.contribute(Effort())
+    snapshot, learnt, average = peer.values(), change(seed), change(seed + 1)
+    peer.learn(learnt)
+    peer.memory.average[:] = average
+    peer.replica.take(alpha=alpha)
+    expected = snapshot + learnt + np.float32(alpha) * (average - snapshot)
+    np.testing.assert_allclose(peer.values(), expected, rtol=1e-5, atol=1e-5)
+
+
+@every_strategy
+def test_running_statistics_are_averaged_and_nothing_else(make: Callable[[], Strategy]) -> None:
+    """An outer step with momentum could take a variance below zero."""
+    peer = peer_with(make())
+    for number in range(5):
+        peer.learn(change(number))
+        before = peer.values()
+        round_alone(peer)
+        np.testing.assert_array_equal(peer.values()[24:], before[24:])
+
+
+def test_step_mix_takes_its_outer_step_at_once() -> None:
+    peer = peer_with(StepMix(OUTER))
+    begin = peer.values()
+    peer.learn(change(1))
+    peer.replica.contribute(Effort())
+    expected = begin + 0.7 * 1.9 * change(1)
+    np.testing.assert_allclose(peer.values()[:24], expected[:24], rtol=1e-5)
+    np.testing.assert_array_equal(peer.memory.snapshot, peer.values())
+
+
+def test_the_slow_weights_follow_the_average() -> None:
+    """What counts as learnt in the next round begins at the average, not at the own snapshot."""
+    peer = peer_with(StepMix(OuterSettings(learning_rate=1.0, momentum=0.0)))
+    average = change(7)
+    round_alone(peer, average=average)
+    peer.learn(change(2))
+    peer.replica.contribute(Effort(weight=2.0))
+    np.testing.assert_allclose(peer.memory.snapshot[:24], (average + 2 * change(2))[:24], rtol=1e-4, atol=1e-6)
+
+
+@every_strategy
+def test_a_joiner_goes_on_as_its_donor_does(make: Callable[[], Strategy]) -> None:
+    donor, joiner = peer_with(make()), peer_with(make(), model_with_statistics(seed=5))
+    for number in range(3):
+        donor.learn(change(number))
+        round_alone(donor)
+    joiner.replica.read_state(donor.state())
+    for peer in (donor, joiner):
+        peer.learn(change(9))
+        round_alone(peer)
+    np.testing.assert_allclose(joiner.values(), donor.values(), rtol=1e-5, atol=1e-6)
+
+
+@every_strategy
+def test_a_restored_peer_goes_on_exactly(make: Callable[[], Strategy]) -> None:
+    first = peer_with(make())
+    for number in range(3):
+        first.learn(change(number))
+        round_alone(first)
+    first.learn(change(8))
+    again = peer_with(make(), model_with_statistics(seed=5))
+    again.model.load_state_dict(first.model.state_dict())
+    again.replica.restore(first.replica.state())
+    for peer in (first, again):
+        peer.learn(change(9))
+        round_alone(peer)
+    np.testing.assert_array_equal(again.values(), first.values())
+
+
+def test_the_state_of_another_strategy_is_refused() -> None:
+    with pytest.raises(CheckpointMismatchError, match="outer state"):
+        peer_with(Average()).replica.restore(peer_with(DiLoCo(OUTER)).replica.state())
+
+
+@pytest.mark.parametrize(("strategy", "vectors"), [(Average(), 1), (StepMix(OUTER), 2), (DiLoCo(OUTER), 2)])
+def test_a_joiner_is_given_no_more_than_it_needs(strategy: Strategy, vectors: int) -> None:
+    assert kept_vectors(strategy) == vectors
+
+
+@every_strategy
+def test_models_in_half_precision_take_part(make: Callable[[], Strategy]) -> None:
+    peer = peer_with(make(), nn.Linear(3, 3).to(torch.bfloat16))
+    average = change(3, elements=12)
+    round_alone(peer, average=average)
+    assert np.isfinite(peer.values()).all()
+    assert peer.values() == pytest.approx(average, abs=2.0)
+    assert all(parameter.dtype == torch.bfloat16 for parameter in peer.model.parameters())
+
+
+# Models in other precisions than float32.
+
+
+def exact_values(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_unchanged(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@every_strategy
+def test_a_round_that_fails_leaves_every_digit_of_float64(make: Callable[[], Strategy]) -> None:
+    model = nn.Linear(3, 3).double()
+    peer = peer_with(make(), model)
+    torch.nn.init.constant_(model.weight, 0.1)
+    peer.replica.begin()
+    before = exact_values(model)
+    peer.replica.contribute(Effort())
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("make", [lambda: Average(), lambda: DiLoCo(OUTER)], ids=["average", "diloco"])
+def test_a_snapshot_leaves_every_digit_of_what_float64_has_learnt(make: Callable[[], Strategy]) -> None:
+    model = nn.Linear(3, 3).double()
+    peer = peer_with(make(), model)
+    torch.nn.init.constant_(model.weight, 0.1)
+    before = exact_values(model)
+    peer.replica.contribute(Effort())
+    assert_unchanged(model, before)
+
+
+def test_a_float64_model_that_takes_an_average_holds_exactly_that() -> None:
+    peer = peer_with(Average(), nn.Linear(3, 3).double())
+    average = change(3, elements=12)
+    round_alone(peer, average=average)
+    values = torch.cat([parameter.detach().flatten() for parameter in peer.model.parameters()])
+    assert values.tolist() == average.tolist()
+
+
+@pytest.mark.parametrize("make", [lambda: StepMix(OUTER), lambda: DiLoCo(OUTER), lambda: NoLoCo(OUTER)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_to_half_precision_does_not_count_as_learning(
+    make: Callable[[], Strategy], dtype: torch.dtype
+) -> None:
+    """All peers hold one value that half precision does not have; nobody learns, so it stays where it is."""
+    peer = peer_with(make(), nn.Linear(3, 3).to(dtype))
+    value, no_momentum = np.full(12, 1.0015, np.float32), np.zeros(12, np.float32)
+    peer.replica.read_state(np.concatenate([value, no_momentum]))
+    held = exact_values(peer.model)
+    for _ in range(10):
+        round_alone(peer)
+        assert peer.memory.snapshot.tolist() == value.tolist()
+    assert_unchanged(peer.model, held)
+
+
+def test_steps_that_are_too_small_for_half_precision_add_up() -> None:
+    """The next number after 1 is 1.0078 in bfloat16. A group that moves by 0.001 in each round gets there."""
+    peer = peer_with(StepMix(OuterSettings(learning_rate=1.0, momentum=0.0)), nn.Linear(3, 3).to(torch.bfloat16))
+    peer.binding.copy_from(np.ones(12, np.float32))
+    peer.replica.begin()
+    for _ in range(8):
+        peer.replica.contribute(Effort())
+        peer.memory.average[:] = peer.memory.snapshot + np.float32(0.001)
+        peer.replica.take(alpha=1.0)
+    assert set(peer.values().tolist()) == {1.0078125}
+
+
+@every_strategy
+def test_a_restored_peer_in_half_precision_goes_on_exactly(make: Callable[[], Strategy]) -> None:
+    first, again = (peer_with(make(), nn.Linear(3, 3).to(torch.bfloat16)) for _ in range(2))
+    for number in range(3):
+        round_alone(first, average=1 + change(number, elements=12))
+    again.model.load_state_dict(first.model.state_dict())
+    again.replica.restore(first.replica.state())
+    for peer in (first, again):
+        round_alone(peer)
+    np.testing.assert_array_equal(again.memory.snapshot, first.memory.snapshot)
+    np.testing.assert_array_equal(again.values(), first.values())
+
+
+# The model moves on between two uses.
+
+
+@every_strategy
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_that_changes_its_precision_during_a_round_gets_the_average(
+    make: Callable[[], Strategy], dtype: torch.dtype
+) -> None:
+    usual, changed = peer_with(make(), nn.Linear(3, 3)), peer_with(make(), nn.Linear(3, 3))
+    changed.model.load_state_dict(usual.model.state_dict())
+    average = change(3, elements=12)
+    for peer in (usual, changed):
+        peer.replica.begin()
+        peer.replica.contribute(Effort())
+        if peer is changed:
+            peer.model.to(dtype)
+        peer.memory.average[:] = average
+        peer.replica.take(alpha=1.0)
+    found = torch.cat([parameter.detach().flatten() for parameter in changed.model.parameters()])
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.float().numpy(), usual.values(), rtol=0.01, atol=0.01)
+
+
+def test_an_rnn_whose_weights_are_put_into_one_memory_during_a_round_gets_the_average() -> None:
+    model = nn.LSTM(2, 3)
+    peer = peer_with(Average(), model)
+    peer.replica.contribute(Effort())
+    memory = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    for bound in peer.binding.tensors:
+        model.get_parameter(bound.spec.name).data = bound.view(memory)
+    average = change(3, elements=peer.binding.elements)
+    peer.memory.average[:] = average
+    peer.replica.take(alpha=1.0)
+    np.testing.assert_allclose(memory.numpy(), average, rtol=1e-5, atol=1e-6)
+
+
+@every_strategy
+def test_parameters_that_share_memory_without_being_one_object_take_the_average_once(
+    make: Callable[[], Strategy],
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model.get_parameter("1.weight").data = model.get_parameter("0.weight").data
+    peer = peer_with(make(), model)
+    plain = peer_with(make(), nn.Linear(2, 2, bias=False))
+    for each in (peer, plain):
+        each.binding.copy_from(np.ones(4, np.float32))
+        each.replica.begin()
+        round_alone(each, average=np.full(4, 2.0, np.float32))
+    np.testing.assert_array_equal(model.get_parameter("1.weight").detach().flatten(), plain.values())
+
+
+class Moving(HostCopies):
+    """As if the model moved between the CPU and a device that cannot write into the shared memory."""
+
+    away = False
+
+    def lies_in_memory(self, device: torch.device) -> bool:
+        return not self.away
+
+
+@every_strategy
+@pytest.mark.parametrize("away", [[True] * 6, [False, True, True, False, False, True], [True, False] * 3])
+def test_what_is_held_follows_the_model_to_another_device(make: Callable[[], Strategy], away: list[bool]) -> None:
+    memory = torch.zeros(32)
+    copies = Moving((memory,))
+    usual, moving = peer_with(make()), peer_with(make(), copies=copies)
+    for number, is_away in enumerate(away):
+        for peer in (usual, moving):
+            peer.learn(change(number))
+            peer.replica.contribute(Effort())
+        np.testing.assert_array_equal(moving.memory.snapshot, usual.memory.snapshot)
+        copies.away = is_away
+        for peer in (usual, moving):
+            peer.memory.average[:] = change(number + 100)
+            peer.replica.take(alpha=0.5)
+        np.testing.assert_array_equal(moving.values(), usual.values())
+        np.testing.assert_array_equal(moving.state(), usual.state())
+
+
+def test_a_model_is_given_its_own_state_also_while_it_is_evaluated() -> None:
+    """Newcomers are served between the batches of an evaluation, and what is held may have to follow then."""
+    peer = peer_with(StepMix(OUTER), nn.Linear(3, 3))
+    peer.model.to(torch.bfloat16)
+    with torch.inference_mode():
+        peer.state()
+    round_alone(peer, average=change(1, elements=12))
+    assert np.isfinite(peer.values()).all()
