@@ -175,18 +175,25 @@ class Report(Message):
     """Whether the reporter ended a first attempt because it could not read what another member told it in int8."""
 
 
-class Halt(Message):
-    """The leader asks a silent member whether it lives and, with `stop`, ends its attempt, which cannot succeed."""
+class Probe(Message):
+    """Somebody asks a silent member whether it lives. With `stop` its leader ends its attempt, which cannot succeed."""
 
     round_id: HexText
     attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
-    stop: bool
+    stop: bool = False
 
 
-class Halted(Message):
-    """The answer to `Halt`: the member lives, and whether it has already taken over the average of that attempt."""
+RoundState = Literal["unknown", "running", "reported", "committed", "over"]
 
-    committed: bool
+
+class ProbeReply(Message):
+    """Where a member stands in that attempt.
+
+    unknown: it knows of no such round, because it has started anew. running: it exchanges. reported: it waits for a
+    verdict. committed: it has taken over the average. over: it has given the round up.
+    """
+
+    state: RoundState
 
 
 class Commit(Message):
@@ -194,6 +201,8 @@ class Commit(Message):
 
     disagreement: Annotated[Finite, Field(ge=0)] | None
     """Relative disagreement of the members before the round; None where the average is zero."""
+    silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Members that did not answer at its end. The average holds their contributions; the next round need not wait."""
 
 
 class Retry(Message):
