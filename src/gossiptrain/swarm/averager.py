@@ -119,8 +119,10 @@ class Averager:
             # This peer has started anew. It has no verdict to give; the next of the members leads.
             stream.abort()
             return
-        if isinstance(current, Round):
-            current.leader.take_report(stream.remote, report)
+        if isinstance(current, FinishedRound):
+            await send_message(stream, current.verdict_for(stream.remote, report.attempt))
+            return
+        current.leader.take_report(stream.remote, report)
         while (verdict := current.verdict_for(stream.remote, report.attempt)) is None:
             try:
                 async with self._clock.timeout(self._timing.probe_timeout_s / 2):

@@ -3,8 +3,9 @@
 Owns readiness and the organiser of each round. For every round the living peers rank themselves by (run, round,
 seed); whoever comes first collects the ready ones and divides them, so that one round trip is enough when all are
 ready. Nobody is a server: the organiser changes with every round, and the next in rank stands in for a dead one.
-An organiser that meets a peer of higher rank sends its guests there. Two organisers at once, where peers see different
-members, cost larger groups and nothing else. Does not know what a group does with itself.
+An organiser that meets a peer of higher rank sends its guests there; one that misses somebody asks that peer for its
+view, so that two organisers of one round, where peers see different members, soon become one. Who said it was ready and
+does not come is waited for a little, once. Does not know what a group does with itself.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from gossiptrain.net.framing import receive_message, receive_one_of, send_messag
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
+from gossiptrain.swarm.messages import MAX_MEMBERS, Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
+from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.speeds import agreed_speeds
 
 READY = "/gossiptrain/ready"
+MAX_REDIRECTS = 3
+"""A peer that was sent on so often for one round stays where it is."""
+FREE_TRIES = 4
+"""Questions of one search for a group before it pauses between them."""
 
 ValueT = TypeVar("ValueT", bound=str)
 
@@ -58,14 +64,44 @@ class _Hall:
     round: int
     opened_at: float
     guests: dict[PeerId, _Guest] = field(default_factory=dict)
+    due_s: dict[PeerId, float] = field(default_factory=dict)
+    """Since when peers that are not here should be, by what they said."""
+    meetings: dict[PeerId, asyncio.Task[None]] = field(default_factory=dict)
+    """Peers that were asked why they do not come."""
+    missed: set[PeerId] = field(default_factory=set)
+    """Who is not waited for any more."""
+
+    def close(self) -> None:
+        """Nobody is waited for any more."""
+        for meeting in self.meetings.values():
+            meeting.cancel()
+
+
+@dataclass
+class _Search:
+    """The course of one search for a group."""
+
+    tries: int = 0
+    redirects: int = 0
+    sent_to: PeerId | None = None
+    insist: bool = False
 
 
 class Matchmaker:
     """Finds a group for this peer, and for others whenever it is their organiser."""
 
-    def __init__(self, door: Door, membership: Membership, *, settings: GossipSettings, rng: random.Random) -> None:
+    def __init__(
+        self,
+        door: Door,
+        membership: Membership,
+        *,
+        settings: GossipSettings,
+        rng: random.Random,
+        promises: Promises,
+    ) -> None:
         self._door = door
         self._clock = door.transport.clock
+        self._promises = promises
         self._membership = membership
         self._settings = settings
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
@@ -79,38 +115,58 @@ class Matchmaker:
 
     async def find_group(self, bringing: Bringing) -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`."""
-        sent_to: PeerId | None = None
-        insist = False
+        search = _Search()
         try:
             async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
                 while len(self._membership.trainers()) >= self._limits.minimum:
-                    ready = Ready(
-                        round=self._membership.round,
-                        samples=bringing.samples,
-                        urgent=self._left_out,
-                        codec=self._settings.codec,
-                        last_group=bringing.last_group,
-                        final=bringing.final,
-                        speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
-                        insist=insist,
-                    )
-                    answer = await self._ask_organiser(sent_to or self._organiser(ready.round), ready)
+                    await self._pause(search)
+                    ready = self._ready(bringing, insist=search.insist)
+                    answer = await self._ask_organiser(search.sent_to or self._organiser(ready.round), ready)
                     if isinstance(answer, Assignment):
-                        self._left_out = False
-                        self._membership.reach_round(answer.round + 1)
+                        self._take(answer)
                         return answer
                     if isinstance(answer, NoGroup):
                         self._left_out = answer.left_out
                         return None
-                    insist = insist or (answer is None and sent_to is not None)
-                    sent_to = None
-                    if isinstance(answer, Elsewhere):
-                        # Whoever this peer has just found dead, it does not try again on another's word.
-                        insist = insist or self._membership.has_lost(PeerId(answer.organiser))
-                        sent_to = None if insist else PeerId(answer.organiser)
+                    self._go_on(search, answer)
         except TimeoutError:
             pass
         return None
+
+    def _ready(self, bringing: Bringing, *, insist: bool) -> Ready:
+        return Ready(
+            round=self._membership.round,
+            samples=bringing.samples,
+            urgent=self._left_out,
+            codec=self._settings.codec,
+            last_group=bringing.last_group,
+            final=bringing.final,
+            speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
+            insist=insist,
+        )
+
+    def _take(self, assignment: Assignment) -> None:
+        self._left_out = False
+        self._promises.broken_by(set(assignment.missed) - {self._membership.me})
+        self._promises.kept_by(assignment.members)
+        self._membership.reach_round(assignment.round + 1)
+
+    async def _pause(self, search: _Search) -> None:
+        """Whatever others answer, this peer does not ask without end and without a pause."""
+        search.tries += 1
+        if search.tries > FREE_TRIES:
+            await self._clock.sleep(self._door.timing.probe_timeout_s / 10)
+
+    def _go_on(self, search: _Search, answer: NewerRound | Elsewhere | None) -> None:
+        """Whom to ask next, after an answer without a group."""
+        search.insist = search.insist or (answer is None and search.sent_to is not None)
+        search.sent_to = None
+        if isinstance(answer, Elsewhere):
+            search.redirects += 1
+            # Whoever this peer has just found dead, it does not try again on another's word.
+            lost = self._membership.has_lost(PeerId(answer.organiser))
+            search.insist = search.insist or lost or search.redirects > MAX_REDIRECTS
+            search.sent_to = None if search.insist else PeerId(answer.organiser)
 
     def _organiser(self, round_number: int) -> PeerId:
         """Who organises a round, as far as this peer can see."""
@@ -127,12 +183,19 @@ class Matchmaker:
             self._membership.suspect(organiser)
             return None
         if isinstance(answer, NewerRound):
+            if answer.round <= ready.round:
+                self._membership.suspect(organiser)
+                return None
             self._membership.reach_round(answer.round)
+        if isinstance(answer, Elsewhere) and ready.insist:
+            self._membership.suspect(organiser)
+            return None
         return answer
 
     async def _ask(self, organiser: PeerId, ready: Ready) -> Answer:
         timing = self._door.timing
-        async with self._clock.timeout(timing.dial_timeout_s):
+        within_s = timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
+        async with self._clock.timeout(within_s):
             stream = await self._door.stream(organiser, READY)
         try:
             await send_message(stream, ready)
@@ -164,6 +227,11 @@ class Matchmaker:
     def _keepalive_s(self) -> float:
         return self._door.timing.probe_timeout_s / 2
 
+    @property
+    def _tick_s(self) -> float:
+        """How often an organiser looks whom it still waits for."""
+        return min(self._keepalive_s, self._door.timing.heartbeat_s / 2)
+
     async def _wait_in_hall(self, peer: PeerId, ready: Ready, *, stream: Stream | None) -> Answer:
         if ready.round < self._membership.own.round:
             return NewerRound(round=self._membership.own.round)
@@ -171,6 +239,7 @@ class Matchmaker:
         hall = self._halls.setdefault(ready.round, _Hall(ready.round, self._clock.now()))
         guest = _Guest(ready, asyncio.get_running_loop().create_future())
         hall.guests[peer] = guest
+        self._promises.kept_by([peer])
         try:
             while not guest.answer.done():
                 if ready.round < self._membership.round:
@@ -181,7 +250,7 @@ class Matchmaker:
                     return Elsewhere(organiser=organiser)
                 self._consider(hall)
                 until_deadline_s = max(0.0, hall.opened_at + self._settings.matchmaking_time - self._clock.now())
-                await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
+                await asyncio.wait([guest.answer], timeout=min(self._tick_s, until_deadline_s))
                 if stream is not None and not guest.answer.done():
                     await send_message(stream, Waiting())
             return guest.answer.result()
@@ -189,7 +258,12 @@ class Matchmaker:
             if hall.guests.get(peer) is guest:
                 del hall.guests[peer]
                 if not hall.guests:
-                    self._halls.pop(hall.round, None)
+                    self._close(hall)
+
+    def _close(self, hall: _Hall) -> None:
+        hall.close()
+        if self._halls.get(hall.round) is hall:
+            del self._halls[hall.round]
 
     def _consider(self, hall: _Hall) -> None:
         """Forms the groups as soon as nobody is worth waiting for, or the time for waiting is over."""
@@ -202,16 +276,44 @@ class Matchmaker:
 
     def _expected(self, hall: _Hall, remaining_s: float) -> bool:
         """Whether a peer that is not here yet should be ready in time. One that wants to merge makes all others so."""
-        heartbeats = self._membership.live().values()
-        merging = self._membership.own.finishing or any(heartbeat.finishing for heartbeat in heartbeats)
-        for peer in self._membership.trainers() - hall.guests.keys():
-            ready_in_s = self._membership.ready_in_s(PeerId(peer))
-            if ready_in_s is not None and (merging or ready_in_s <= remaining_s):
-                return True
-        return False
+        merging = self._membership.own.finishing or self._somebody_is_finishing()
+        found = False
+        for peer in map(PeerId, self._membership.trainers() - hall.guests.keys()):
+            ready_in_s = self._membership.ready_in_s(peer)
+            if ready_in_s is None or not (merging or ready_in_s <= remaining_s):
+                hall.due_s.pop(peer, None)
+                continue
+            found = self._is_awaited(hall, peer, ready_in_s) or found
+        return found
+
+    def _somebody_is_finishing(self) -> bool:
+        heartbeats = self._membership.live().items()
+        return any(beat.finishing and self._promises.is_worth_waiting_for(peer) for peer, beat in heartbeats)
+
+    def _is_awaited(self, hall: _Hall, peer: PeerId, ready_in_s: float) -> bool:
+        """Whether a peer that has promised to come is still worth waiting for; it is asked once where it is late."""
+        if peer in hall.missed or not self._promises.is_worth_waiting_for(peer):
+            return False
+        if ready_in_s > 0:
+            hall.due_s.pop(peer, None)
+            return True
+        timing = self._door.timing
+        late_s = self._clock.now() - hall.due_s.setdefault(peer, self._clock.now())
+        if late_s >= timing.heartbeat_s and peer not in hall.meetings and peer != self._membership.me:
+            hall.meetings[peer] = asyncio.create_task(self._ask_for_view(hall, peer))
+        if late_s >= 2 * timing.heartbeat_s + timing.dial_timeout_s:
+            hall.missed.add(peer)
+        return peer not in hall.missed
+
+    async def _ask_for_view(self, hall: _Hall, peer: PeerId) -> None:
+        """Afterwards both know the same peers, and so the same organiser; and this one how soon the other is ready."""
+        if not await self._membership.meet(peer):
+            hall.missed.add(peer)
 
     def _dismiss(self, hall: _Hall) -> None:
-        self._halls.pop(hall.round, None)
+        self._close(hall)
+        missed = [peer for peer in hall.due_s if peer not in hall.guests and peer != self._membership.me]
+        self._promises.broken_by(missed)
         guests, hall.guests = hall.guests, {}
         # Who merges for the last time merges with everyone, so that all who end together end with one model.
         merging = any(guest.ready.final for guest in guests.values())
@@ -227,15 +329,17 @@ class Matchmaker:
             last_groups={peer: guest.ready.last_group for peer, guest in guests.items()},
         )
         for group in grouping.groups:
-            members = [PeerId(peer) for peer in group]
+            # Who has held a round up does not lead one.
+            members = self._promises.in_order([PeerId(peer) for peer in group])
             readies = [guests[peer].ready for peer in members]
             assignment = Assignment(
                 round_id=f"{self._rng.getrandbits(128):032x}",
                 round=hall.round,
-                members=group,
+                members=members,
                 samples=tuple(ready.samples for ready in readies),
                 speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
+                missed=tuple(missed[:MAX_MEMBERS]),
             )
             for member in members:
                 _answer(guests[member], assignment)

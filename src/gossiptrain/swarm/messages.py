@@ -148,6 +148,8 @@ class Assignment(Message):
     """Of their links, relative to each other: who is faster reduces more."""
     codec: CodecName = "fp32"
     """How all of them code their values: as all of them would like it, or plainly."""
+    missed: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Peers that said they were ready and were waited for in vain; nobody need wait for them again."""
 
 
 class ExchangeHeader(Message):

@@ -27,10 +27,13 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
+from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, ReceivedState, StateDesk
 
 MAX_HINTS = 64
+HELD_UP_FOR_LIFETIMES = 20
+"""How long it is remembered that a peer held a round up, in terms of `lifetime_s`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ class SwarmPeer:
             role=role,
             on_change=on_change,
         )
-        self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
+        self._promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
+        self._matchmaker = Matchmaker(
+            self.door, self.membership, settings=settings, rng=surroundings.rng, promises=self._promises
+        )
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, donate)
@@ -161,9 +167,17 @@ class SwarmPeer:
             return None
         formation_seconds = self._clock.now() - started_s
         result = await self._averager.average(assignment, buffers)
+        self._remember(result)
         if result.committed:
             self._last_group = assignment.round_id
         return AveragedRound(assignment.round, formation_seconds, assignment.samples, result)
+
+    def _remember(self, result: RoundResult) -> None:
+        """So that whoever did not answer, or did not do its part, does not cost the next rounds as much."""
+        self._promises.broken_by(result.silent)
+        self._promises.held_up_by(result.held_up)
+        for peer in result.silent:
+            self.membership.suspect(peer)
 
     async def leave(self) -> None:
         """Says goodbye."""
