@@ -85,6 +85,8 @@ class _Search:
     redirects: int = 0
     sent_to: PeerId | None = None
     insist: bool = False
+    silent: set[PeerId] = field(default_factory=set)
+    """Organisers that did not answer, or whose answers led nowhere."""
 
 
 class Matchmaker:
@@ -121,14 +123,15 @@ class Matchmaker:
                 while len(self._membership.trainers()) >= self._limits.minimum:
                     await self._pause(search)
                     ready = self._ready(bringing, insist=search.insist)
-                    answer = await self._ask_organiser(search.sent_to or self._organiser(ready.round), ready)
+                    organiser = search.sent_to or self._organiser(ready.round)
+                    answer = await self._ask_organiser(organiser, ready, search.silent)
                     if isinstance(answer, Assignment):
                         self._take(answer)
                         return answer
                     if isinstance(answer, NoGroup):
                         self._left_out = answer.left_out
                         return None
-                    self._go_on(search, answer)
+                    self._go_on(search, organiser, answer)
         except TimeoutError:
             pass
         return None
@@ -157,9 +160,11 @@ class Matchmaker:
         if search.tries > FREE_TRIES:
             await self._clock.sleep(self._door.timing.probe_timeout_s / 10)
 
-    def _go_on(self, search: _Search, answer: NewerRound | Elsewhere | None) -> None:
+    def _go_on(self, search: _Search, asked: PeerId, answer: NewerRound | Elsewhere | None) -> None:
         """Whom to ask next, after an answer without a group."""
-        search.insist = search.insist or (answer is None and search.sent_to is not None)
+        if answer is None:
+            search.silent.add(asked)
+            search.insist = search.insist or search.sent_to is not None
         search.sent_to = None
         if isinstance(answer, Elsewhere):
             search.redirects += 1
@@ -173,12 +178,21 @@ class Matchmaker:
         run, seed = self._door.fingerprint.key, self._settings.seed
         return PeerId(organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)[0])
 
-    async def _ask_organiser(self, organiser: PeerId, ready: Ready) -> Answer | None:
+    def _outranks(self, organiser: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
+        """A peer that should organise the round instead, by what this peer has heard meanwhile."""
+        first = self._organiser(ready.round)
+        if first == organiser or first in but:
+            return None
+        run, seed = self._door.fingerprint.key, self._settings.seed
+        ranked = organisers([first, organiser], run=run, round_number=ready.round, seed=seed)
+        return first if ranked[0] == first else None
+
+    async def _ask_organiser(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer | None:
         """One attempt; None where the organiser did not answer and another one has to be asked."""
         if organiser == self._membership.me:
             return await self._wait_in_hall(organiser, ready, stream=None)
         try:
-            answer = await self._ask(organiser, ready)
+            answer = await self._ask(organiser, ready, silent)
         except (ConnectionError, TimeoutError):
             self._membership.suspect(organiser)
             return None
@@ -187,12 +201,9 @@ class Matchmaker:
                 self._membership.suspect(organiser)
                 return None
             self._membership.reach_round(answer.round)
-        if isinstance(answer, Elsewhere) and ready.insist:
-            self._membership.suspect(organiser)
-            return None
         return answer
 
-    async def _ask(self, organiser: PeerId, ready: Ready) -> Answer:
+    async def _ask(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
         timing = self._door.timing
         within_s = timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
         async with self._clock.timeout(within_s):
@@ -204,8 +215,12 @@ class Matchmaker:
                     answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup, Elsewhere)
                 if isinstance(answer, Assignment) and not self._is_sound(answer):
                     raise UnreachableError(f"{organiser} gave out a group that cannot be")
+                if isinstance(answer, Elsewhere) and ready.insist:
+                    raise UnreachableError(f"{organiser} sends this peer on although it cannot go anywhere else")
                 if isinstance(answer, Answer):
                     return answer
+                if better := self._outranks(organiser, ready, but=silent):
+                    return Elsewhere(organiser=better)
         finally:
             stream.abort()
 
