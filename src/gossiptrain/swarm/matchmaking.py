@@ -118,6 +118,7 @@ class Matchmaker:
     async def find_group(self, bringing: Bringing) -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in `matchmaking_time`."""
         search = _Search()
+        self._promises.kept_by(self._not_ready())
         try:
             async with self._clock.timeout(self._settings.matchmaking_time + self._door.timing.dial_timeout_s):
                 while len(self._membership.trainers()) >= self._limits.minimum:
@@ -135,6 +136,10 @@ class Matchmaker:
         except TimeoutError:
             pass
         return None
+
+    def _not_ready(self) -> list[str]:
+        """Peers that say now that they are not ready; what they say next is a new promise."""
+        return [peer for peer in self._membership.trainers() if self._membership.ready_in_s(PeerId(peer)) != 0]
 
     def _ready(self, bringing: Bringing, *, insist: bool) -> Ready:
         return Ready(
@@ -297,6 +302,7 @@ class Matchmaker:
             ready_in_s = self._membership.ready_in_s(peer)
             if ready_in_s is None or not (merging or ready_in_s <= remaining_s):
                 hall.due_s.pop(peer, None)
+                self._promises.kept_by([peer])
                 continue
             found = self._is_awaited(hall, peer, ready_in_s) or found
         return found
@@ -307,11 +313,12 @@ class Matchmaker:
 
     def _is_awaited(self, hall: _Hall, peer: PeerId, ready_in_s: float) -> bool:
         """Whether a peer that has promised to come is still worth waiting for; it is asked once where it is late."""
-        if peer in hall.missed or not self._promises.is_worth_waiting_for(peer):
-            return False
         if ready_in_s > 0:
             hall.due_s.pop(peer, None)
+            self._promises.kept_by([peer])
             return True
+        if peer in hall.missed or not self._promises.is_worth_waiting_for(peer):
+            return False
         timing = self._door.timing
         late_s = self._clock.now() - hall.due_s.setdefault(peer, self._clock.now())
         if late_s >= timing.heartbeat_s and peer not in hall.meetings and peer != self._membership.me:
@@ -327,7 +334,7 @@ class Matchmaker:
 
     def _dismiss(self, hall: _Hall) -> None:
         self._close(hall)
-        missed = [peer for peer in hall.due_s if peer not in hall.guests and peer != self._membership.me]
+        missed = [peer for peer in hall.due_s if peer not in hall.guests]
         self._promises.broken_by(missed)
         guests, hall.guests = hall.guests, {}
         # Who merges for the last time merges with everyone, so that all who end together end with one model.

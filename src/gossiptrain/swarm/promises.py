@@ -1,7 +1,8 @@
 """Who keeps its word: which peers are worth waiting for, and which have held a round up.
 
 Owns this peer's memory of both. A peer that said it was ready and was waited for in vain is not waited for again until
-it has taken part in a round, so an untrue word costs one round and not every one. A peer that held up a round it was
+it has taken part in a round or has said in between that it is not ready, so an untrue word costs one round and not
+every one. A peer that held up a round it was
 in comes last in the order of its groups for a while, and so does not lead. Does not know how long waits are, nor
 messages.
 """
@@ -30,7 +31,7 @@ class Promises:
         self._held_up_s: OrderedDict[str, float] = OrderedDict()
 
     def is_worth_waiting_for(self, peer: str) -> bool:
-        """Whether the peer has taken part since it was last waited for in vain."""
+        """Whether the peer has come, or has taken its word back, since it was last waited for in vain."""
         return peer not in self._broken
 
     def broken_by(self, peers: Iterable[str]) -> None:
@@ -39,7 +40,7 @@ class Promises:
             _remember(self._broken, peer, None)
 
     def kept_by(self, peers: Iterable[str]) -> None:
-        """These have come."""
+        """These have come, or say no more that they are ready."""
         for peer in peers:
             self._broken.pop(peer, None)
 
