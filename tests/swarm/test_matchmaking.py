@@ -372,3 +372,26 @@ def test_where_only_some_know_the_others_all_are_in_one_group_a_heartbeat_later(
             await asyncio.sleep(0.01)
 
     run_on("virtual", scenario)
+
+
+def test_two_peers_that_cannot_reach_each_other_do_not_hold_up_the_others_in_each_round() -> None:
+    """Both hear of each other through the rest, so each goes on being expected by the other."""
+    network = VirtualNetwork()
+    took_s: list[float] = []
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            network.cut("a", "c")
+            ends_s = asyncio.get_running_loop().time() + 20.0
+
+            async def take_part(name: str) -> None:
+                while (now_s := asyncio.get_running_loop().time()) < ends_s:
+                    found = await swarm.peers[name].average()
+                    if name in "bd" and members_of(found) > 1:
+                        took_s.append(asyncio.get_running_loop().time() - now_s)
+                    await asyncio.sleep(0.1)
+
+            await asyncio.gather(*map(take_part, swarm.peers))
+
+    run_on("virtual", scenario, network=network)
+    assert len(took_s) > 40
