@@ -13,6 +13,7 @@ import random
 import signal
 import socket
 import sys
+from dataclasses import replace
 from typing import NoReturn
 
 import uvloop
@@ -23,6 +24,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
@@ -33,6 +35,10 @@ from gossiptrain.swarm.state import Donation
 ALIVE_S = 1.0
 DAEMON_PROBE_S = 2.0
 DAEMON_PATIENCE_S = 5.0
+
+
+class _LeavingError(Exception):
+    """The trainer has said `Leave`: whatever else goes on is broken off."""
 
 
 class Node:
@@ -51,6 +57,7 @@ class Node:
         self._configure = configure
         self._state_taken: asyncio.Future[control.StateTaken] | None = None
         self._end_told: asyncio.Task[None] | None = None
+        self._forecast = Forecast()
         self._peer: SwarmPeer
 
     async def run(self) -> None:
@@ -78,6 +85,7 @@ class Node:
         background = [
             asyncio.create_task(self._peer.run()),
             asyncio.create_task(self._watch_daemon()),
+            asyncio.create_task(self._watch_trainer()),
         ]
         serving = asyncio.create_task(self._serve())
         try:
@@ -114,21 +122,30 @@ class Node:
         )
 
     async def _serve(self) -> None:
-        """Does what the trainer says, in its order, until it says `Leave`; a round goes on beside."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                message = await self._trainer.receive()
-                if isinstance(message, control.Progress):
-                    await self._note_progress(message, tasks)
-                elif isinstance(message, control.SnapshotTaken):
-                    tasks.create_task(self._average(message))
-                elif isinstance(message, control.EndsWanted):
-                    tasks.create_task(self._tell_ends())
-                elif isinstance(message, control.StateTaken) and self._state_taken is not None:
-                    if not self._state_taken.done():
-                        self._state_taken.set_result(message)
-                elif isinstance(message, control.Leave):
-                    return
+        """Does what the trainer says, in its order, until it says `Leave`; a round goes on beside, and ends with it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._obey(tasks)
+                # The others see the streams of a round end, and go on without this peer.
+                raise _LeavingError
+        except* _LeavingError:
+            pass
+
+    async def _obey(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            message = await self._trainer.receive()
+            self._forecast.heard(asyncio.get_running_loop().time())
+            if isinstance(message, control.Progress):
+                await self._note_progress(message, tasks)
+            elif isinstance(message, control.SnapshotTaken):
+                tasks.create_task(self._average(message))
+            elif isinstance(message, control.EndsWanted):
+                tasks.create_task(self._tell_ends())
+            elif isinstance(message, control.StateTaken) and self._state_taken is not None:
+                if not self._state_taken.done():
+                    self._state_taken.set_result(message)
+            elif isinstance(message, control.Leave):
+                return
 
     async def _note_progress(self, progress: control.Progress, tasks: asyncio.TaskGroup) -> None:
         membership = self._peer.membership
@@ -163,10 +180,28 @@ class Node:
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
+        """The trainer's parameters; None where it is silent for too long, and does not answer this question either."""
         self._state_taken = asyncio.get_running_loop().create_future()
         self._trainer.send(control.StateWanted())
-        taken = await self._state_taken
-        return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
+        asked_s = asyncio.get_running_loop().time()
+        while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
+            await asyncio.wait([self._state_taken], timeout=PROGRESS_S)
+            if self._state_taken.done():
+                taken = self._state_taken.result()
+                return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
+        return None
+
+    def _trainer_is_silent(self) -> bool:
+        return self._forecast.is_stale(asyncio.get_running_loop().time())
+
+    async def _watch_trainer(self) -> NoReturn:
+        """Takes back what the trainer has said of when it is ready, once it has been silent for too long."""
+        membership = self._peer.membership
+        while True:
+            await asyncio.sleep(PROGRESS_S / 2)
+            if self._trainer_is_silent() and membership.own.ready_in_s is not None:
+                membership.describe(replace(membership.own, ready_in_s=None))
+                await membership.announce()
 
     def _tell_change(self, change: Change, peer: PeerId) -> None:
         membership = self._peer.membership
