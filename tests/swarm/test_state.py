@@ -6,12 +6,13 @@ import asyncio
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from gossiptrain.net.virtual import VirtualNetwork
 from gossiptrain.net.virtual_wires import LinkSettings
 from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.state import StateDesk
-from tests.swarm.swarms import ELEMENTS, Swarm, TestPeer, swarm_of
+from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
 
@@ -116,5 +117,27 @@ def test_two_joiners_at_once_each_get_a_whole_state() -> None:
             for into, received in results:
                 assert received is not None
                 assert into.tobytes() == swarm.peers["a"].values.tobytes()
+
+    run_on("virtual", scenario)
+
+
+def test_while_a_donor_computes_the_digest_of_its_state_everything_else_goes_on() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            turns = 0
+
+            async def go_on() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            other = asyncio.create_task(go_on())
+            vector = swarm.peers["a"].values
+            digest = await swarm.peers["a"].swarm._state_desk._digest(vector)
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+            assert digest == blake3(vector.tobytes()).hexdigest()
+            assert turns >= vector.nbytes // TIMING.chunk_bytes
 
     run_on("virtual", scenario)

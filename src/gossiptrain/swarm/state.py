@@ -119,12 +119,20 @@ class StateDesk:
             elements=len(vector),
             step=donation.step,
             samples=donation.samples,
-            digest=blake3(vector.data.cast("B")).hexdigest(),
+            digest=await self._digest(vector),
         )
         await send_message(stream, offer)
         for chunk in self._chunks(len(vector)):
             async with self._clock.timeout(self._timing.stall_timeout_s):
                 await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
+
+    async def _digest(self, vector: Vector) -> str:
+        """Of the whole vector. Gigabytes take seconds, in which heartbeats and rounds have to go on."""
+        digest = blake3()
+        for chunk in self._chunks(len(vector)):
+            digest.update(vector[chunk.start : chunk.stop].data.cast("B"))
+            await self._clock.sleep(0)
+        return digest.hexdigest()
 
     def _chunks(self, elements: int) -> list[Slice]:
         return Slice(0, elements).chunks(self._timing.chunk_bytes // ELEMENT_BYTES)
