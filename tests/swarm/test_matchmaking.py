@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import organisers
+from gossiptrain.core.grouping import GroupLimits, organisers
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual import VirtualNetwork
@@ -395,3 +395,18 @@ def test_two_peers_that_cannot_reach_each_other_do_not_hold_up_the_others_in_eac
 
     run_on("virtual", scenario, network=network)
     assert len(took_s) > 40
+
+
+def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_others() -> None:
+    """Whoever organises decides how large groups are; nobody refuses a group for being large."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:
+            matchmaker = swarm.peers["d"].swarm._matchmaker
+            matchmaker._limits = GroupLimits(2, 16)
+            for _ in range(8):
+                found = await swarm.average()
+                assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())
+                assert {members_of(one) for one in found.values()} <= {2, 4}
+
+    run_on("virtual", scenario)

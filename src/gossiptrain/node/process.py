@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import uvloop
 
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
@@ -70,6 +70,7 @@ class Node:
             configure.model,
             configure.elements,
             configure.strategy,
+            CommonSettings.of(configure.gossip),
         )
         self._peer = SwarmPeer(
             Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),

@@ -124,6 +124,9 @@ class Door:
             model=mine.model,
             elements=mine.elements,
             strategy=mine.strategy,
+            gossip_min_group_size=mine.common.gossip_min_group_size,
+            grouping=mine.common.grouping,
+            seed=mine.common.seed,
             helper=self._is_helper,
         )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from gossiptrain.config import CodecName
-from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
 
 MAX_MEMBERS = 64
@@ -76,13 +76,17 @@ class Hello(Message):
     model: HexText
     elements: Count
     strategy: ShortText
+    gossip_min_group_size: Annotated[int, Field(ge=0, le=MAX_MEMBERS)] = 2
+    grouping: ShortText = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 
     @property
     def fingerprint(self) -> RunFingerprint:
         """The run that the other side takes part in."""
-        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy)
+        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed)
+        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy, common)
 
 
 class Welcome(Message):

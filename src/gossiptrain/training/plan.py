@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.core.flattening import FlatModel
 from gossiptrain.core.strategies import Strategy
 from gossiptrain.core.strategy_choice import fitted, strategy_for
@@ -52,7 +52,15 @@ def planned(
     settings = fitted(settings, strategy)
     flat = FlatModel(model)
     launch = NodeLaunch(
-        RunFingerprint(PROTOCOL_VERSION, names.run, names.task, flat.digest, flat.elements, strategy.summary),
+        RunFingerprint(
+            PROTOCOL_VERSION,
+            names.run,
+            names.task,
+            flat.digest,
+            flat.elements,
+            strategy.summary,
+            CommonSettings.of(settings),
+        ),
         settings,
         network,
         take_state and bool(network.initial_peers),
