@@ -33,7 +33,7 @@ class GossipSettings(Settings):
     gossip_group_size: Annotated[int, Field(ge=2, le=64)] = 16
     """Most peers that average together in one round. Larger: more consensus per round, more traffic."""
     gossip_min_group_size: Annotated[int, Field(ge=2, le=16)] = 2
-    """Fewest peers with which a round takes place. Larger: steadier rounds, less flexible."""
+    """Fewest peers with which a round takes place. Larger: steadier rounds, less flexible. The same for all peers."""
     grouping: GroupingName = "auto"
     """Who meets whom: random groups, a grid, exponential pairs, everyone in one group of up to 64, or what suits the
     number of peers; see `core.grouping`. The same for all peers of a run."""

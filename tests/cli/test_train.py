@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from gossiptrain.cli.train import EQUAL_FOR_ALL
+from gossiptrain.core.fingerprint import CommonSettings
 from gossiptrain.training.checkpoints import list_checkpoints, load_checkpoint
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.tasks import task_named
@@ -35,6 +38,10 @@ def run(gossip: Command) -> Path:
     ended = gossip.train("--alone", "--max-steps", "5", "--out", "run")
     assert ended.code == 0, ended.err
     return Path("run")
+
+
+def test_the_commands_for_others_carry_every_setting_that_is_compared_when_peers_meet() -> None:
+    assert {field.name for field in fields(CommonSettings)} <= set(EQUAL_FOR_ALL.values())
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gossiptrain.core.fingerprint import RunFingerprint, TensorSpec, model_digest
+from gossiptrain.config import GossipSettings
+from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint, TensorSpec, model_digest
 
 RUN = RunFingerprint(protocol=1, run="digits", task="digits/mlp", model="ab" * 32, elements=100)
 
@@ -25,6 +27,25 @@ def test_the_first_field_that_differs_is_named(change: dict[str, object], words:
     other = replace(RUN, **change)  # type: ignore[arg-type]
     assert words in str(RUN.difference(other))
     assert RUN.key != other.key
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"gossip_min_group_size": 3}, "setting gossip_min_group_size differs: 2 here, 3 there"),
+        ({"grouping": "grid"}, "setting grouping differs: auto here, grid there"),
+        ({"seed": 7}, "setting seed differs: 0 here, 7 there"),
+    ],
+)
+def test_a_setting_that_has_to_be_equal_is_named_and_the_run_is_the_same(change: dict[str, Any], words: str) -> None:
+    other = replace(RUN, common=replace(RUN.common, **change))
+    assert words in str(RUN.difference(other))
+    assert RUN.key == other.key, "both find each other, and are told what differs"
+
+
+def test_what_everybody_may_set_for_itself_is_not_compared() -> None:
+    mine, theirs = GossipSettings(), GossipSettings(gossip_group_size=4, codec="int8", gossip_alpha=0.5, every_steps=7)
+    assert CommonSettings.of(mine) == CommonSettings.of(theirs)
 
 
 def test_equal_runs_do_not_differ() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.framing import read_frame, write_frame
 from gossiptrain.net.transport import Stream, StreamClosedError, Transport, UnreachableError
@@ -56,11 +58,13 @@ def test_peers_of_one_run_open_streams_to_each_other(kind: Kind) -> None:
         ({"task": "cifar10"}, "the task differs"),
         ({"elements": 7}, "the model differs: 1,000 averaged values here, 7 there"),
         ({"model": "cd" * 32}, "the model differs"),
+        ({"common": CommonSettings(gossip_min_group_size=3)}, "gossip_min_group_size differs: 2 here, 3 there"),
+        ({"common": CommonSettings(seed=7)}, "seed differs: 0 here, 7 there"),
         ({"protocol": 99}, f"the protocol version differs: {PROTOCOL_VERSION} here, 99 there"),
     ],
 )
 def test_a_peer_of_another_run_is_refused_by_the_field_that_differs(
-    kind: Kind, change: dict[str, str | int], words: str
+    kind: Kind, change: dict[str, Any], words: str
 ) -> None:
     async def scenario(make: MakeTransport) -> None:
         one, other = await two_doors(make, fingerprint(), fingerprint(**change))

@@ -7,12 +7,15 @@ import asyncio
 import pytest
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import organisers
-from gossiptrain.net.transport import PeerId
+from gossiptrain.core.grouping import GroupLimits, organisers
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.swarm.matchmaking import READY
 from gossiptrain.swarm.membership import OwnState
+from gossiptrain.swarm.messages import Elsewhere, NewerRound, Ready
 from gossiptrain.swarm.peer import AveragedRound
-from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
 LATENCY_S = 0.01
@@ -227,3 +230,183 @@ def test_a_guest_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() -
             network.thaw(best)
 
     run_on("virtual", scenario, network=network)
+
+
+# Promises that are not kept.
+
+
+async def seconds_of_rounds(swarm: Swarm, *names: str, rounds: int) -> list[float]:
+    """How long each of so many rounds of the named peers takes; all of them commit."""
+    took_s = []
+    for _ in range(rounds):
+        started_s = asyncio.get_running_loop().time()
+        found = await swarm.average(*names)
+        took_s.append(asyncio.get_running_loop().time() - started_s)
+        assert [members_of(one) for one in found.values()] == [len(names)] * len(names)
+    return took_s
+
+
+@pytest.mark.parametrize("finishing", [False, True])
+def test_who_says_it_is_ready_for_ever_and_never_comes_costs_one_round_and_not_each(finishing: bool) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 5) as swarm:
+            liar = swarm.peers["e"].swarm.membership
+            liar.describe(OwnState(ready_in_s=0.0, finishing=finishing))
+            await liar.meet_everyone()
+            took_s = await seconds_of_rounds(swarm, *"abcd", rounds=8)
+            # Once where another one organises, and once where it does so itself.
+            assert sum(took_s) < 2 * 2.0 + 0.5, took_s
+            assert sum(took_s[4:]) < 0.5, took_s
+
+    run_on("virtual", scenario)
+
+
+def test_who_was_waited_for_in_vain_is_waited_for_again_once_it_has_taken_part() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await seconds_of_rounds(swarm, "a", "b", rounds=3)
+            early = asyncio.create_task(swarm.peers["c"].average())
+            await asyncio.sleep(0.1)
+            await swarm.average("a", "b")
+            assert members_of(await early) == 3
+            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
+            await asyncio.sleep(1.0)
+            assert members_of(await swarm.peers["c"].average()) == 3
+            await asyncio.gather(*tasks)
+
+    run_on("virtual", scenario)
+
+
+def test_who_stops_saying_when_it_is_ready_is_not_waited_for_from_the_next_heartbeat_on() -> None:
+    """As the node of a frozen trainer does."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=20.0)) as swarm:
+            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "abc"]
+            await asyncio.sleep(0.5)
+            assert not any(task.done() for task in tasks)
+            swarm.peers["d"].swarm.membership.describe(OwnState(ready_in_s=None))
+            told_s = asyncio.get_running_loop().time()
+            assert [members_of(await task) for task in tasks] == [3, 3, 3]
+            assert asyncio.get_running_loop().time() - told_s < 3 * TIMING.heartbeat_s
+            assert sum(await seconds_of_rounds(swarm, *"abc", rounds=4)) < 0.5
+
+    run_on("virtual", scenario)
+
+
+# Answers that lead nowhere.
+
+
+@pytest.mark.parametrize("answer", ["the same round", "another organiser"])
+def test_an_organiser_that_answers_and_leads_nowhere_is_passed_over(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            bad = organiser_of(swarm)
+            other = next(name for name in swarm.peers if name != bad)
+
+            async def serve(stream: Stream) -> None:
+                nonlocal asked
+                asked += 1
+                ready = await receive_message(stream, Ready)
+                if answer == "the same round":
+                    await send_message(stream, NewerRound(round=ready.round))
+                else:
+                    await send_message(stream, Elsewhere(organiser=swarm.peers[other].id))
+
+            await swarm.peers[bad].swarm.door.serve(READY, serve)
+            good = [name for name in swarm.peers if name != bad]
+            took_s = await seconds_of_rounds(swarm, *good, rounds=1)
+            assert asked < 30
+            assert sum(took_s) < 2.0 + TIMING.dial_timeout_s
+
+    run_on("virtual", scenario)
+
+
+def test_peers_that_send_each_other_to_and_fro_find_a_group() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            # Each takes the other for the organiser of every round.
+            for name, other in ("ab", "ba"):
+                matchmaker, best = swarm.peers[name].swarm._matchmaker, swarm.peers[other].id
+                matchmaker._organiser = lambda round_number, best=best: best  # type: ignore[method-assign,misc]
+            await asyncio.gather(*(peer.average() for peer in swarm.peers.values()))
+            assert asyncio.get_running_loop().time() < 10.0
+
+    run_on("virtual", scenario)
+
+
+# Peers that see different members.
+
+
+def forget(swarm: Swarm, those: str, *, at: str) -> None:
+    """The peers `at` know nothing of `those`, until the next heartbeat."""
+    for name in at:
+        for other in those:
+            swarm.peers[name].swarm.membership._members.pop(swarm.peers[other].id, None)
+
+
+VIEWS = [("cd", "ab"), ("ab", "cd"), ("ad", "bc"), ("b", "acd"), ("abd", "c")]
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(("those", "at"), VIEWS, ids=["/".join(view) for view in VIEWS])
+def test_where_only_some_know_the_others_all_are_in_one_group_a_heartbeat_later(
+    those: str, at: str, number: int
+) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            for peer in swarm.peers.values():
+                peer.swarm.membership.reach_round(number)
+            await swarm.know_each_other()
+            forget(swarm, those, at=at)
+            started_s = asyncio.get_running_loop().time()
+            await asyncio.gather(*(average_with_all(peer) for peer in swarm.peers.values()))
+            assert asyncio.get_running_loop().time() - started_s < 2.5 * TIMING.heartbeat_s
+
+    async def average_with_all(peer: TestPeer) -> None:
+        while members_of(await peer.average()) < 4:  # noqa: ASYNC110 - it waits for rounds, and lets time pass
+            await asyncio.sleep(0.01)
+
+    run_on("virtual", scenario)
+
+
+def test_two_peers_that_cannot_reach_each_other_do_not_hold_up_the_others_in_each_round() -> None:
+    """Both hear of each other through the rest, so each goes on being expected by the other."""
+    network = VirtualNetwork()
+    took_s: list[float] = []
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            network.cut("a", "c")
+            ends_s = asyncio.get_running_loop().time() + 20.0
+
+            async def take_part(name: str) -> None:
+                while (now_s := asyncio.get_running_loop().time()) < ends_s:
+                    found = await swarm.peers[name].average()
+                    if name in "bd" and members_of(found) > 1:
+                        took_s.append(asyncio.get_running_loop().time() - now_s)
+                    await asyncio.sleep(0.1)
+
+            await asyncio.gather(*map(take_part, swarm.peers))
+
+    run_on("virtual", scenario, network=network)
+    assert len(took_s) > 40
+
+
+def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_others() -> None:
+    """Whoever organises decides how large groups are; nobody refuses a group for being large."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:
+            matchmaker = swarm.peers["d"].swarm._matchmaker
+            matchmaker._limits = GroupLimits(2, 16)
+            for _ in range(8):
+                found = await swarm.average()
+                assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())
+                assert {members_of(one) for one in found.values()} <= {2, 4}
+
+    run_on("virtual", scenario)

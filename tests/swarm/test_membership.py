@@ -11,6 +11,7 @@ import pytest
 from gossiptrain.net.framing import decode_message, encode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
 from tests.swarm.swarms import TIMING, TestPeer, fingerprint, swarm_of
@@ -202,10 +203,10 @@ def test_who_has_made_all_its_steps_is_in_no_round_until_it_wants_to_merge(kind:
             for averaged in found.values():
                 assert averaged is not None
                 assert set(averaged.result.members) == {peer.id for peer in others}
-            await say(finishing=True, ready_in_s=0.0)
-            for peer in others:
-                await until(lambda peer=peer: peer.swarm.membership.outlooks()[ended.id].finishing)  # type: ignore[misc]
-            assert all(averaged and len(averaged.result.members) == 3 for averaged in (await swarm.average()).values())
+            merges = ended.end(Grace(longest_s=0.0, unknown_s=0.0, least_s=0.0))
+            for averaged in await asyncio.gather(merges, *(peer.average() for peer in others)):
+                assert averaged is not None
+                assert len(averaged.result.members) == 3
 
     run_on(kind, scenario)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.framing import ProtocolViolationError
@@ -178,5 +179,27 @@ def test_a_peer_that_has_not_joined_refuses_at_once() -> None:
             with pytest.raises(UnreachableError, match="none to give yet"):
                 await fetch(swarm.peers["b"], swarm.peers["a"])
             assert asyncio.get_running_loop().time() - began_s < 0.1
+
+    run_on("virtual", scenario)
+
+
+def test_while_a_donor_computes_the_digest_of_its_state_everything_else_goes_on() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            turns = 0
+
+            async def go_on() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            other = asyncio.create_task(go_on())
+            vector = swarm.peers["a"].values
+            digest = await swarm.peers["a"].swarm._state_desk._digest(vector)
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+            assert digest == blake3(vector.tobytes()).hexdigest()
+            assert turns >= vector.nbytes // TIMING.chunk_bytes
 
     run_on("virtual", scenario)

@@ -33,6 +33,7 @@ EQUAL_FOR_ALL = {
     "--strategy": "strategy",
     "--outer-lr": "outer_learning_rate",
     "--outer-momentum": "outer_momentum",
+    "--gossip-min-group-size": "gossip_min_group_size",
     "--grouping": "grouping",
     "--group-seed": "seed",
 }

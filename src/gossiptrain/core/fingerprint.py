@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gossiptrain.config import GossipSettings
+
 PROTOCOL_VERSION = 3
 """Raised with every change of what travels between peers."""
 
@@ -31,6 +33,25 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class CommonSettings:
+    """Settings, by their names, that have to be equal for groups to come about.
+
+    A peer refuses groups below its minimum, whoever forms them; ranks who organises a round by the seed; and takes its
+    place in a cycle of rounds by the grouping. All else may differ: the largest group is up to whoever organises, the
+    codec is agreed upon by each group, waits and paces are everybody's own.
+    """
+
+    gossip_min_group_size: int = 2
+    grouping: str = "auto"
+    seed: int = 0
+
+    @classmethod
+    def of(cls, settings: GossipSettings) -> CommonSettings:
+        """Those of one peer."""
+        return cls(settings.gossip_min_group_size, settings.grouping, settings.seed)
+
+
+@dataclass(frozen=True)
 class RunFingerprint:
     """Identifies a run: two peers may average only where all fields are equal."""
 
@@ -43,6 +64,8 @@ class RunFingerprint:
     """Length of the flat vector."""
     strategy: str = ""
     """What is done with an average, with its settings."""
+    common: CommonSettings = CommonSettings()
+    """Compared when peers meet, and no part of the run's key: whoever sets them otherwise is to hear of it."""
 
     @property
     def key(self) -> str:
@@ -65,6 +88,10 @@ class RunFingerprint:
             return "the model differs: as many values, but other tensor names, shapes, types or frozen weights"
         if self.strategy != other.strategy:
             return f"the strategy differs: {self.strategy!r} here, {other.strategy!r} there"
+        for name, here in vars(self.common).items():
+            there = getattr(other.common, name)
+            if here != there:
+                return f"the setting {name} differs: {here} here, {there} there"
         return None
 
 

@@ -24,6 +24,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
@@ -51,6 +52,7 @@ class Node:
         self._memory = memory
         self._configure = configure
         self._state_taken: asyncio.Future[control.StateTaken] = asyncio.get_running_loop().create_future()
+        self._forecast = Forecast()
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
         self._beside: set[asyncio.Task[None]] = set()
@@ -72,7 +74,8 @@ class Node:
         self._peer.membership.describe(own)
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
-        background = [asyncio.create_task(work) for work in (self._join(), self._peer.run(), self._watch_daemon())]
+        beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
+        background = [asyncio.create_task(work) for work in beside]
         try:
             await _until_done(serving, background)
             await self._peer.leave()
@@ -95,6 +98,7 @@ class Node:
         """Does what the trainer says, in its order, until it says `Leave`, which ends a round that goes on beside."""
         async with asyncio.TaskGroup() as self._tasks:
             while not isinstance(message := await self._trainer.receive(), control.Leave):
+                self._forecast.heard(asyncio.get_running_loop().time())
                 if isinstance(message, control.Progress):
                     self._note_progress(message)
                 elif isinstance(message, control.SnapshotTaken):
@@ -142,10 +146,28 @@ class Node:
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
+        """The trainer's parameters; None where it is silent for too long, and does not answer this question either."""
         self._state_taken = asyncio.get_running_loop().create_future()
         self._trainer.send(control.StateWanted())
-        taken = await self._state_taken
-        return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
+        asked_s = asyncio.get_running_loop().time()
+        while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
+            await asyncio.wait([self._state_taken], timeout=PROGRESS_S)
+            if self._state_taken.done():
+                taken = self._state_taken.result()
+                return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
+        return None
+
+    def _trainer_is_silent(self) -> bool:
+        return self._forecast.is_stale(asyncio.get_running_loop().time())
+
+    async def _watch_trainer(self) -> NoReturn:
+        """Takes back what the trainer has said of when it is ready, once it has been silent for too long."""
+        membership = self._peer.membership
+        while True:
+            await asyncio.sleep(PROGRESS_S / 2)
+            if self._trainer_is_silent() and membership.own.ready_in_s is not None:
+                membership.describe(replace(membership.own, ready_in_s=None))
+                await membership.announce()
 
     def _tell_change(self, change: Change, peer: PeerId) -> None:
         membership = self._peer.membership

@@ -38,7 +38,8 @@ class Attempt:
 class Outcome:
     """How an attempt ended for this member.
 
-    suspects: peers whose contribution did not come or was not finite. waited_for: peers that did not move, but
+    suspects: peers whose contribution did not come or was not finite; those of them that do not answer either, or know
+    nothing of the round, are silent. waited_for: peers that did not move, but
     perhaps only because they were themselves waiting. unreadable: whether this member ended it because it could not
     read what another one told it, see `near_coding`.
     """
@@ -50,4 +51,5 @@ class Outcome:
     bytes_sent: int = 0
     suspects: tuple[PeerId, ...] = ()
     waited_for: tuple[PeerId, ...] = ()
+    silent: tuple[PeerId, ...] = ()
     unreadable: bool = False

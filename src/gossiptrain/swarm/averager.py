@@ -1,7 +1,8 @@
 """The desk at which the rounds of a peer are served.
 
-Owns the rounds that are under way and the memory of the last ones, so that streams, reports and questions find the
-round they belong to, also when they come a little before it or after it. One round at a time is this peer's own.
+Owns the round that is under way and what is kept of the last ones, so that streams, reports and questions find the
+round they belong to, also when they come a little before it or after it. One round at a time is this peer's own; of
+those that are over, only what was decided stays.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import EXCHANGE, Learnt
-from gossiptrain.swarm.leader import HALT
-from gossiptrain.swarm.messages import Abandon, Assignment, Commit, ExchangeHeader, Halt, Halted, Report, Waiting
+from gossiptrain.swarm.exchange import EXCHANGE, LinkStatistics
+from gossiptrain.swarm.messages import Assignment, ExchangeHeader, Probe, ProbeReply, Report, Waiting
 from gossiptrain.swarm.near_coding import Nearness
 from gossiptrain.swarm.patience import Patience
-from gossiptrain.swarm.round import REPORT, Round, RoundResult
+from gossiptrain.swarm.probing import PROBE
+from gossiptrain.swarm.round import REPORT, FinishedRound, Round, RoundResult
 from gossiptrain.swarm.speeds import SpeedsSeen
 
 REMEMBERED_ROUNDS = 16
+SHARE_OF_FIRST_EXCHANGE = 1 / 4
+"""Of `round_timeout_s`: how long one link may be waited for while nothing is known of how long exchanges take."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Averager:
         self._clock = door.transport.clock
         self._timing = door.timing
         self._rules = rules
-        self._learnt = Learnt(Patience(door.timing.stall_timeout_s), SpeedsSeen(), Nearness(door.fingerprint.elements))
-        self._rounds: OrderedDict[str, Round] = OrderedDict()
+        patience = Patience(
+            door.timing.stall_timeout_s, longest_exchange_s=door.timing.round_timeout_s * SHARE_OF_FIRST_EXCHANGE
+        )
+        self._learnt = LinkStatistics(patience, SpeedsSeen(), Nearness(door.fingerprint.elements))
+        self._rounds: OrderedDict[str, Round | FinishedRound] = OrderedDict()
         self._arrived = asyncio.Event()
         self._reporting: set[Stream] = set()
         self._all_told = asyncio.Event()
@@ -53,7 +59,7 @@ class Averager:
         """From now on answers other members."""
         await self._door.serve(EXCHANGE, self._serve_exchange)
         await self._door.serve(REPORT, self._serve_report)
-        await self._door.serve(HALT, self._serve_halt)
+        await self._door.serve(PROBE, self._serve_probe)
 
     async def average(self, assignment: Assignment, buffers: Buffers) -> RoundResult:
         """Takes part in a round with the snapshot in `buffers`; where it commits, the average is in `buffers`."""
@@ -71,17 +77,20 @@ class Averager:
             self._rounds.popitem(last=False)
         self._arrived.set()
         self._arrived = asyncio.Event()
-        return await current.run()
+        try:
+            return await current.run()
+        finally:
+            self._rounds[attempt.round_id] = current.finished()
 
     @property
     def speeds_seen(self) -> dict[PeerId, float]:
         """How fast the links of others were in the last rounds, relative to the fastest."""
         return self._learnt.speeds.relative()
 
-    async def _round(self, round_id: str, peer: PeerId) -> Round | None:
+    async def _round(self, round_id: str, peer: PeerId, *, within_s: float) -> Round | FinishedRound | None:
         """The round of that id in which `peer` may speak; waits for it a little, since others may be ahead."""
         try:
-            async with self._clock.timeout(self._timing.dial_timeout_s):
+            async with self._clock.timeout(within_s):
                 while round_id not in self._rounds:
                     await self._arrived.wait()
         except TimeoutError:
@@ -92,8 +101,8 @@ class Averager:
     async def _serve_exchange(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             header = await receive_message(stream, ExchangeHeader)
-        current = await self._round(header.round_id, stream.remote)
-        if current is None:
+        current = await self._round(header.round_id, stream.remote, within_s=self._timing.dial_timeout_s)
+        if not isinstance(current, Round):
             stream.abort()
             return
         async with self._clock.timeout(self._timing.round_timeout_s):
@@ -126,9 +135,13 @@ class Averager:
     async def _answer_report(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             report = await receive_message(stream, Report)
-        current = await self._round(report.round_id, stream.remote)
+        current = await self._round(report.round_id, stream.remote, within_s=self._timing.probe_timeout_s / 2)
         if current is None:
-            await send_message(stream, Abandon(reason="the round is not known here"))
+            # This peer has started anew. It has no verdict to give; the next of the members leads.
+            stream.abort()
+            return
+        if isinstance(current, FinishedRound):
+            await send_message(stream, current.verdict_for(stream.remote, report.attempt))
             return
         current.leader.take_report(stream.remote, report)
         while (verdict := current.verdict_for(stream.remote, report.attempt)) is None:
@@ -139,14 +152,13 @@ class Averager:
                 await send_message(stream, Waiting())
         await send_message(stream, verdict)
 
-    async def _serve_halt(self, stream: Stream) -> None:
+    async def _serve_probe(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            halt = await receive_message(stream, Halt)
-        current = self._rounds.get(halt.round_id)
-        if current is None or stream.remote not in current.members:
-            await send_message(stream, Halted(committed=False))
+            probe = await receive_message(stream, Probe)
+        current = await self._round(probe.round_id, stream.remote, within_s=self._timing.probe_timeout_s / 4)
+        if current is None:
+            await send_message(stream, ProbeReply(state="unknown"))
             return
-        committed = isinstance(current.verdicts.get(halt.attempt), Commit)
-        if halt.stop and current.attempt.number == halt.attempt and current.exchange is not None:
-            current.exchange.halt()
-        await send_message(stream, Halted(committed=committed))
+        if probe.stop and isinstance(current, Round):
+            current.stop(probe.attempt)
+        await send_message(stream, ProbeReply(state=current.state_of(probe.attempt)))

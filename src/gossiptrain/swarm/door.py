@@ -6,7 +6,6 @@ something else is refused by name of the field that differs, before any other by
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from gossiptrain.config import TimingSettings
@@ -53,6 +52,10 @@ class Door:
     def forget(self, peer: PeerId) -> None:
         """Has the peer greeted again before the next stream to it, because it may have started anew."""
         self._greeted.discard(peer)
+
+    def has_met(self, peer: PeerId) -> bool:
+        """Whether the peer has answered this one's greeting, so that a stream to it is one round trip away."""
+        return peer in self._greeted
 
     async def greet(self, peer: PeerId) -> Welcome:
         """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
@@ -121,12 +124,15 @@ class Door:
             model=mine.model,
             elements=mine.elements,
             strategy=mine.strategy,
+            gossip_min_group_size=mine.common.gossip_min_group_size,
+            grouping=mine.common.grouping,
+            seed=mine.common.seed,
             helper=self._is_helper,
         )
 
     async def _answer(self, stream: Stream) -> None:
         try:
-            async with asyncio.timeout(self.timing.dial_timeout_s):
+            async with self.transport.clock.timeout(self.timing.dial_timeout_s):
                 hello = await receive_message(stream, Hello)
                 same_run = self.fingerprint.difference(hello.fingerprint) is None
                 accepted = same_run and not self._is_helper and not hello.helper

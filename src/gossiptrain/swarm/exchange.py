@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -21,7 +22,7 @@ from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.modular import Modular
-from gossiptrain.core.partition import Slice, slices_by_speed
+from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.attempt import Attempt, Outcome
@@ -35,18 +36,22 @@ from gossiptrain.swarm.coding import (
     UnreadableError,
 )
 from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.messages import ExchangeHeader
 from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, Nearness
-from gossiptrain.swarm.patience import Patience, Watch
+from gossiptrain.swarm.patience import BehindError, Patience, Watch
 from gossiptrain.swarm.reduction import Reduction
+from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
 
 EXCHANGE = "/gossiptrain/exchange"
 
+FailureT = TypeVar("FailureT", bound=Exception)
+
 
 @dataclass(frozen=True)
-class Learnt:
-    """What earlier rounds of this peer have taught, and each further one adds to."""
+class LinkStatistics:
+    """What earlier rounds of this peer have taught about links, and each further one adds to."""
 
     patience: Patience
     speeds: SpeedsSeen
@@ -62,8 +67,26 @@ class _LinkFailedError(Exception):
         self.surely = surely
 
 
+class _GoneError(Exception):
+    """Members do not answer any more, or know nothing of this round."""
+
+    def __init__(self, peers: tuple[PeerId, ...]) -> None:
+        super().__init__(*peers)
+        self.peers = peers
+
+
 class _HaltedError(Exception):
     """The leader stopped the attempt."""
+
+
+@dataclass
+class _Blame:
+    """On whom an attempt failed; see `Outcome`."""
+
+    silent: set[PeerId] = field(default_factory=set)
+    suspects: set[PeerId] = field(default_factory=set)
+    waited_for: set[PeerId] = field(default_factory=set)
+    unreadable: bool = False
 
 
 @dataclass
@@ -86,7 +109,8 @@ class _Frontier:
 class Exchange:
     """Runs one attempt. Create it, let `accept` have the streams that others open for it, and await `run`."""
 
-    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, learnt: Learnt) -> None:
+    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, learnt: LinkStatistics) -> None:
+        me = door.transport.peer_id
         self.attempt = attempt
         self._door = door
         self._clock = door.transport.clock
@@ -96,21 +120,18 @@ class Exchange:
         self._nearness = learnt.nearness
         self._stall_s = learnt.patience.stall_s
         self._watches: list[Watch] = []
-        self._me = attempt.members.index(door.transport.peer_id)
-        self._others = [peer for peer in attempt.members if peer != door.transport.peer_id]
-        slices = slices_by_speed(len(buffers.snapshot), attempt.speeds)
         chunk_elements = self._timing.chunk_bytes // ELEMENT_BYTES
-        self._chunks = {peer: piece.chunks(chunk_elements) for peer, piece in zip(attempt.members, slices, strict=True)}
-        self._own_chunks = self._chunks[door.transport.peer_id]
-        self._longest = min(chunk_elements, max(map(len, slices)))
+        self._plan = ExchangePlan.of(attempt, me, elements=len(buffers.snapshot), chunk_elements=chunk_elements)
         self._coding = self._chosen_coding(buffers)
-        self._reduction = Reduction(self._coding, clipped_weights(attempt.samples), longest=self._longest)
+        self._reduction = Reduction(self._coding, clipped_weights(attempt.samples), longest=self._plan.longest)
         self._inbound: dict[PeerId, asyncio.Future[Stream]] = {
-            peer: asyncio.get_running_loop().create_future() for peer in self._others
+            peer: asyncio.get_running_loop().create_future() for peer in self._plan.others
         }
         self._streams: list[Stream] = []
         self._frontier = _Frontier()
         self._digests = {peer: blake3() for peer in attempt.members}
+        expected = {peer: bool(self._plan.own_chunks) + bool(self._plan.chunks[peer]) for peer in self._plan.others}
+        self._silence = SilenceWatch(door, attempt, expected)
         self._halted = asyncio.Event()
         self.over = asyncio.Event()
         """Set when `run` has returned."""
@@ -121,8 +142,14 @@ class Exchange:
         if waiting is None or waiting.done() or self.over.is_set():
             return False
         self._streams.append(stream)
+        self._silence.heard(stream.remote)
         waiting.set_result(stream)
         return True
+
+    @property
+    def elsewhere(self) -> set[PeerId]:
+        """Members that live, but take no part in this round any more."""
+        return self._silence.elsewhere
 
     def halt(self) -> None:
         """Stops the attempt; `run` then returns an unfinished outcome, unless it had already finished."""
@@ -130,44 +157,56 @@ class Exchange:
 
     async def run(self) -> Outcome:
         """Exchanges with all members until the average is complete or cannot be."""
-        suspects: set[PeerId] = set()
-        waited_for: set[PeerId] = set()
-        finished = unreadable = False
+        started_s = self._clock.now()
+        finished = False
+        blame = _Blame()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch_for_halt())
-                # Nothing is sent to a member that reduces nothing.
-                work = [tasks.create_task(self._contribute(peer)) for peer in self._others if self._chunks[peer]]
-                if self._own_chunks:
-                    work += [tasks.create_task(self._give_back(peer)) for peer in self._others]
-                    work.append(tasks.create_task(self._reduce()))
-                await asyncio.gather(*work)
-                watch.cancel()
+            await self._exchange_with_all()
             finished = True
+        except* _GoneError as failures:
+            blame.silent.update(peer for failure in _leaves(failures) for peer in failure.peers)
         except* _LinkFailedError as failures:
             for failure in _leaves(failures):
-                (suspects if failure.surely else waited_for).add(failure.peer)
+                (blame.suspects if failure.surely else blame.waited_for).add(failure.peer)
         except* UnreadableError:
-            unreadable = True
+            blame.unreadable = True
         except* _HaltedError:
             pass
         finally:
             self._end(finished=finished)
         if not finished:
-            return Outcome(
-                finished=False,
-                bytes_sent=self._bytes_sent(),
-                suspects=tuple(sorted(suspects)),
-                waited_for=tuple(sorted(waited_for - suspects)),
-                unreadable=unreadable,
-            )
-        self._patience.went_well(max((watch.longest_wait_s for watch in self._watches), default=0.0))
+            return self._failed(blame)
+        longest_wait_s = max((watch.longest_wait_s for watch in self._watches), default=0.0)
+        self._patience.went_well(longest_wait_s, exchange_s=self._clock.now() - started_s)
         return Outcome(
             finished=True,
             digest=self._digest(),
             squared_distance=self._reduction.squared_distance,
             squared_mean=self._reduction.squared_mean,
             bytes_sent=self._bytes_sent(),
+        )
+
+    async def _exchange_with_all(self) -> None:
+        plan = self._plan
+        async with asyncio.TaskGroup() as tasks:
+            watches = [tasks.create_task(self._watch_for_halt()), tasks.create_task(self._watch_for_silence())]
+            work = [tasks.create_task(self._contribute(peer)) for peer in plan.owners]
+            if plan.own_chunks:
+                work += [tasks.create_task(self._give_back(peer)) for peer in plan.others]
+                work.append(tasks.create_task(self._reduce()))
+            await asyncio.gather(*work)
+            for watch in watches:
+                watch.cancel()
+
+    def _failed(self, blame: _Blame) -> Outcome:
+        suspects = blame.suspects | blame.silent
+        return Outcome(
+            finished=False,
+            bytes_sent=self._bytes_sent(),
+            suspects=tuple(sorted(suspects)),
+            waited_for=tuple(sorted(blame.waited_for - suspects)),
+            silent=tuple(sorted(blame.silent)),
+            unreadable=blame.unreadable,
         )
 
     def _end(self, *, finished: bool) -> None:
@@ -191,9 +230,12 @@ class Exchange:
         await self._halted.wait()
         raise _HaltedError
 
+    async def _watch_for_silence(self) -> None:
+        raise _GoneError(await self._silence.gone(after_s=self._stall_s / 2))
+
     async def _contribute(self, peer: PeerId) -> None:
         """Sends `peer` the own chunks of its slice, and reads their means."""
-        size_bytes = sum(map(self._coding.size_bytes, self._chunks[peer]))
+        size_bytes = sum(map(self._coding.size_bytes, self._plan.chunks[peer]))
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._door.stream(peer, EXCHANGE, bulk_bytes=2 * size_bytes)
@@ -208,65 +250,77 @@ class Exchange:
     async def _send_contribution(self, peer: PeerId, stream: Stream) -> None:
         header = ExchangeHeader(round_id=self.attempt.round_id, attempt=self.attempt.number)
         scratch = self._scratch()
+        chunks = self._plan.chunks[peer]
+        budget = self._patience.budget(len(chunks), times=2)
         with self._blaming(peer):
             async with (watch := self._watch()).within(2 * self._stall_s):
                 await send_message(stream, header)
-                for chunk in self._chunks[peer]:
+                for chunk in chunks:
                     await stream.write(self._coding.contribution(chunk, scratch))
-                    watch.moved()
+                    budget.spend(watch.moved())
 
     async def _receive_means(self, peer: PeerId, stream: Stream) -> None:
         scratch = self._scratch()
+        chunks = self._plan.chunks[peer]
+        budget = self._patience.budget(len(chunks), times=2)
         with self._blaming(peer):
             # Before the first mean the owner may have to wait for the connections of all others.
             async with (watch := self._watch()).within(self._timing.dial_timeout_s + 2 * self._stall_s):
-                for chunk in self._chunks[peer]:
+                for index, chunk in enumerate(chunks):
                     target = self._coding.mean_target(chunk, scratch)
                     await stream.read_into(target)
-                    watch.moved(next_within_s=2 * self._stall_s)
+                    took_s = watch.moved(next_within_s=2 * self._stall_s)
+                    budget.spend(took_s if index else 0.0)
+                    self._silence.heard(peer)
                     self._digests[peer].update(target)
                     if not is_finite(self._coding.take_mean(chunk, scratch)):
                         raise _LinkFailedError(peer, surely=True)
+        self._silence.complete(peer)
 
     async def _reduce(self) -> None:
         """Adds up the own slice, chunk by chunk, in the order of the members."""
-        me = self.attempt.members[self._me]
-        streams = {peer: await self._accepted(peer) for peer in self._others}
-        scratches = {peer: self._scratch() for peer in self._others}
-        waits_s = dict.fromkeys(self._others, 0.0)
+        plan = self._plan
+        streams = {peer: await self._accepted(peer) for peer in plan.others}
+        scratches = {peer: self._scratch() for peer in plan.others}
+        budgets = {peer: self._patience.budget(len(plan.own_chunks)) for peer in plan.others}
+        waits_s = dict.fromkeys(plan.others, 0.0)
         started_s = self._clock.now()
-        waiting_for = me
+        waiting_for = plan.me
         try:
             async with (watch := self._watch()).within(self._stall_s):
-                for index, chunk in enumerate(self._own_chunks):
-                    # Another one first each time: whoever is read first is waited for, also for the sake of the rest.
-                    first = index % max(1, len(self._others))
-                    for waiting_for in (*self._others[first:], *self._others[:first]):
+                for index, chunk in enumerate(plan.own_chunks):
+                    for waiting_for in plan.reading_order(index):
                         wire = scratches[waiting_for].wire[: self._coding.size_bytes(chunk)]
                         await streams[waiting_for].read_into(wire.data)
-                        waits_s[waiting_for] += watch.moved()
-                    parts = [self._part_of(peer, chunk, scratches) for peer in self.attempt.members]
-                    if not self._reduction.add(chunk, parts):
-                        raise _LinkFailedError(self._not_finite(parts), surely=True)
-                    self._digests[me].update(self._coding.mean(chunk))
-                    self._frontier.advance()
+                        took_s = watch.moved()
+                        waits_s[waiting_for] += took_s
+                        budgets[waiting_for].spend(took_s)
+                        self._silence.heard(waiting_for)
+                    self._add(chunk, scratches)
         except TimeoutError as error:
             # Contributions depend on nobody else, so silence here is the sender's own fault.
-            self._patience.ran_out()
+            if isinstance(error, BehindError):
+                self._patience.fell_behind()
+            else:
+                self._patience.ran_out()
             raise _LinkFailedError(waiting_for, surely=True) from error
         except ConnectionError as error:
             raise _LinkFailedError(waiting_for, surely=False) from error
-        self._speeds_seen.note(self._loads(), waits_s, whole_s=self._clock.now() - started_s)
+        for peer in plan.others:
+            self._silence.complete(peer)
+        self._speeds_seen.note(plan.loads(), waits_s, whole_s=self._clock.now() - started_s)
+
+    def _add(self, chunk: Slice, scratches: dict[PeerId, Scratch]) -> None:
+        parts = [self._part_of(peer, chunk, scratches) for peer in self.attempt.members]
+        if not self._reduction.add(chunk, parts):
+            raise _LinkFailedError(self._not_finite(parts), surely=True)
+        self._digests[self._plan.me].update(self._coding.mean(chunk))
+        self._frontier.advance()
 
     def _part_of(self, peer: PeerId, chunk: Slice, scratches: dict[PeerId, Scratch]) -> Vector:
-        if peer == self.attempt.members[self._me]:
+        if peer == self._plan.me:
             return self._coding.own_part(chunk)
         return self._coding.contributed(chunk, scratches[peer])
-
-    def _loads(self) -> dict[PeerId, int]:
-        """Values that each other member sends in all: its contributions, and the means of its slice."""
-        slices = {peer: sum(map(len, chunks)) for peer, chunks in self._chunks.items()}
-        return {peer: sum(slices.values()) + (len(slices) - 2) * slices[peer] for peer in self._others}
 
     async def _accepted(self, peer: PeerId) -> Stream:
         try:
@@ -279,7 +333,7 @@ class Exchange:
         """Sends `peer` the means of the own slice as they become known."""
         stream = await asyncio.shield(self._inbound[peer])
         with self._blaming(peer):
-            for index, chunk in enumerate(self._own_chunks):
+            for index, chunk in enumerate(self._plan.own_chunks):
                 await self._frontier.reached(index)
                 async with self._clock.timeout(2 * self._stall_s):
                     await stream.write(self._coding.mean(chunk))
@@ -304,21 +358,22 @@ class Exchange:
         if name == "fp32":
             return PlainCoding(buffers)
         if name == "int8" and attempt.number == 0:
-            seed = int.from_bytes(blake3(f"{attempt.round_id}/{self._me}".encode()).digest(length=8), "big")
-            modular = Modular(self._longest)
-            return NearCoding(buffers, modular, self._own_chunks, nearness=self._nearness, seed=seed)
+            place = attempt.members.index(self._plan.me)
+            seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
+            modular = Modular(self._plan.longest)
+            return NearCoding(buffers, modular, self._plan.own_chunks, nearness=self._nearness, seed=seed)
         if name == "int8":
             # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
             self._nearness.widen()
             name = FALLBACK
-        return CodecCoding(buffers, codec_named(name, longest_elements=self._longest), self._own_chunks)
+        return CodecCoding(buffers, codec_named(name, longest_elements=self._plan.longest), self._plan.own_chunks)
 
     def _scratch(self) -> Scratch:
-        return self._coding.scratch(self._longest)
+        return self._coding.scratch(self._plan.longest)
 
 
-def _leaves(group: BaseExceptionGroup[_LinkFailedError]) -> Sequence[_LinkFailedError]:
-    found: list[_LinkFailedError] = []
+def _leaves(group: BaseExceptionGroup[FailureT]) -> Sequence[FailureT]:
+    found: list[FailureT] = []
     for error in group.exceptions:
         found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     return found

@@ -3,8 +3,8 @@
 Owns the members' reports on an attempt and the verdict that follows. All commit when everyone that still answers
 holds the complete average over the agreed members, with one digest; otherwise the survivors try again with the
 snapshots they still hold, or the round is given up. Should an earlier leader have died after some had committed, this
-one finds that out before it decides, and lets the others, who are complete too, follow. Does not know how an attempt
-is made.
+one finds that out before it decides, and lets the others, who are complete too, follow. Nobody is waited for beyond a
+deadline, whatever it answers meanwhile. Does not know how an attempt is made.
 """
 
 from __future__ import annotations
@@ -16,17 +16,24 @@ from dataclasses import dataclass, field
 
 from gossiptrain.core.averaging import relative_disagreement
 from gossiptrain.core.grouping import survivors
-from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm import probing
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.messages import Abandon, Commit, Halt, Halted, Report, Retry
+from gossiptrain.swarm.messages import Abandon, Commit, Probe, Report, Retry, RoundState
 
-HALT = "/gossiptrain/halt"
 MAX_ATTEMPTS = 16
 MAX_STOPS = 2
 """A member that was stopped this often and still has not reported is not waited for."""
 
 Verdict = Commit | Retry | Abandon
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """ask_s: how long a member may be silent before it is asked. give_up_s: how long reports are waited for in all."""
+
+    ask_s: float
+    give_up_s: float
 
 
 @dataclass
@@ -44,12 +51,15 @@ class Leader:
     def __init__(self, door: Door, *, minimum_members: int) -> None:
         self._door = door
         self._clock = door.transport.clock
-        self._timing = door.timing
         self._minimum_members = minimum_members
         self._reports: dict[PeerId, Report] = {}
         self._reported = asyncio.Event()
         self.gone: set[PeerId] = set()
-        """Members that did not answer in this round."""
+        """Members that take no part in this round any more: silent, started anew, or waited for too long."""
+        self.held_up: set[PeerId] = set()
+        """Those of them that went on answering, but did not do their part."""
+        self.elsewhere: set[PeerId] = set()
+        """Those of them that live and said that they take no part any more."""
 
     def take_report(self, peer: PeerId, report: Report) -> None:
         """Notes what a member reports."""
@@ -57,20 +67,25 @@ class Leader:
         self._reported.set()
         self._reported = asyncio.Event()
 
-    async def decide(self, own: Report) -> Verdict:
-        """The verdict on the attempt that `own` is about, once all members have reported or do not answer any more.
+    async def decide(self, own: Report, deadlines: Deadlines) -> Verdict:
+        """The verdict on the attempt that `own` is about, once all members have reported or are not waited for.
 
         While the attempt may still succeed a silent member is only asked whether it lives; after that it is stopped.
         """
         self.take_report(self._door.transport.peer_id, own)
         inquiry = _Inquiry()
+        give_up_at_s = self._clock.now() + deadlines.give_up_s
         while missing := self._missing(own, inquiry):
+            if self._clock.now() >= give_up_at_s:
+                self.gone.update(missing)
+                self.held_up.update(missing)
+                break
             in_trouble = bool(self.gone) or not all(report.finished for report in self._on(own).values())
-            due = self._due(missing, inquiry, in_trouble=in_trouble)
+            due = self._due(missing, inquiry, ask_s=deadlines.ask_s, in_trouble=in_trouble)
             if due:
                 await self._inquire(due, own, inquiry, stop=in_trouble)
             else:
-                await self._wait_for_report(self._timing.stall_timeout_s / 4)
+                await self._wait_for_report(deadlines.ask_s / 4)
         return self._judge(own, committed=bool(inquiry.committed))
 
     def _on(self, own: Report) -> dict[PeerId, Report]:
@@ -85,7 +100,7 @@ class Leader:
         heard = self._on(own).keys() | self.gone | inquiry.committed
         return [PeerId(peer) for peer in own.members if peer not in heard]
 
-    def _due(self, missing: list[PeerId], inquiry: _Inquiry, *, in_trouble: bool) -> list[PeerId]:
+    def _due(self, missing: list[PeerId], inquiry: _Inquiry, *, ask_s: float, in_trouble: bool) -> list[PeerId]:
         """Who has to be asked now: everyone once in trouble, else who has been silent for a while."""
         now_s = self._clock.now()
         for peer in missing:
@@ -93,33 +108,27 @@ class Leader:
         return [
             peer
             for peer in missing
-            if now_s - inquiry.asked_s[peer] >= self._timing.stall_timeout_s or (in_trouble and not inquiry.stops[peer])
+            if now_s - inquiry.asked_s[peer] >= ask_s or (in_trouble and not inquiry.stops[peer])
         ]
 
     async def _inquire(self, due: list[PeerId], own: Report, inquiry: _Inquiry, *, stop: bool) -> None:
-        halt = Halt(round_id=own.round_id, attempt=own.attempt, stop=stop)
-        answers = await asyncio.gather(*(self._ask(peer, halt) for peer in due))
+        probe = Probe(round_id=own.round_id, attempt=own.attempt, stop=stop)
+        answers = await asyncio.gather(*(probing.ask(self._door, peer, probe) for peer in due))
         for peer, answer in zip(due, answers, strict=True):
             inquiry.asked_s[peer] = self._clock.now()
             inquiry.stops[peer] += stop
-            if answer is None or inquiry.stops[peer] > MAX_STOPS:
-                # Silent; or it answers but reports to another leader, and for this one it is gone.
-                self.gone.add(peer)
-            elif answer.committed:
-                inquiry.committed.add(peer)
+            self._note_answer(peer, answer, inquiry)
 
-    async def _ask(self, peer: PeerId, halt: Halt) -> Halted | None:
-        """The member's answer, or None where there is none in time."""
-        try:
-            async with self._clock.timeout(self._timing.probe_timeout_s):
-                stream = await self._door.stream(peer, HALT)
-                try:
-                    await send_message(stream, halt)
-                    return await receive_message(stream, Halted)
-                finally:
-                    stream.abort()
-        except (ConnectionError, TimeoutError):
-            return None
+    def _note_answer(self, peer: PeerId, answer: RoundState | None, inquiry: _Inquiry) -> None:
+        if answer is None or answer in probing.NEVER_REPORTS:
+            self.gone.add(peer)
+            if answer is not None:
+                self.elsewhere.add(peer)
+        elif answer == "committed":
+            inquiry.committed.add(peer)
+        elif inquiry.stops[peer] > MAX_STOPS:
+            # It answers but reports to another leader, and for this one it is gone.
+            self.gone.add(peer)
 
     async def _wait_for_report(self, longest_s: float) -> None:
         try:
@@ -135,7 +144,8 @@ class Leader:
                 return Abandon(reason="members received different averages")
             if not own.finished:
                 return Abandon(reason="the others committed without this peer")
-            return Commit(disagreement=_disagreement(reports, members=len(own.members)))
+            silent = tuple(peer for peer in own.members if peer in self.gone - self.elsewhere)
+            return Commit(disagreement=_disagreement(reports, members=len(own.members)), silent=silent)
         following = self._following(own, reports)
         if len(following) < self._minimum_members:
             return Abandon(reason="too few members are left")

@@ -3,13 +3,15 @@
 Owns readiness and the organiser of each round. For every round the living peers rank themselves by (run, round,
 seed); whoever comes first collects the ready ones and divides them, so that one round trip is enough when all are
 ready. Nobody is a server: the organiser changes with every round, and the next in rank stands in for a dead one.
-An organiser that meets a peer of higher rank sends its guests there. Two organisers at once, where peers see different
-members, cost larger groups and nothing else. Does not know what a group does with itself.
+An organiser that meets a peer of higher rank sends its guests there; one that misses somebody asks that peer for its
+view, so that two organisers of one round, where peers see different members, soon become one. Who said it was ready and
+does not come is waited for a little, once. Does not know what a group does with itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +22,26 @@ from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for, orga
 from gossiptrain.net.framing import receive_message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Purpose, Ready, Waiting
+from gossiptrain.swarm.membership import Membership, Outlook
+from gossiptrain.swarm.messages import (
+    MAX_MEMBERS,
+    Assignment,
+    Elsewhere,
+    NewerRound,
+    NoGroup,
+    Purpose,
+    Ready,
+    Waiting,
+    Withdraw,
+)
+from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.speeds import agreed_speeds
 
 READY = "/gossiptrain/ready"
+MAX_REDIRECTS = 3
+"""A peer that was sent on so often for one round stays where it is."""
+FREE_TRIES = 4
+"""Questions of one search for a group before it pauses between them."""
 
 ValueT = TypeVar("ValueT", bound=str)
 
@@ -72,6 +89,12 @@ class _Hall:
 
     round: int
     guests: dict[PeerId, _Guest] = field(default_factory=dict)
+    due_s: dict[PeerId, float] = field(default_factory=dict)
+    """Since when peers that are not here should be, by what they said."""
+    meetings: dict[PeerId, asyncio.Task[None]] = field(default_factory=dict)
+    """Peers that were asked why they do not come."""
+    missed: set[PeerId] = field(default_factory=set)
+    """Who is not waited for any more."""
 
     @property
     def deadline(self) -> float:
@@ -88,18 +111,45 @@ class _Hall:
         """Whether somebody is here that wants everyone."""
         return any(guest.ready.purpose != "round" for guest in self.guests.values())
 
+    def close(self) -> None:
+        """Nobody is waited for any more."""
+        for meeting in self.meetings.values():
+            meeting.cancel()
+
+
+@dataclass
+class _Search:
+    """The course of one search for a group."""
+
+    tries: int = 0
+    redirects: int = 0
+    sent_to: PeerId | None = None
+    insist: bool = False
+    silent: set[PeerId] = field(default_factory=set)
+    """Organisers that did not answer, or whose answers led nowhere."""
+
 
 class Matchmaker:
     """Finds a group for this peer, and for others whenever it is their organiser."""
 
-    def __init__(self, door: Door, membership: Membership, *, settings: GossipSettings, rng: random.Random) -> None:
+    def __init__(
+        self,
+        door: Door,
+        membership: Membership,
+        *,
+        settings: GossipSettings,
+        rng: random.Random,
+        promises: Promises,
+    ) -> None:
         self._door = door
         self._clock = door.transport.clock
+        self._promises = promises
         self._membership = membership
         self._settings = settings
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
         self._rng = rng
         self._halls: dict[int, _Hall] = {}
+        self._withdrawn = asyncio.Event()
         self._left_out = False
 
     async def open(self) -> None:
@@ -108,76 +158,142 @@ class Matchmaker:
 
     async def find_group(self, bringing: Bringing) -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in time."""
-        sent_to: PeerId | None = None
-        insist = False
-        aim = bringing.aim
-        patience_s = self._settings.matchmaking_time if aim.patience_s is None else aim.patience_s
+        search = _Search()
+        self._withdrawn.clear()
+        self._promises.kept_by(self._not_ready())
         try:
-            async with self._clock.timeout(patience_s + self._door.timing.dial_timeout_s):
-                while len(self._membership.trainers()) >= self._limits.minimum:
-                    ready = Ready(
-                        round=self._membership.round,
-                        samples=bringing.samples,
-                        urgent=self._left_out,
-                        codec=self._settings.codec,
-                        last_group=bringing.last_group,
-                        purpose=aim.purpose,
-                        follow_up=aim.follow_up,
-                        patience_s=patience_s,
-                        speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
-                        insist=insist,
-                    )
-                    answer = await self._ask_organiser(sent_to or self._organiser(ready.round), ready)
+            async with self._clock.timeout(self._patience_s(bringing) + self._door.timing.dial_timeout_s):
+                while len(self._membership.trainers()) >= self._limits.minimum and self._is_wanted(bringing.aim):
+                    await self._pause(search)
+                    ready = self._ready(bringing, insist=search.insist)
+                    organiser = search.sent_to or self._organiser(ready.round)
+                    answer = await self._ask_organiser(organiser, ready, search.silent)
                     if isinstance(answer, Assignment):
-                        self._left_out = False
-                        self._membership.reach_round(answer.round + 1)
+                        self._take(answer)
                         return answer
                     if isinstance(answer, NoGroup):
                         self._left_out = answer.left_out
                         return None
-                    insist = insist or (answer is None and sent_to is not None)
-                    sent_to = None
-                    if isinstance(answer, Elsewhere):
-                        # Whoever this peer has just found dead, it does not try again on another's word.
-                        insist = insist or self._membership.has_lost(PeerId(answer.organiser))
-                        sent_to = None if insist else PeerId(answer.organiser)
+                    self._go_on(search, organiser, answer)
         except TimeoutError:
             pass
         return None
+
+    def withdraw(self) -> None:
+        """Ends a search that is under way, unless it has found a group already: the others count on this peer then."""
+        self._withdrawn.set()
+        for hall in tuple(self._halls.values()):
+            self._let_go(hall, self._membership.me)
+
+    def _is_wanted(self, aim: Aim) -> bool:
+        """Whether the search is to go on; who has made its last step wants no ordinary round any more."""
+        has_ended = self._membership.own.ends_in_s == 0
+        return not self._withdrawn.is_set() and (aim.purpose == "end" or not has_ended)
+
+    def _patience_s(self, bringing: Bringing) -> float:
+        asked_s = bringing.aim.patience_s
+        return self._settings.matchmaking_time if asked_s is None else asked_s
+
+    def _not_ready(self) -> list[str]:
+        """Peers that say now that they are not ready; what they say next is a new promise."""
+        return [peer for peer, outlook in self._membership.outlooks().items() if outlook.ready_in_s != 0]
+
+    def _ready(self, bringing: Bringing, *, insist: bool) -> Ready:
+        return Ready(
+            round=self._membership.round,
+            samples=bringing.samples,
+            urgent=self._left_out,
+            codec=self._settings.codec,
+            last_group=bringing.last_group,
+            purpose=bringing.aim.purpose,
+            follow_up=bringing.aim.follow_up,
+            patience_s=self._patience_s(bringing),
+            speeds={str(peer): speed for peer, speed in bringing.speeds.items()},
+            insist=insist,
+        )
+
+    def _take(self, assignment: Assignment) -> None:
+        self._left_out = False
+        self._promises.broken_by(set(assignment.missed) - {self._membership.me})
+        self._promises.kept_by(assignment.members)
+        self._membership.reach_round(assignment.round + 1)
+
+    async def _pause(self, search: _Search) -> None:
+        """Whatever others answer, this peer does not ask without end and without a pause."""
+        search.tries += 1
+        if search.tries > FREE_TRIES:
+            await self._clock.sleep(self._door.timing.probe_timeout_s / 10)
+
+    def _go_on(self, search: _Search, asked: PeerId, answer: NewerRound | Elsewhere | None) -> None:
+        """Whom to ask next, after an answer without a group."""
+        if answer is None:
+            search.silent.add(asked)
+            search.insist = search.insist or search.sent_to is not None
+        search.sent_to = None
+        if isinstance(answer, Elsewhere):
+            search.redirects += 1
+            # Whoever this peer has just found dead, it does not try again on another's word.
+            lost = self._membership.has_lost(PeerId(answer.organiser))
+            search.insist = search.insist or lost or search.redirects > MAX_REDIRECTS
+            search.sent_to = None if search.insist else PeerId(answer.organiser)
 
     def _organiser(self, round_number: int) -> PeerId:
         """Who organises a round, as far as this peer can see."""
         run, seed = self._door.fingerprint.key, self._settings.seed
         return PeerId(organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)[0])
 
-    async def _ask_organiser(self, organiser: PeerId, ready: Ready) -> Answer | None:
+    def _outranks(self, organiser: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
+        """A peer that should organise the round instead, by what this peer has heard meanwhile."""
+        first = self._organiser(ready.round)
+        if first == organiser or first in but:
+            return None
+        run, seed = self._door.fingerprint.key, self._settings.seed
+        ranked = organisers([first, organiser], run=run, round_number=ready.round, seed=seed)
+        return first if ranked[0] == first else None
+
+    async def _ask_organiser(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer | None:
         """One attempt; None where the organiser did not answer and another one has to be asked."""
         if organiser == self._membership.me:
             return await self._wait_in_hall(organiser, ready, stream=None)
         try:
-            answer = await self._ask(organiser, ready)
+            answer = await self._ask(organiser, ready, silent)
         except (ConnectionError, TimeoutError):
             self._membership.suspect(organiser)
             return None
         if isinstance(answer, NewerRound):
+            if answer.round <= ready.round:
+                self._membership.suspect(organiser)
+                return None
             self._membership.reach_round(answer.round)
         return answer
 
-    async def _ask(self, organiser: PeerId, ready: Ready) -> Answer:
+    async def _ask(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
         timing = self._door.timing
-        async with self._clock.timeout(timing.dial_timeout_s):
+        within_s = timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
+        async with self._clock.timeout(within_s):
             stream = await self._door.stream(organiser, READY)
+        await send_message(stream, ready)
+        withdrawing = asyncio.create_task(self._say_withdrawn(stream))
         try:
-            await send_message(stream, ready)
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._keepalive_s):
                     answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup, Elsewhere)
                 if isinstance(answer, Assignment) and not self._is_sound(answer):
                     raise UnreachableError(f"{organiser} gave out a group that cannot be")
+                if isinstance(answer, Elsewhere) and ready.insist:
+                    raise UnreachableError(f"{organiser} sends this peer on although it cannot go anywhere else")
                 if isinstance(answer, Answer):
                     return answer
+                if better := self._outranks(organiser, ready, but=silent):
+                    return Elsewhere(organiser=better)
         finally:
+            withdrawing.cancel()
             stream.abort()
+
+    async def _say_withdrawn(self, stream: Stream) -> None:
+        await self._withdrawn.wait()
+        with contextlib.suppress(ConnectionError):
+            await send_message(stream, Withdraw())
 
     def _is_sound(self, assignment: Assignment) -> bool:
         members = assignment.members
@@ -190,12 +306,35 @@ class Matchmaker:
     async def _serve(self, stream: Stream) -> None:
         async with self._clock.timeout(self._door.timing.dial_timeout_s):
             ready = await receive_message(stream, Ready)
-        answer = await self._wait_in_hall(stream.remote, ready, stream=stream)
+        withdrawing = asyncio.create_task(self._hear_withdrawal(stream, ready.round))
+        try:
+            answer = await self._wait_in_hall(stream.remote, ready, stream=stream)
+        finally:
+            withdrawing.cancel()
         await send_message(stream, answer)
+
+    async def _hear_withdrawal(self, stream: Stream, round_number: int) -> None:
+        with contextlib.suppress(ConnectionError):
+            await receive_message(stream, Withdraw)
+            if hall := self._halls.get(round_number):
+                self._let_go(hall, stream.remote)
+
+    def _let_go(self, hall: _Hall, peer: PeerId) -> None:
+        """Takes a guest out of the hall that wants no group any more."""
+        guest = hall.guests.pop(peer, None)
+        if guest is not None:
+            _answer(guest, NoGroup(left_out=False))
+            if not hall.guests:
+                self._close(hall)
 
     @property
     def _keepalive_s(self) -> float:
         return self._door.timing.probe_timeout_s / 2
+
+    @property
+    def _tick_s(self) -> float:
+        """How often an organiser looks whom it still waits for."""
+        return min(self._keepalive_s, self._door.timing.heartbeat_s / 2)
 
     async def _wait_in_hall(self, peer: PeerId, ready: Ready, *, stream: Stream | None) -> Answer:
         if ready.round < self._membership.own.round:
@@ -204,6 +343,7 @@ class Matchmaker:
         hall = self._halls.setdefault(ready.round, _Hall(ready.round))
         guest = _Guest(ready, self._clock.now() + ready.patience_s, asyncio.get_running_loop().create_future())
         hall.guests[peer] = guest
+        self._promises.kept_by([peer])
         try:
             while not guest.answer.done():
                 if ready.round < self._membership.round:
@@ -215,7 +355,7 @@ class Matchmaker:
                 self._consider(hall)
                 if not guest.answer.done():
                     until_deadline_s = max(0.0, hall.deadline - self._clock.now())
-                    await asyncio.wait([guest.answer], timeout=min(self._keepalive_s, until_deadline_s))
+                    await asyncio.wait([guest.answer], timeout=min(self._tick_s, until_deadline_s))
                 if stream is not None and not guest.answer.done():
                     await send_message(stream, Waiting())
             return guest.answer.result()
@@ -223,7 +363,12 @@ class Matchmaker:
             if hall.guests.get(peer) is guest:
                 del hall.guests[peer]
                 if not hall.guests:
-                    self._halls.pop(hall.round, None)
+                    self._close(hall)
+
+    def _close(self, hall: _Hall) -> None:
+        hall.close()
+        if self._halls.get(hall.round) is hall:
+            del self._halls[hall.round]
 
     def _consider(self, hall: _Hall) -> None:
         """Forms the groups as soon as nobody is worth waiting for, or the time for waiting is over."""
@@ -242,19 +387,49 @@ class Matchmaker:
     def _expected(self, hall: _Hall, remaining_s: float) -> bool:
         """Whether a peer that is not here yet should come in time. One that wants everyone makes all others ready."""
         outlooks = self._membership.outlooks()
-        everyone = hall.merges or any(outlook.finishing for outlook in outlooks.values())
+        everyone = hall.merges or any(self._finishes(peer, outlook) for peer, outlook in outlooks.items())
+        found = False
         for peer in outlooks.keys() - hall.guests.keys():
             outlook = outlooks[peer]
-            if outlook.ended:
-                comes = hall.ends or outlook.finishing
+            if outlook.ended and (hall.ends or outlook.finishing):
+                found = self._is_awaited(hall, peer, 0.0, as_long_as_it_answers=True) or found
+            elif (
+                not outlook.ended and outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
+            ):
+                found = self._is_awaited(hall, peer, outlook.ready_in_s) or found
             else:
-                comes = outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
-            if comes:
-                return True
-        return False
+                hall.due_s.pop(peer, None)
+                self._promises.kept_by([peer])
+        return found
+
+    def _finishes(self, peer: PeerId, outlook: Outlook) -> bool:
+        return outlook.finishing and (peer == self._membership.me or self._promises.is_worth_waiting_for(peer))
+
+    def _is_awaited(self, hall: _Hall, peer: PeerId, ready_in_s: float, *, as_long_as_it_answers: bool = False) -> bool:
+        """Whether a peer that has promised to come is still worth waiting for; it is asked once where it is late."""
+        if ready_in_s > 0:
+            hall.due_s.pop(peer, None)
+            self._promises.kept_by([peer])
+            return True
+        if peer in hall.missed or not self._promises.is_worth_waiting_for(peer):
+            return False
+        timing = self._door.timing
+        late_s = self._clock.now() - hall.due_s.setdefault(peer, self._clock.now())
+        if late_s >= timing.heartbeat_s and peer not in hall.meetings and peer != self._membership.me:
+            hall.meetings[peer] = asyncio.create_task(self._ask_for_view(hall, peer))
+        if late_s >= 2 * timing.heartbeat_s + timing.dial_timeout_s and not as_long_as_it_answers:
+            hall.missed.add(peer)
+        return peer not in hall.missed
+
+    async def _ask_for_view(self, hall: _Hall, peer: PeerId) -> None:
+        """Afterwards both know the same peers, and so the same organiser; and this one how soon the other is ready."""
+        if not await self._membership.meet(peer):
+            hall.missed.add(peer)
 
     def _dismiss(self, hall: _Hall) -> None:
-        self._halls.pop(hall.round, None)
+        self._close(hall)
+        missed = [peer for peer in hall.due_s if peer not in hall.guests]
+        self._promises.broken_by(missed)
         guests, hall.guests = hall.guests, {}
         # Who merges for the last time merges with everyone, so that all who end together end with one model.
         merging = any(guest.ready.purpose != "round" for guest in guests.values())
@@ -270,15 +445,17 @@ class Matchmaker:
             last_groups={peer: guest.ready.last_group for peer, guest in guests.items()},
         )
         for group in grouping.groups:
-            members = [PeerId(peer) for peer in group]
+            # Who has held a round up does not lead one.
+            members = self._promises.in_order([PeerId(peer) for peer in group])
             readies = [guests[peer].ready for peer in members]
             assignment = Assignment(
                 round_id=f"{self._rng.getrandbits(128):032x}",
                 round=hall.round,
-                members=group,
+                members=members,
                 samples=tuple(ready.samples for ready in readies),
                 speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
+                missed=tuple(missed[:MAX_MEMBERS]),
                 final=all(ready.purpose == "end" for ready in readies),
                 follow_up=all(ready.follow_up for ready in readies),
             )

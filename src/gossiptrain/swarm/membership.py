@@ -214,7 +214,7 @@ class Membership:
 
     async def run(self) -> None:
         """Beats until cancelled."""
-        calls: dict[PeerId, asyncio.Task[None]] = {}
+        calls: dict[PeerId, asyncio.Task[bool]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._beat()
@@ -233,6 +233,18 @@ class Membership:
         """Tells as many peers as possible that this one leaves; waits no longer than `probe_timeout_s`."""
         self._leaving = True
         await self.meet_everyone()
+
+    async def meet(self, peer: PeerId) -> bool:
+        """Tells one peer at once what this one says of itself and knows of others, and hears the same.
+
+        False where it does not answer within `probe_timeout_s`.
+        """
+        self._beat()
+        try:
+            async with self._clock.timeout(self._timing.probe_timeout_s):
+                return await self._exchange(peer)
+        except TimeoutError:
+            return False
 
     async def meet_everyone(self) -> None:
         """Tells all others what this peer now says of itself, and hears the same of them.
@@ -306,7 +318,8 @@ class Membership:
         live = sorted(self.live())
         return live if len(live) <= FANOUT else self._rng.sample(live, FANOUT)
 
-    async def _exchange(self, peer: PeerId) -> None:
+    async def _exchange(self, peer: PeerId) -> bool:
+        """Passes heartbeats to and fro; says whether the peer answered."""
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._door.stream(peer, HEARTBEATS)
@@ -315,11 +328,13 @@ class Membership:
                     self.absorb((await receive_message(stream, Beats)).records)
                 finally:
                     await stream.close()
+                return True
         except UnreachableError:
             self.suspect(peer)
         except (ConnectionError, TimeoutError):
             # The link broke or is slow; the peer's lifetime decides. It may have started anew and not know this peer.
             self._door.forget(peer)
+        return False
 
     async def _receive(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from gossiptrain.config import CodecName
-from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
 
 MAX_MEMBERS = 64
@@ -80,13 +80,17 @@ class Hello(Message):
     model: HexText
     elements: Count
     strategy: ShortText
+    gossip_min_group_size: Annotated[int, Field(ge=0, le=MAX_MEMBERS)] = 2
+    grouping: ShortText = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 
     @property
     def fingerprint(self) -> RunFingerprint:
         """The run that the other side takes part in."""
-        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy)
+        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed)
+        return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy, common)
 
 
 class Welcome(Message):
@@ -120,6 +124,10 @@ class Ready(Message):
     """How long it will wait for stragglers."""
     insist: bool = False
     """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
+
+
+class Withdraw(Message):
+    """A peer that waits for a group wants none any more. The answer is still a group where it was formed before."""
 
 
 class Waiting(Message):
@@ -160,6 +168,8 @@ class Assignment(Message):
     """Whether all of them have made their last step, so that whoever commits this round ends with what all hold."""
     follow_up: bool = False
     """Whether all of them will take part in one more round, to fit running statistics."""
+    missed: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Peers that said they were ready and were waited for in vain; nobody need wait for them again."""
 
 
 class ExchangeHeader(Message):
@@ -187,18 +197,25 @@ class Report(Message):
     """Whether the reporter ended a first attempt because it could not read what another member told it in int8."""
 
 
-class Halt(Message):
-    """The leader asks a silent member whether it lives and, with `stop`, ends its attempt, which cannot succeed."""
+class Probe(Message):
+    """Somebody asks a silent member whether it lives. With `stop` its leader ends its attempt, which cannot succeed."""
 
     round_id: HexText
     attempt: Annotated[int, Field(ge=0, le=MAX_MEMBERS)]
-    stop: bool
+    stop: bool = False
 
 
-class Halted(Message):
-    """The answer to `Halt`: the member lives, and whether it has already taken over the average of that attempt."""
+RoundState = Literal["unknown", "running", "reported", "committed", "over"]
 
-    committed: bool
+
+class ProbeReply(Message):
+    """Where a member stands in that attempt.
+
+    unknown: it knows of no such round, because it has started anew. running: it exchanges. reported: it waits for a
+    verdict. committed: it has taken over the average. over: it has given the round up.
+    """
+
+    state: RoundState
 
 
 class Commit(Message):
@@ -206,6 +223,8 @@ class Commit(Message):
 
     disagreement: Annotated[Finite, Field(ge=0)] | None
     """Relative disagreement of the members before the round; None where the average is zero."""
+    silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Members that did not answer at its end. The average holds their contributions; the next round need not wait."""
 
 
 class Retry(Message):

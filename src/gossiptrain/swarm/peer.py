@@ -30,7 +30,8 @@ from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.joining import Joining
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
-from gossiptrain.swarm.messages import Assignment, SignedHeartbeat
+from gossiptrain.swarm.messages import SignedHeartbeat
+from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateDesk
 
@@ -40,6 +41,8 @@ SETTLED_BEATS = 1.5
 START_PATIENCE = 2.0
 """For how many times the time of a dial an initial peer is tried that does not answer yet."""
 REDIAL_S = 0.5
+HELD_UP_FOR_LIFETIMES = 20
+"""How long it is remembered that a peer held a round up, in terms of `lifetime_s`."""
 
 
 class AveragedRound(Message):
@@ -97,7 +100,10 @@ class SwarmPeer:
             role=role,
             on_change=on_change,
         )
-        self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
+        self._promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
+        self._matchmaker = Matchmaker(
+            self.door, self.membership, settings=settings, rng=surroundings.rng, promises=self._promises
+        )
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, self._guarded(donate))
@@ -111,7 +117,6 @@ class SwarmPeer:
         )
         self._farewell = Farewell(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
         self._minimum_members = settings.gossip_min_group_size
-        self._finding: asyncio.Task[Assignment | None] | None = None
         self._initial_peers: tuple[str, ...] = ()
         self._last_group = ""
 
@@ -180,11 +185,14 @@ class SwarmPeer:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
-        assignment = await self._find_group(Bringing(samples, self._last_group, aim, self._averager.speeds_seen))
+        assignment = await self._matchmaker.find_group(
+            Bringing(samples, self._last_group, aim, self._averager.speeds_seen)
+        )
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
         result = await self._averager.average(assignment, buffers)
+        self._remember(result)
         if result.committed:
             self._last_group = assignment.round_id
         return AveragedRound(
@@ -203,8 +211,7 @@ class SwarmPeer:
 
     def stop_finding(self) -> None:
         """Ends the search for the group of a round, but not a round that has its group."""
-        if self._finding is not None:
-            self._finding.cancel()
+        self._matchmaker.withdraw()
 
     async def end(
         self, buffers: Buffers, *, samples: int, grace: Grace, patience_s: float, follow_up: bool = False
@@ -238,6 +245,13 @@ class SwarmPeer:
             self.membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
         await self.membership.meet_everyone()
 
+    def _remember(self, result: RoundResult) -> None:
+        """So that whoever did not answer, or did not do its part, does not cost the next rounds as much."""
+        self._promises.broken_by(result.silent)
+        self._promises.held_up_by(result.held_up)
+        for peer in result.silent:
+            self.membership.suspect(peer)
+
     async def leave(self) -> None:
         """Says goodbye, once the others have heard how the last round ended."""
         await self._averager.settle()
@@ -261,15 +275,6 @@ class SwarmPeer:
         finally:
             await telling
             self.membership.describe(replace(self.membership.own, finishing=False, ready_in_s=None))
-
-    async def _find_group(self, bringing: Bringing) -> Assignment | None:
-        self._finding = asyncio.create_task(self._matchmaker.find_group(bringing))
-        try:
-            await asyncio.wait([self._finding])
-            return None if self._finding.cancelled() else self._finding.result()
-        finally:
-            self._finding.cancel()
-            self._finding = None
 
     async def _dial_until_met(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
         """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""

@@ -1,22 +1,24 @@
 """A round from assignment to commit: all of a group take over the same average, or nothing changes.
 
 Owns the course of one round for one member: an attempt, a report to the leader, its verdict, and again. The leader
-is the first of the members that answers, so a member that reaches nobody leads itself. What the
-leader decides, and why, is in `leader`; how groups are found and what is done with the average is not known here.
+is the first of the members that answers, so a member that reaches nobody leads itself. A leader that answers and never
+decides is given up like a silent one, after a few times what a link may stand still. What the leader decides, and why,
+is in `leader`; how groups are found and what is done with the average is not known here.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from gossiptrain.net.framing import Message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.exchange import Exchange, Learnt
-from gossiptrain.swarm.leader import Leader, Verdict
-from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
+from gossiptrain.swarm.exchange import Exchange, LinkStatistics
+from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
+from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
 
 REPORT = "/gossiptrain/report"
 
@@ -32,18 +34,42 @@ class RoundResult(Message):
     disagreement: float | None = None
     digest: str = ""
     reason: str = ""
+    silent: frozenset[PeerId] = frozenset()
+    """Members that did not answer any more."""
+    held_up: frozenset[PeerId] = frozenset()
+    """Members that answered, but were waited for in vain."""
+
+
+@dataclass(frozen=True)
+class FinishedRound:
+    """What late questions need of a round that is over: who may ask, and what was decided on each attempt."""
+
+    members: frozenset[PeerId]
+    verdicts: dict[int, Verdict]
+
+    def verdict_for(self, peer: PeerId, attempt: int) -> Verdict:
+        """What a member that reports only now is to do."""
+        return _verdict_for(peer, self.verdicts.get(attempt)) or _abandon("the round is over")
+
+    def state_of(self, attempt: int) -> RoundState:
+        """Where this peer stands in that attempt."""
+        return "committed" if isinstance(self.verdicts.get(attempt), Commit) else "over"
 
 
 class Round:
     """One member's part in one round."""
 
-    def __init__(self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, learnt: Learnt) -> None:
+    def __init__(
+        self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, learnt: LinkStatistics
+    ) -> None:
         self._door = door
         self._clock = door.transport.clock
         self._timing = door.timing
         self._buffers = buffers
         self._first = first
         self._bytes_sent = 0
+        self._attempt_s = 0.0
+        """How long the last attempt took."""
         self._learnt = learnt
         self.leader = Leader(door, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
@@ -68,13 +94,12 @@ class Round:
     async def run(self) -> RoundResult:
         """Takes part until the round is decided; never longer than `round_timeout_s`."""
         started_s = self._clock.now()
-        members, outcome = self.attempt.members, Outcome(finished=False)
+        outcome = Outcome(finished=False)
         verdict: Verdict = _abandon("it took too long")
         try:
             async with self._clock.timeout(self._timing.round_timeout_s):
                 while True:
                     outcome = await self._run_attempt()
-                    members = self.attempt.members
                     verdict = await self._find_verdict(outcome)
                     self.verdicts[self.attempt.number] = verdict
                     if isinstance(verdict, Retry) and self.me not in verdict.members:
@@ -84,25 +109,43 @@ class Round:
                     self._begin(verdict)
         except TimeoutError:
             verdict = _abandon("it took too long")
-        self.over = True
-        self._wake()
+        finally:
+            self.over = True
+            self.exchange = None
+            self._wake()
+        return self._result(verdict, outcome, seconds=self._clock.now() - started_s)
+
+    def finished(self) -> FinishedRound:
+        """What is kept of the round."""
+        return FinishedRound(self.members, self.verdicts)
+
+    def _result(self, verdict: Verdict, outcome: Outcome, *, seconds: float) -> RoundResult:
         committed = isinstance(verdict, Commit)
+        silent = set(self.leader.gone)
+        if isinstance(verdict, Commit):
+            silent |= self.members & {PeerId(peer) for peer in verdict.silent}
         return RoundResult(
             committed=committed,
-            members=members,
+            members=self.attempt.members,
             attempts=self.attempt.number + 1,
-            seconds=self._clock.now() - started_s,
+            seconds=seconds,
             bytes_sent=self._bytes_sent,
             disagreement=verdict.disagreement if isinstance(verdict, Commit) else None,
             digest=outcome.digest if committed else "",
             reason=verdict.reason if isinstance(verdict, Abandon) else "",
+            silent=frozenset(silent - self.leader.held_up - self.leader.elsewhere - {self.me}),
+            held_up=frozenset(self.leader.held_up - {self.me}),
         )
 
     async def _run_attempt(self) -> Outcome:
         self.exchange = Exchange(self._door, self.attempt, self._buffers, learnt=self._learnt)
         self._wake()
+        started_s = self._clock.now()
         outcome = await self.exchange.run()
+        self._attempt_s = self._clock.now() - started_s
         self._bytes_sent += outcome.bytes_sent
+        self.leader.gone.update(outcome.silent)
+        self.leader.elsewhere.update(self.exchange.elsewhere)
         return outcome
 
     def _begin(self, retry: Retry) -> None:
@@ -123,12 +166,28 @@ class Round:
         report = self._report(outcome)
         for member in self.attempt.members:
             if member == self.me:
-                return await self.leader.decide(report)
+                return await self.leader.decide(report, self._deadlines)
+            if member in self.leader.gone:
+                continue
             verdict = await self._report_to(member, report)
             if verdict is not None:
                 return verdict
             self.leader.gone.add(member)
         raise AssertionError("this peer is a member of its own round")
+
+    @property
+    def _deadlines(self) -> Deadlines:
+        """Of this peer as leader. Others' exchanges end about when the own one does; they may notice later than this
+        peer that a leader before it is gone."""
+        stall_s = self._learnt.patience.stall_s
+        return Deadlines(ask_s=stall_s / 2, give_up_s=2 * (stall_s + self._timing.probe_timeout_s) + self._attempt_s)
+
+    @property
+    def _longest_decision_s(self) -> float:
+        """How long another leader may take: twice as long as this peer would wait, and with the patience of one that
+        has not learnt yet."""
+        stall_s = max(self._learnt.patience.stall_s, self._timing.stall_timeout_s)
+        return 2 * (2 * (stall_s + self._timing.probe_timeout_s) + self._attempt_s)
 
     def _report(self, outcome: Outcome) -> Report:
         return Report(
@@ -145,13 +204,14 @@ class Round:
         )
 
     async def _report_to(self, leader: PeerId, report: Report) -> Verdict | None:
-        """Reports and waits for the verdict; None where the leader does not answer any more."""
+        """Reports and waits for the verdict; None where the leader does not answer any more, or does not decide."""
+        give_up_at_s = self._clock.now() + self._longest_decision_s
         try:
             async with self._clock.timeout(self._timing.probe_timeout_s):
                 stream = await self._door.stream(leader, REPORT)
             try:
                 await send_message(stream, report)
-                while True:
+                while self._clock.now() < give_up_at_s:
                     async with self._clock.timeout(2 * self._timing.probe_timeout_s):
                         answer = await receive_one_of(stream, Waiting, Commit, Retry, Abandon)
                     if isinstance(answer, Retry) and not self._is_sound(answer):
@@ -160,10 +220,12 @@ class Round:
                         return _abandon("the others committed without this peer")
                     if isinstance(answer, Commit | Retry | Abandon):
                         return answer
+                self.leader.held_up.add(leader)
             finally:
                 stream.abort()
         except (ConnectionError, TimeoutError):
-            return None
+            pass
+        return None
 
     def _is_sound(self, retry: Retry) -> bool:
         proposed = [PeerId(member) for member in retry.members]
@@ -176,12 +238,27 @@ class Round:
 
     def verdict_for(self, peer: PeerId, attempt: int) -> Verdict | None:
         """What a member that reported on an attempt is to do, as soon as it is known."""
-        verdict = self.verdicts.get(attempt)
-        if verdict is None and self.over:
-            return _abandon("the round is over")
-        if isinstance(verdict, Retry) and peer not in verdict.members:
-            return _abandon("the others went on without this peer")
-        return verdict
+        if self.over:
+            return self.finished().verdict_for(peer, attempt)
+        return _verdict_for(peer, self.verdicts.get(attempt))
+
+    def state_of(self, attempt: int) -> RoundState:
+        """Where this peer stands in that attempt."""
+        if self.over or attempt in self.verdicts or attempt < self.attempt.number:
+            return self.finished().state_of(attempt)
+        waits = attempt == self.attempt.number and self.exchange is not None and self.exchange.over.is_set()
+        return "reported" if waits else "running"
+
+    def stop(self, attempt: int) -> None:
+        """The leader has ended that attempt."""
+        if self.exchange is not None and self.attempt.number == attempt:
+            self.exchange.halt()
+
+
+def _verdict_for(peer: PeerId, verdict: Verdict | None) -> Verdict | None:
+    if isinstance(verdict, Retry) and peer not in verdict.members:
+        return _abandon("the others went on without this peer")
+    return verdict
 
 
 def _abandon(reason: str) -> Abandon:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import UsageError
 from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node.handle import NodeLaunch
@@ -66,7 +66,15 @@ def planned(
     optimizers = _as_sequence(optimizer)
     binding = ModelBinding(model, optimizers)
     launch = NodeLaunch(
-        RunFingerprint(PROTOCOL_VERSION, names.run, names.task, binding.digest, binding.elements, strategy.summary),
+        RunFingerprint(
+            PROTOCOL_VERSION,
+            names.run,
+            names.task,
+            binding.digest,
+            binding.elements,
+            strategy.summary,
+            CommonSettings.of(settings),
+        ),
         settings,
         network,
         take_state and bool(network.initial_peers),

@@ -1,0 +1,201 @@
+"""What is served and kept of rounds: late questions, members that do not do their part, and no coded values."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from gossiptrain.config import CodecName, GossipSettings
+from gossiptrain.net.framing import send_message
+from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.swarm import probing
+from gossiptrain.swarm.attempt import Outcome
+from gossiptrain.swarm.coding import Coding
+from gossiptrain.swarm.exchange import Exchange
+from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
+from gossiptrain.swarm.messages import ExchangeHeader, Probe, Report
+from gossiptrain.swarm.round import Round
+from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.swarm.test_round import check_all_or_nothing, committed, values_of
+from tests.transports import MakeTransport, run_on, until
+
+
+def alive(kind: type) -> int:
+    """How many objects of a class, or of one that inherits from it, there are."""
+    gc.collect()
+    return sum(isinstance(thing, kind) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("codec", ["fp16", "int8"])
+def test_of_rounds_that_are_over_no_coded_values_stay(codec: CodecName) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        before = alive(Coding), alive(Exchange)
+        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=2.0, codec=codec)) as swarm:
+            for _ in range(20):
+                assert len(committed(await swarm.average())) == 3
+            await asyncio.sleep(6.0)  # handlers linger until their openers have read the last bytes
+            assert (alive(Coding), alive(Exchange)) == before
+
+    run_on("virtual", scenario)
+
+
+def test_a_round_that_is_cancelled_is_over_for_others_too() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            rounds = swarm.peers["c"].swarm._averager._rounds
+            await until(lambda: bool(rounds))
+            (round_id,) = rounds
+            tasks["c"].cancel()
+            await asyncio.gather(tasks["c"], return_exceptions=True)
+            assert await _state(swarm, "a", "c", round_id) == "over"
+            await asyncio.gather(tasks["a"], tasks["b"])
+
+    run_on("virtual", scenario)
+
+
+async def _state(swarm: Swarm, asking: str, asked: str, round_id: str) -> str | None:
+    probe = Probe(round_id=round_id, attempt=0)
+    return await probing.ask(swarm.peers[asking].swarm.door, swarm.peers[asked].id, probe)
+
+
+def test_a_member_says_where_it_stands() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            assert await _state(swarm, "a", "b", "ab" * 16) == "unknown"
+            await swarm.average()
+            (round_id,) = swarm.peers["b"].swarm._averager._rounds
+            assert await _state(swarm, "a", "b", round_id) == "committed"
+
+    run_on("virtual", scenario)
+
+
+def test_a_stranger_to_a_round_learns_nothing_of_it() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await swarm.average("a", "b")
+            (round_id,) = swarm.peers["b"].swarm._averager._rounds
+            assert await _state(swarm, "c", "b", round_id) == "unknown"
+
+    run_on("virtual", scenario)
+
+
+# Members and leaders that go on answering and do not do their part.
+
+
+@pytest.mark.parametrize("stays_dead", [True, False])
+def test_a_member_that_restarts_before_its_report_is_gone_and_what_the_others_hold_commits(
+    stays_dead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = VirtualNetwork(latency_s=0.003)
+    restarts: list[asyncio.Task[None]] = []
+    find_verdict = Round._find_verdict
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+
+            async def restart(name: str) -> None:
+                tasks[name].cancel()
+                await swarm.peers[name].stop()
+                network.crash(name)
+                if not stays_dead:
+                    await swarm.add(name, initial=next(other for other in swarm.peers if other != name))
+
+            async def find(self: Round, outcome: Outcome) -> Verdict:
+                # The last in the order neither leads nor has to.
+                if self.me == self.attempt.members[-1] and not restarts:
+                    restarts.append(asyncio.create_task(restart(self.me)))
+                    await asyncio.Event().wait()
+                return await find_verdict(self, outcome)
+
+            monkeypatch.setattr(Round, "_find_verdict", find)
+            before, started_s = values_of(swarm), asyncio.get_running_loop().time()
+            tasks = {name: asyncio.create_task(peer.average()) for name, peer in swarm.peers.items()}
+            await asyncio.wait(tasks.values())
+            assert asyncio.get_running_loop().time() - started_s < 2.0
+            rounds = {name: task.result() for name, task in tasks.items() if not task.cancelled()}
+            check_all_or_nothing(before, swarm, rounds)
+            assert len(committed(rounds)) == 3
+            assert {len(found.result.members) for found in committed(rounds).values()} == {4}, "nothing is given up"
+            await asyncio.gather(*restarts)
+
+    run_on("virtual", scenario, network=network)
+
+
+def _never_reports(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    find_verdict = Round._find_verdict
+
+    async def find(self: Round, outcome: Outcome) -> Verdict:
+        if self.me == name:
+            await asyncio.Event().wait()
+        return await find_verdict(self, outcome)
+
+    monkeypatch.setattr(Round, "_find_verdict", find)
+
+
+def _never_decides(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    decide = Leader.decide
+
+    async def dither(self: Leader, own: Report, deadlines: Deadlines) -> Verdict:
+        if self._door.transport.peer_id == name:
+            await asyncio.Event().wait()
+        return await decide(self, own, deadlines)
+
+    monkeypatch.setattr(Leader, "decide", dither)
+
+
+@pytest.mark.parametrize("how", [_never_reports, _never_decides])
+def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stalls_and_only_at_first(
+    how: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            how(monkeypatch, "a")  # type: ignore[operator]
+            took_s = []
+            for _ in range(8):
+                started_s = asyncio.get_running_loop().time()
+                bad = asyncio.create_task(swarm.peers["a"].average())
+                rounds = await swarm.average("b", "c", "d")
+                took_s.append(asyncio.get_running_loop().time() - started_s)
+                assert len(committed(rounds)) == 3
+                bad.cancel()
+                await asyncio.gather(bad, return_exceptions=True)
+            assert max(took_s) < 8 * (TIMING.stall_timeout_s + TIMING.probe_timeout_s) < TIMING.round_timeout_s
+            assert max(took_s[4:]) < 2.0, f"it is remembered: {took_s}"
+
+    run_on("virtual", scenario)
+
+
+def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk comes shortly before patience with the link ends, so that no single wait is too long."""
+    timing = TIMING.model_copy(update={"chunk_bytes": 32})  # some 30 chunks a slice
+    send_contribution = Exchange._send_contribution
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, timing=timing) as swarm:
+            for _ in range(3):
+                await swarm.average()
+            patience = swarm.peers["b"].swarm._averager._learnt.patience
+
+            async def dawdle(self: Exchange, peer: PeerId, stream: Stream) -> None:
+                if self._plan.me != "a":
+                    await send_contribution(self, peer, stream)
+                    return
+                await send_message(stream, ExchangeHeader(round_id=self.attempt.round_id, attempt=0))
+                for chunk in self._plan.chunks[peer]:
+                    await asyncio.sleep(0.9 * patience.stall_s)
+                    await stream.write(self._coding.contribution(chunk, self._scratch()))
+
+            monkeypatch.setattr(Exchange, "_send_contribution", dawdle)
+            started_s = asyncio.get_running_loop().time()
+            bad = asyncio.create_task(swarm.peers["a"].average())
+            rounds = await swarm.average("b", "c", "d")
+            assert len(committed(rounds)) == 3
+            assert asyncio.get_running_loop().time() - started_s < 3 * TIMING.stall_timeout_s
+            bad.cancel()
+            await asyncio.gather(bad, return_exceptions=True)
+
+    run_on("virtual", scenario)

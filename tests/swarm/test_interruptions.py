@@ -1,0 +1,167 @@
+"""A peer that dies, restarts or freezes costs the others at most three seconds, whenever in a round it happens.
+
+`pytest -s` prints what each point costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from typing import Literal
+
+import pytest
+
+from gossiptrain.config import PRESETS, GossipSettings, Preset
+from gossiptrain.core.grouping import GroupLimits, form_groups, organisers
+from gossiptrain.swarm.peer import AveragedRound
+from tests.swarm.interruptions import ObservedNetwork, Point
+from tests.swarm.swarms import Swarm, swarm_of
+from tests.transports import MakeTransport, run_on
+
+Fault = Literal["crash", "restart", "freeze"]
+Role = Literal["member", "leader", "organiser"]
+MOST_S = 3.0
+LATENCY_S = 0.002
+CHUNK_BYTES = 256
+"""Four chunks for each slice of the vectors of these swarms."""
+
+
+def points(protocol: str, *, sent: tuple[int, ...] = (), received: tuple[int, ...] = ()) -> list[Point]:
+    return [Point(protocol, True, number) for number in sent] + [Point(protocol, False, number) for number in received]
+
+
+EXCHANGE = points("exchange", sent=(1, 2, 8, 27), received=(1, 13, 27))
+BEFORE = Point("before the round", sends=True, number=1)
+BY_ROLE: dict[Role, list[Point]] = {
+    "member": [
+        BEFORE,
+        *points("ready", sent=(1,), received=(1,)),
+        *EXCHANGE,
+        *points("report", sent=(1,), received=(1,)),
+    ],
+    "leader": [BEFORE, *EXCHANGE, *points("report", sent=(1, 2, 3), received=(1, 2, 3))],
+    "organiser": [BEFORE, *points("ready", sent=(1, 2, 3), received=(1, 2, 3)), *EXCHANGE],
+}
+CASES = [(role, point) for role, those in BY_ROLE.items() for point in those]
+
+
+def roles_in(swarm: Swarm) -> dict[Role, str]:
+    """Who has which part in the next round, by the rules that the peers follow."""
+    peer = swarm.peers["a"].swarm
+    names = {str(other.id): name for name, other in swarm.peers.items()}
+    run, number = peer.fingerprint.key, peer.membership.round
+    organiser = names[organisers(list(names), run=run, round_number=number, seed=0)[0]]
+    together = dict.fromkeys(names, "one group")
+    (group,) = form_groups(
+        list(names), limits=GroupLimits(2, 16), run=run, round_number=number, seed=0, last_groups=together
+    ).groups
+    leader = names[group[0]]
+    member = next(name for name in names.values() if name not in (organiser, leader))
+    return {"organiser": organiser, "leader": leader, "member": member}
+
+
+class Course:
+    """Two rounds of four peers, one of which is interrupted in the first.
+
+    experienced: whether there were rounds before, from which links are known.
+    """
+
+    def __init__(
+        self, preset: Preset, role: Role, point: Point | None, fault: Fault, *, experienced: bool = True
+    ) -> None:
+        self._experienced = experienced
+        self._timing = PRESETS[preset].model_copy(update={"chunk_bytes": CHUNK_BYTES})
+        self._role, self._point, self._fault = role, point, fault
+        self._network = ObservedNetwork(latency_s=LATENCY_S)
+        self._aftermath: list[asyncio.Task[None]] = []
+        self._rounds: dict[str, asyncio.Task[AveragedRound | None]] = {}
+
+    def seconds(self) -> float:
+        """From the beginning of the first round to the end of the second, for the others."""
+        return run_on("virtual", self._run, network=self._network)
+
+    async def _run(self, make: MakeTransport) -> float:
+        async with swarm_of(make, 4, settings=GossipSettings(), timing=self._timing) as swarm:
+            if self._experienced:
+                await swarm.average()
+            roles = await self._begin(swarm)
+            victim = roles[self._role]
+            others = [name for name in swarm.peers if name != victim]
+            if self._point is None:
+                others.append(victim)
+            elif self._point == BEFORE:
+                self._strike(swarm, victim)
+            else:
+                action = functools.partial(self._strike, swarm, victim)
+                self._network.interrupt(self._point, victim=victim, action=action)
+            started_s = asyncio.get_running_loop().time()
+            self._rounds |= {name: asyncio.create_task(swarm.peers[name].average()) for name in swarm.peers}
+            await asyncio.wait([self._rounds[name] for name in others])
+            assert self._network.interrupted, "the point is not reached in this round"
+            second = await asyncio.gather(*(swarm.peers[name].average() for name in others))
+            took_s = asyncio.get_running_loop().time() - started_s
+            assert all(found is not None and found.result.committed for found in second), second
+            await self._end(victim)
+            return took_s
+
+    async def _begin(self, swarm: Swarm) -> dict[Role, str]:
+        """Goes on to a round in which all roles are those of different peers."""
+        while len(set((roles := roles_in(swarm)).values())) < 3:
+            for peer in swarm.peers.values():
+                peer.swarm.membership.reach_round(peer.swarm.membership.round + 1)
+            await swarm.know_each_other()
+        return roles
+
+    def _strike(self, swarm: Swarm, victim: str) -> None:
+        self._network.freeze(victim)
+        if self._fault != "freeze":
+            self._aftermath.append(asyncio.create_task(self._die(swarm, victim)))
+
+    async def _die(self, swarm: Swarm, victim: str) -> None:
+        if victim in self._rounds:
+            self._rounds[victim].cancel()
+        await swarm.peers[victim].stop()
+        self._network.crash(victim)
+        if self._fault == "restart":
+            peer = await swarm.add(victim, initial=next(name for name in swarm.peers if name != victim))
+            while True:
+                await peer.average()
+
+    async def _end(self, victim: str) -> None:
+        if self._fault == "freeze":
+            self._network.thaw(victim)
+        for task in (*self._aftermath, self._rounds[victim]):
+            task.cancel()
+        await asyncio.gather(*self._aftermath, self._rounds[victim], return_exceptions=True)
+
+
+@functools.cache
+def undisturbed_s(preset: Preset) -> float:
+    return Course(preset, "member", None, "crash").seconds()
+
+
+@pytest.mark.parametrize("fault", ["crash", "restart", "freeze"])
+@pytest.mark.parametrize(("role", "point"), CASES, ids=[f"{role}-{point}" for role, point in CASES])
+def test_an_interruption_costs_the_others_at_most_three_seconds(role: Role, point: Point, fault: Fault) -> None:
+    cost_s = Course("local", role, point, fault).seconds() - undisturbed_s("local")
+    sys.stdout.write(f"\n{fault:8} {role:10} {point!s:24} {cost_s:6.2f} s")
+    assert cost_s <= MOST_S
+
+
+@pytest.mark.parametrize(
+    ("role", "point"),
+    [
+        ("member", points("ready", sent=(1,))[0]),
+        ("member", points("exchange", sent=(2,))[0]),
+        ("member", points("report", sent=(1,))[0]),
+        ("leader", points("exchange", received=(13,))[0]),
+        ("leader", points("report", sent=(2,))[0]),
+        ("organiser", points("ready", sent=(2,))[0]),
+    ],
+)
+def test_so_does_one_in_the_first_round_of_all(role: Role, point: Point) -> None:
+    """Nothing is known yet of how long links take."""
+    cost_s = Course("local", role, point, "freeze", experienced=False).seconds() - undisturbed_s("local")
+    sys.stdout.write(f"\n{'freeze':8} {role:10} {point!s:24} {cost_s:6.2f} s at first")
+    assert cost_s <= MOST_S
