@@ -47,7 +47,7 @@ class Libp2pTransport(Transport):
         self._daemon = daemon
         self._folder = folder
         self._control = DaemonControl(folder.path / CONTROL_SOCKET)
-        self._dialler = Libp2pDialler(self._control)
+        self._dialler = Libp2pDialler(self._control, self.clock)
         self._tasks = TaskFamily()
         self._handlers = HandlerTasks()
         self._streams: dict[Stream, None] = {}
@@ -193,7 +193,8 @@ class Libp2pTransport(Transport):
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
-        return Libp2pStream(peer, self._streams, wire=await self._dialler.open(peer, protocol))
+        wire, place = await self._dialler.open(peer, protocol)
+        return Libp2pStream(peer, self._streams, wire=wire, packed_place=place)
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
