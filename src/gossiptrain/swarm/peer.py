@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.guards import is_finite
-from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
 from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.intake import addresses_in, directory_entry
 from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
@@ -72,6 +73,7 @@ class SwarmPeer:
         self.transport = surroundings.transport
         self.fingerprint = fingerprint
         self._timing = timing
+        self._rng = surroundings.rng
         self._clock = surroundings.transport.clock
         self.door = Door(self.transport, fingerprint, timing=timing, members=self._records)
         self.membership = Membership(
@@ -102,15 +104,11 @@ class SwarmPeer:
         Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
         """
         self._initial_peers = tuple(initial_peers)
-        reached, failures = await self._dial(initial_peers)
-        if initial_peers and not reached:
-            raise PeerUnreachableError(
-                "None of the initial peers answers:\n  " + "\n  ".join(failures),
-                cause="They have left, their address has changed, or a firewall stands between.",
-                remedy="Use the address of any peer that is alive now; each prints its own when it starts.",
-            )
-        await self.transport.bootstrap(reached)
+        dialled = await self._dial(initial_peers)
+        dialled.check()
+        await self.transport.bootstrap(dialled.reached)
         await self.consult_directory()
+        await self.membership.meet_candidates()
         await self.membership.announce()
 
     async def run(self) -> None:
@@ -126,12 +124,14 @@ class SwarmPeer:
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
         directory, key = self.transport.directory, self.fingerprint.key
-        entry = json.dumps(self.transport.addresses[:4]).encode()
+        entry = directory_entry(self.transport.addresses)
         await directory.put(key, self.transport.peer_id, entry, lifetime_s=3 * self._timing.directory_s)
         known = self.membership.live().keys() | {self.transport.peer_id}
-        strangers = {peer: value for peer, value in (await directory.get(key)).items() if peer not in known}
-        hints = sorted(strangers.items())[:MAX_HINTS]
-        await asyncio.gather(*(self._follow_hint(PeerId(peer), value) for peer, value in hints))
+        strangers = sorted((peer, value) for peer, value in (await directory.get(key)).items() if peer not in known)
+        # By chance, so that nobody can push others out by the names that it makes up.
+        hints = self._rng.sample(strangers, min(len(strangers), MAX_HINTS))
+        free = asyncio.Semaphore(MAX_AT_ONCE)
+        await asyncio.gather(*(self._follow_hint(PeerId(peer), value, free) for peer, value in hints))
 
     async def fetch_state(self, into: Vector) -> ReceivedState | None:
         """Takes over the parameters of the living peer that is furthest ahead, or of the next one if that fails.
@@ -172,39 +172,23 @@ class SwarmPeer:
     async def _look_for_company(self) -> None:
         """Tries again whom this peer once knew, after it has lost everybody."""
         addresses = dict.fromkeys((*self.membership.last_known_addresses()[:MAX_HINTS], *self._initial_peers))
-        with contextlib.suppress(RunMismatchError):
-            reached, _ = await self._dial(tuple(addresses))
-            await self.transport.bootstrap(reached)
+        await self.transport.bootstrap((await self._dial(tuple(addresses))).reached)
 
-    async def _dial(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
-        """Meets whoever lives at the addresses: those who answer, and why the others do not, in words."""
-        reached: list[PeerId] = []
-        failures: list[str] = []
-        for address in addresses:
-            try:
-                async with self._clock.timeout(self._timing.dial_timeout_s):
-                    peer = await self.transport.connect(address)
-                await self._meet(peer)
-                reached.append(peer)
-            except (ConnectionError, TimeoutError) as error:
-                failures.append(f"{address}: {str(error) or 'no answer in time'}")
-        return reached, failures
+    async def _dial(self, addresses: Sequence[str]) -> Dialled:
+        """Meets whoever lives at the addresses."""
+        return await dial_all(self.transport, addresses, timeout_s=self._timing.dial_timeout_s, meet=self._meet)
 
     async def _meet(self, peer: PeerId) -> None:
         welcome = await self.door.greet(peer)
         if not welcome.hello.helper:
-            self.membership.absorb(welcome.members)
+            self.membership.absorb(welcome.members, told_by=peer)
 
-    async def _follow_hint(self, peer: PeerId, value: bytes) -> None:
+    async def _follow_hint(self, peer: PeerId, value: bytes, free: asyncio.Semaphore) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
-        try:
-            addresses = json.loads(value)
-        except (ValueError, RecursionError):
+        addresses = addresses_in(value)
+        if not addresses:
             return
-        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-            return
-        self.transport.remember(peer, addresses[:4])
-        try:
-            await self._meet(peer)
-        except (RunMismatchError, ConnectionError, TimeoutError):
-            return
+        async with free:
+            self.transport.remember(peer, addresses)
+            with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):
+                await self._meet(peer)
