@@ -18,7 +18,7 @@ from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.guards import is_finite
-from gossiptrain.errors import RunMismatchError
+from gossiptrain.errors import GossipError, RunMismatchError
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
@@ -30,6 +30,7 @@ from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, ReceivedState, StateDesk
+from gossiptrain.swarm.supervision import supervised
 
 MAX_HINTS = 64
 
@@ -112,14 +113,23 @@ class SwarmPeer:
         await self.membership.announce()
 
     async def run(self) -> None:
-        """Keeps the membership and the directory fresh until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.membership.run())
-            while True:
-                await self._clock.sleep(self._timing.directory_s)
-                await self.consult_directory()
-                if not self.membership.live():
-                    await self._look_for_company()
+        """Keeps the membership and the directory fresh until cancelled. Raises NodeFailedError where that fails."""
+        failed: GossipError | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, loop in (("the membership", self.membership.run), ("the directory", self._look_around)):
+                    tasks.create_task(supervised(loop, name=name, clock=self._clock))
+        except* GossipError as errors:
+            failed = next(error for error in errors.exceptions if isinstance(error, GossipError))
+        if failed is not None:
+            raise failed
+
+    async def _look_around(self) -> None:
+        while True:
+            await self._clock.sleep(self._timing.directory_s)
+            await self.consult_directory()
+            if not self.membership.live():
+                await self._look_for_company()
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
