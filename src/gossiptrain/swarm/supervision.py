@@ -26,7 +26,7 @@ PAUSE_S = 0.5
 async def supervised(loop: Callable[[], Coroutine[Any, Any, None]], *, name: str, clock: Clock) -> None:
     """Runs `loop`, and again whenever it raises one of `PROVOKED`, until it returns.
 
-    Raises NodeFailedError where the restarts are used up; the trainer tells that as `node_down`, and starts another node.
+    Raises NodeFailedError where the restarts are used up: the trainer tells that and starts another node.
     """
     stumbled_s: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
     while True:
