@@ -52,9 +52,11 @@ def farthest_round(own: int, heard: Iterable[int], *, lifetime_s: float) -> int:
     return as_count(votes[len(votes) // 2] + lead)
 
 
-def records_that_fit(own: SignedHeartbeat, others: Iterable[SignedHeartbeat]) -> tuple[SignedHeartbeat, ...]:
-    """The own record and as many of the others, in their order, as go into one message."""
-    left_bytes = MESSAGE_LIMIT_BYTES - BESIDE_RECORDS_BYTES - _size_bytes(own)
+def records_that_fit(
+    own: SignedHeartbeat, others: Iterable[SignedHeartbeat], *, limit_bytes: int = MESSAGE_LIMIT_BYTES
+) -> tuple[SignedHeartbeat, ...]:
+    """The own record and as many of the others, in their order, as go into one message of `limit_bytes`."""
+    left_bytes = limit_bytes - BESIDE_RECORDS_BYTES - _size_bytes(own)
     chosen = [own]
     for record in others:
         left_bytes -= _size_bytes(record)

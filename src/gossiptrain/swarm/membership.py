@@ -16,12 +16,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gossiptrain.core.recent import Recent
-from gossiptrain.net.framing import decode_message, encode_message, receive_message, send_message
+from gossiptrain.net.framing import (
+    MESSAGE_LIMIT_BYTES,
+    decode_message,
+    encode_message,
+    receive_message,
+    send_message,
+)
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.intake import as_count, as_seconds, farthest_round, records_that_fit, tellable_addresses
-from gossiptrain.swarm.messages import Beats, Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Beats, Heartbeat, SignedHeartbeat
 
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
@@ -165,14 +171,14 @@ class Membership:
         )
         self._beat()
 
-    def records(self) -> tuple[SignedHeartbeat, ...]:
-        """The own heartbeat, as of now, and of the others as many as fit in one message.
+    def records(self, *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> tuple[SignedHeartbeat, ...]:
+        """The own heartbeat, as of now, and of the others as many as fit in one message of `limit_bytes`.
 
         Where not all of them fit, those come first that this peer has passed on least often, and of these the latest:
         so each is passed on a few times before others are passed on once more.
         """
         living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at))
-        records = records_that_fit(self._own_record, (member.record for member in living))
+        records = records_that_fit(self._own_record, (member.record for member in living), limit_bytes=limit_bytes)
         for member in living[: len(records) - 1]:
             member.times_told += 1
         return records
@@ -364,8 +370,8 @@ class Membership:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._door.stream(peer, HEARTBEATS)
                 try:
-                    await send_message(stream, Beats(records=self.records()))
-                    self.absorb((await receive_message(stream, Beats)).records, told_by=peer)
+                    await self._tell(stream)
+                    await self._hear(stream)
                 finally:
                     await stream.close()
         except UnreachableError:
@@ -376,8 +382,16 @@ class Membership:
 
     async def _receive(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            self.absorb((await receive_message(stream, Beats)).records, told_by=stream.remote)
-            await send_message(stream, Beats(records=self.records()))
+            await self._hear(stream)
+            await self._tell(stream)
+
+    async def _tell(self, stream: Stream) -> None:
+        beats = Beats(records=self.records(limit_bytes=BEATS_LIMIT_BYTES))
+        await send_message(stream, beats, limit_bytes=BEATS_LIMIT_BYTES)
+
+    async def _hear(self, stream: Stream) -> None:
+        beats = await receive_message(stream, Beats, limit_bytes=BEATS_LIMIT_BYTES)
+        self.absorb(beats.records, told_by=stream.remote)
 
 
 def _takes_part(heartbeat: Heartbeat) -> bool:

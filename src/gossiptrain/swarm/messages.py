@@ -17,6 +17,8 @@ from gossiptrain.net.framing import Message
 MAX_MEMBERS = 64
 MAX_RECORDS = 64
 MAX_ADDRESSES = 16
+BEATS_LIMIT_BYTES = 160 << 10
+"""Largest `Beats`: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
 
 PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
