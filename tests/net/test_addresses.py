@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.errors import AddressError
@@ -14,7 +14,10 @@ from gossiptrain.net.addresses import (
     parse_announce_address,
     parse_dial_address,
     parse_listen_address,
+    readable_addresses,
 )
+from gossiptrain.net.base58 import encode_base58
+from gossiptrain.net.hivemind_names import Multiaddr, PeerID
 from gossiptrain.net.identity import Identity
 
 PEER = Identity.generate().peer_id
@@ -104,6 +107,50 @@ def test_listening_and_announcing_have_their_own_rules() -> None:
     with pytest.raises(AddressError, match="real port"):
         parse_announce_address("/ip4/203.0.113.7/tcp/0")
     assert parse_announce_address("/dns4/example.org/tcp/4011").port == 4011
+
+
+@pytest.mark.parametrize("name", ["my_host", "a.my_host.org", "example.org.", "-a", "a-", "ab--cd", "a..b", "a" * 64])
+def test_names_that_libp2p_does_not_take_are_not_taken_here(name: str) -> None:
+    for place, parse in (
+        (f"/dns4/{name}/tcp/4011/p2p/{PEER}", parse_dial_address),
+        (f"/dns4/{name}/tcp/4011", parse_announce_address),
+    ):
+        with pytest.raises(AddressError, match="domain name"):
+            parse(place)
+
+
+def test_a_peer_does_not_live_at_many_computers() -> None:
+    with pytest.raises(AddressError, match="many computers"):
+        parse_dial_address(f"/ip4/224.0.0.1/tcp/4011/p2p/{PEER}")
+
+
+_LABELS = st.text("aZ09-_.xn", min_size=1, max_size=66)
+_HOSTS = (
+    st.tuples(st.just("ip4"), st.ip_addresses(v=4).map(str))
+    | st.tuples(st.just("ip6"), st.ip_addresses(v=6).map(str) | st.just("::ffff:1.2.3.4"))
+    | st.tuples(st.sampled_from(["dns", "dns4", "dns6"]), st.lists(_LABELS, min_size=1, max_size=4).map(".".join))
+    | st.tuples(st.sampled_from(["ip4", "ip6", "dns4"]), st.text(min_size=1, max_size=20))
+)
+_UPPER = st.sampled_from(
+    ["tcp/4011", "tcp/0/ws", "udp/4011/quic-v1", "tcp/00080", "tcp/80/", "udp/80", "tcp/65536", "tcp/٣", "tcp/80/tls"]
+)
+_MULTIHASHES = st.binary(min_size=1, max_size=42).map(lambda key: bytes([0, len(key)]) + key) | st.binary(
+    min_size=32, max_size=32
+).map(lambda digest: b"\x12\x20" + digest)
+_IDS = st.sampled_from([PEER, RSA_PEER]) | _MULTIHASHES.map(encode_base58)
+_TAILS = st.just("") | _IDS.map("/p2p/{}".format) | _IDS.map(f"/p2p/{RELAY}/p2p-circuit/p2p/{{}}".format)
+
+
+@given(_HOSTS, _UPPER, _TAILS)
+@settings(max_examples=300)
+def test_whatever_is_taken_here_libp2p_takes_as_well(host: tuple[str, str], upper: str, tail: str) -> None:
+    text = f"/{host[0]}/{host[1]}/{upper}{tail}"
+    for address in readable_addresses([text]):
+        assert str(Multiaddr(Multiaddr(address.text).to_bytes()))
+        place = Multiaddr(address.place).to_bytes()
+        assert Multiaddr(address.text).to_bytes().startswith(place)
+        if address.peer is not None:
+            assert PeerID.from_base58(address.peer).to_base58() == address.peer
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -17,12 +18,24 @@ from gossiptrain.net.framing import opened, receive_message, receive_one_of, sen
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.lane import Lane
 from gossiptrain.net.lane_agreement import LaneAgreement
+from gossiptrain.net.lane_dialling import Ticket
 from gossiptrain.net.lane_door import LaneDoor
 from gossiptrain.net.lane_stream import LaneStream
-from gossiptrain.net.lane_words import CallBack, CalledBack, LaneOffer, LaneRefusal, LaneRequest, NoLaneError
+from gossiptrain.net.lane_words import (
+    KNOCK_BYTES,
+    CallBack,
+    CalledBack,
+    LaneOffer,
+    LaneRefusal,
+    LaneRequest,
+    NoLaneError,
+    knock,
+    token_in,
+)
 from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES
 from gossiptrain.net.libp2p import Libp2pTransport
 from gossiptrain.net.libp2p_stream import host_of
+from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.sealed_wire import SealedWire, shake_hands
 from gossiptrain.net.tls import Credentials, Engine
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, UnreachableError
@@ -31,7 +44,8 @@ from tests.transports import until
 
 BULK = "/test/bulk"
 MANY = LANE_WORTH_BYTES
-NOWHERE = ("/ip4/127.0.0.1/tcp/9", "/ip4/0.0.0.0/tcp/4000", "/dns/nowhere.invalid/tcp/4", "nonsense")
+NOWHERE = 9
+"""A port at which nobody listens."""
 Scenario = Callable[[Libp2pTransport, Libp2pTransport], Awaitable[None]]
 
 
@@ -81,14 +95,13 @@ async def offer_to(alice: Libp2pTransport, bob: Libp2pTransport, credentials: Cr
 
 def dial(offer: LaneOffer) -> Wire:
     """A plain connection to the place of the offer."""
-    _, _, host, _, port = offer.places[0].split("/")
-    return Wire(socket.create_connection((host, int(port))))
+    return Wire(socket.create_connection(("127.0.0.1", offer.port_ip4)))
 
 
 async def enter(offer: LaneOffer, credentials: Credentials) -> SealedWire:
     """Takes up an offer, step by step."""
     wire = dial(offer)
-    await wire.send(bytes.fromhex(offer.token))
+    await wire.send(knock(bytes.fromhex(offer.token)))
     try:
         return await shake_hands(wire, Engine(credentials, expected=bytes.fromhex(offer.certificate), server=False))
     except StreamClosedError:
@@ -225,7 +238,7 @@ def test_where_neither_can_dial_the_other_it_costs_one_attempt_in_a_while(
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         with monkeypatch.context() as nobody_can_dial:
-            nobody_can_dial.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+            nobody_can_dial.setattr(LaneDoor, "port", lambda self, version: NOWHERE)
             nobody_can_dial.setattr(bob._lanes._agreement, "_host_of", lambda stream: None)
             assert [await echo(alice, bob) for _ in range(3)] == ["libp2p"] * 3
         assert asked.times == 1
@@ -290,8 +303,10 @@ def test_whoever_answers_with_another_certificate_gets_no_byte() -> None:
         for certificate in (Credentials.create().certificate.hex(), "00ff"):
             offer = await offer_to(alice, bob, alice._lanes._agreement._credentials)
             with pytest.raises(NoLaneError, match="not who it should be"):
-                await alice._lanes._agreement._dialler.dial_offer(
-                    bob.peer_id, offer.model_copy(update={"certificate": certificate})
+                await alice._lanes._agreement._dialler.dial(
+                    ipaddress.ip_address("127.0.0.1"),
+                    offer.port_ip4,
+                    Ticket(bytes.fromhex(offer.token), bytes.fromhex(certificate)),
                 )
         assert not handler.streams
 
@@ -585,7 +600,7 @@ def test_where_a_kept_lane_is_gone_and_no_new_one_can_be_had_libp2p_carries_on(
         await bob.serve(BULK, Answering())
         assert await echo(alice, bob) == "direct"
         await until_at_rest(alice, bob)
-        monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+        monkeypatch.setattr(LaneDoor, "port", lambda self, version: NOWHERE)
         monkeypatch.setattr(bob._lanes._agreement, "_host_of", lambda stream: None)
         cut(bob)
         assert await echo(alice, bob) == "libp2p"
@@ -635,7 +650,7 @@ def test_bytes_that_are_not_what_was_sealed_end_the_stream() -> None:
 @pytest.fixture
 def bob_cannot_be_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor can alice; but she is the only one who is asked to call back."""
-    monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: NOWHERE)
+    monkeypatch.setattr(LaneDoor, "port", lambda self, version: NOWHERE)
 
 
 @pytest.mark.usefixtures("bob_cannot_be_dialled")
@@ -660,14 +675,14 @@ def test_who_has_called_back_once_is_not_dialled_again_before_that(monkeypatch: 
         await bob.serve(BULK, Answering())
         await echo(alice, bob)
         await lose_lanes(alice, bob)
-        dialled: list[PeerId] = []
-        dial_offer = alice._lanes._agreement._dialler.dial_offer
+        dialled: list[int] = []
+        dial = alice._lanes._agreement._dialler.dial
 
-        async def counting(peer: PeerId, offer: LaneOffer) -> SealedWire:
-            dialled.append(peer)
-            return await dial_offer(peer, offer)
+        async def counting(host: IpAddress, port: int, ticket: Ticket) -> SealedWire:
+            dialled.append(port)
+            return await dial(host, port, ticket)
 
-        monkeypatch.setattr(alice._lanes._agreement._dialler, "dial_offer", counting)
+        monkeypatch.setattr(alice._lanes._agreement._dialler, "dial", counting)
         assert await echo(alice, bob) == "direct"
         assert not dialled
         await lose_lanes(alice, bob)
@@ -675,7 +690,7 @@ def test_who_has_called_back_once_is_not_dialled_again_before_that(monkeypatch: 
         assert await echo(alice, bob) == "libp2p"
         alice._lane_choice._avoided_until_s.clear()
         assert await echo(alice, bob) == "libp2p"
-        assert dialled == [bob.peer_id], "and where that fails, it is dialled the next time"
+        assert dialled == [NOWHERE], "and where that fails, it is dialled the next time"
 
     run_with_two(scenario)
 
@@ -702,14 +717,14 @@ def test_nobody_is_called_at_another_host_than_the_one_it_is_connected_from(monk
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         places: list[Any] = []
 
-        async def dial(peer: PeerId, wanted: Any, ticket: Any) -> SealedWire:
-            places.extend(wanted)
+        async def dial(host: IpAddress, port: int, ticket: Ticket) -> SealedWire:
+            places.append((host, port))
             raise NoLaneError("not now")
 
         monkeypatch.setattr(bob._lanes._agreement._dialler, "dial", dial)
         _, called = await have_it_call(alice, bob, Credentials.create(), CallBack(port_ip4=4011, port_ip6=4012))
         assert not called
-        assert [(str(host), port) for host, port in places] == [("127.0.0.1", 4011)]
+        assert places == [(ipaddress.ip_address("127.0.0.1"), 4011)]
         await have_it_call(alice, bob, Credentials.create(), CallBack(port_ip4=0, port_ip6=4012))
         assert len(places) == 1, "it takes no lanes by this version of IP"
 
@@ -725,8 +740,7 @@ def test_whoever_is_called_and_has_not_the_certificate_gets_no_byte(asked: Asked
         async def answer_as_somebody_else() -> None:
             connection, _ = await loop.sock_accept(door)
             wire = Wire(connection)
-            token = await wire.receive_exactly(32)
-            assert token, "it is of no more use"
+            assert token_in(await wire.receive_exactly(KNOCK_BYTES)), "it is of no more use"
             stranger = Credentials.create()
             with pytest.raises(StreamClosedError):
                 await shake_hands(wire, Engine(stranger, expected=stranger.certificate, server=True))
@@ -772,7 +786,7 @@ def test_the_token_of_a_lane_that_was_called_back_opens_nothing_else(asked: Aske
 
 
 def test_a_call_back_that_does_not_come_in_time_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LaneDoor, "places", lambda self, addresses: ())
+    monkeypatch.setattr(LaneDoor, "port", lambda self, version: 0)
     monkeypatch.setattr(lane_agreement, "REACH_S", 0.2)
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
@@ -792,28 +806,36 @@ def test_a_call_back_that_does_not_come_in_time_leaves_nothing(monkeypatch: pyte
     run_with_two(scenario)
 
 
-def test_a_node_that_listens_nowhere_dials_and_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_listens_nowhere_dials_and_is_not_dialled() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
-        bob.addresses = ("/dns/example.org/tcp/4011/p2p/" + bob.peer_id,)
-        await bob.serve(BULK, Answering())
-        assert await echo(alice, bob) == "direct"
+        for node in (alice, bob):
+            await node.serve(BULK, Answering())
         alice._lanes._agreement._door.ports.clear()
-        await lose_lanes(alice, bob)
+        assert await echo(alice, bob) == "direct"
         with pytest.raises(NoLaneError):
-            await alice._lanes.open(bob.peer_id, BULK)
+            await bob._lanes.open(alice.peer_id, BULK)
 
     run_with_two(scenario)
 
 
-def test_where_the_other_end_of_a_stream_is_may_not_be_known() -> None:
+def test_where_a_node_is_dialled_does_not_follow_from_what_it_says_of_its_addresses() -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        bob.addresses = (f"/ip4/192.0.2.1/tcp/6379/p2p/{bob.peer_id}",)
+        await bob.serve(BULK, Answering())
+        assert await echo(alice, bob) == "direct"
+        assert "places" not in LaneOffer.model_fields, "an offer has no word for a host"
+
+    run_with_two(scenario)
+
+
+def test_it_is_known_where_the_other_end_of_a_stream_of_libp2p_is_and_of_no_other() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         handler = Answering()
         await bob.serve(BULK, handler)
         stream = await alice.open_stream(bob.peer_id, BULK)
         await stream.write(b"x")
         await stream.read_exactly(1)
-        assert host_of(stream) is None
-        assert str(host_of(handler.streams[-1])) == "127.0.0.1"
+        assert str(host_of(stream)) == str(host_of(handler.streams[-1])) == "127.0.0.1"
         await stream.close()
         await echo(alice, bob)
         assert host_of(handler.streams[-1]) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +12,13 @@ import pytest
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net import lane_choice, lanes
-from gossiptrain.net.lane_dialling import LaneDialler, Place, Ticket
+from gossiptrain.net.lane_dialling import LaneDialler, Ticket
 from gossiptrain.net.lane_door import LaneDoor
 from gossiptrain.net.lane_stream import LaneStream
 from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.sealed_wire import SealedWire
-from gossiptrain.net.transport import Buffer, PeerId
+from gossiptrain.net.transport import Buffer
 from gossiptrain.net.wire import Wire
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
@@ -133,14 +134,14 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
 
 
 @pytest.fixture
-def dials(monkeypatch: pytest.MonkeyPatch) -> list[PeerId]:
-    """To whom a lane has been dialled, by anybody."""
-    made: list[PeerId] = []
+def dials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """At which port a lane has been dialled, by anybody."""
+    made: list[int] = []
     dial = LaneDialler.dial
 
-    async def counting(self: LaneDialler, peer: PeerId, places: Sequence[Place], ticket: Ticket) -> SealedWire:
-        made.append(peer)
-        return await dial(self, peer, places, ticket)
+    async def counting(self: LaneDialler, host: IpAddress, port: int, ticket: Ticket) -> SealedWire:
+        made.append(port)
+        return await dial(self, host, port, ticket)
 
     monkeypatch.setattr(LaneDialler, "dial", counting)
     return made
@@ -235,7 +236,7 @@ def test_a_slow_lane_holds_the_round_up_and_nobody_is_left_out(plug: Plug) -> No
 # Between two rounds.
 
 
-def test_round_after_round_goes_over_the_same_lanes(plug: Plug, dials: list[PeerId]) -> None:
+def test_round_after_round_goes_over_the_same_lanes(plug: Plug, dials: list[int]) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             for _ in range(5):
@@ -246,7 +247,7 @@ def test_round_after_round_goes_over_the_same_lanes(plug: Plug, dials: list[Peer
     run_on("libp2p", scenario)
 
 
-def test_lanes_that_end_between_two_rounds_are_replaced_and_nobody_is_left_out(plug: Plug, dials: list[PeerId]) -> None:
+def test_lanes_that_end_between_two_rounds_are_replaced_and_nobody_is_left_out(plug: Plug, dials: list[int]) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             await all_or_nothing(swarm)
@@ -284,15 +285,15 @@ def test_lanes_that_fall_silent_between_two_rounds_are_replaced_and_nobody_is_le
 
 
 def test_a_peer_that_cannot_be_dialled_takes_part_over_lanes_all_the_same(
-    plug: Plug, dials: list[PeerId], monkeypatch: pytest.MonkeyPatch
+    plug: Plug, dials: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = LaneDoor.places
+    port = LaneDoor.port
     walls: set[LaneDoor] = set()
 
-    def hidden(self: LaneDoor, addresses: Sequence[str]) -> tuple[str, ...]:
-        return ("/ip4/127.0.0.1/tcp/9",) if self in walls else places(self, addresses)
+    def hidden(self: LaneDoor, version: int) -> int:
+        return 9 if self in walls else port(self, version)
 
-    monkeypatch.setattr(LaneDoor, "places", hidden)
+    monkeypatch.setattr(LaneDoor, "port", hidden)
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:

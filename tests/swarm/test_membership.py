@@ -203,7 +203,9 @@ def test_who_has_made_all_its_steps_is_in_no_round_until_it_wants_to_merge(kind:
             for averaged in found.values():
                 assert averaged is not None
                 assert set(averaged.result.members) == {peer.id for peer in others}
-            merges = ended.end(Grace(longest_s=0.0, unknown_s=0.0, least_s=0.0))
+            merges = asyncio.create_task(ended.end(Grace(longest_s=0.0, unknown_s=0.0, least_s=0.0)))
+            for peer in others:
+                await until(lambda peer=peer: peer.swarm.membership.outlooks()[ended.id].finishing)  # type: ignore[misc]
             for averaged in await asyncio.gather(merges, *(peer.average() for peer in others)):
                 assert averaged is not None
                 assert len(averaged.result.members) == 3

@@ -1,6 +1,8 @@
 """Multiaddrs: what may stand in one, and for whom an address is of use.
 
-Owns the check of addresses that people type and of those to hand out. Does not know sockets or libp2p.
+Owns the one parser of addresses, for those that people type, that peers tell and that the directory holds. Whatever it
+takes libp2p's own multiaddrs take as well (a test holds that), so a dialler never meets one that it cannot read. Does
+not know sockets or libp2p.
 """
 
 from __future__ import annotations
@@ -17,10 +19,19 @@ from gossiptrain.net.base58 import decode_base58
 from gossiptrain.net.transport import PeerId
 
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
-_DOMAIN_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
+_LABEL = r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+"""Names that libp2p's multiaddrs take, there and back: no underscores, no dot at the end, no hyphens where those of an
+encoded international name stand."""
 _OVER_TCP = ((), ("ws",))
 _OVER_UDP = (("quic-v1",),)
 _MAX_ADDRESS_LENGTH = 512
+_ID_BEGINNINGS = {
+    bytes.fromhex("0024080112 20"): 38,  # an Ed25519 key itself, as all peers of this project have
+    bytes.fromhex("0025080212 21"): 39,  # a secp256k1 key itself
+    bytes.fromhex("1220"): 34,  # the SHA-256 of a longer key
+}
+"""How ids of libp2p's peers begin, as bytes, and how long they are then."""
 _EXAMPLE_ID = "12D3KooW..."
 _EXAMPLE = f"/ip4/203.0.113.7/tcp/4011/p2p/{_EXAMPLE_ID}"
 _LISTEN_EXAMPLE = "/ip4/0.0.0.0/tcp/4011"
@@ -37,6 +48,11 @@ class Address:
     port: int
     peer: PeerId | None
     relayed: bool
+
+    @property
+    def place(self) -> str:
+        """The address without the id of the peer that lives there."""
+        return self.text.rstrip("/") if self.peer is None else self.text.rstrip("/").rpartition("/p2p/")[0]
 
     @property
     def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -83,6 +99,8 @@ def parse_dial_address(text: str) -> Address:
         raise _bad(
             text, f"{address.host} stands for every address of a computer; a peer lives at one", example=_EXAMPLE
         )
+    if address.ip is not None and address.ip.is_multicast:
+        raise _bad(text, f"{address.host} stands for many computers; a peer lives at one", example=_EXAMPLE)
     return address
 
 
@@ -145,7 +163,7 @@ def _check_host(text: str, host_kind: str, host: str, *, example: str) -> None:
         raise _bad(text, f"it begins with {host_kind!r}, not with one of {', '.join(_HOST_KINDS)}", example=example)
     if host_kind.startswith("dns"):
         if not _DOMAIN_NAME.fullmatch(host):
-            raise _bad(text, f"{host!r} is not a domain name", example=example)
+            raise _bad(text, f"{host!r} is not a domain name of letters, digits, hyphens and dots", example=example)
         return
     try:
         matches = f"ip{ipaddress.ip_address(host).version}" == host_kind and "%" not in host
@@ -177,8 +195,7 @@ def _check_peer_id(text: str, peer: str, *, example: str) -> None:
         decoded = decode_base58(peer)
     except ValueError:
         decoded = b""
-    # A multihash: its kind (0: the key itself, 0x12: SHA-256), its length, then that many bytes.
-    if len(decoded) < 3 or decoded[0] not in (0x00, 0x12) or decoded[1] != len(decoded) - 2:
+    if not any(decoded.startswith(head) and len(decoded) == size for head, size in _ID_BEGINNINGS.items()):
         raise _bad(text, f"{peer!r} is not the id of a peer", example=example)
 
 

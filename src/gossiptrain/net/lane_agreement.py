@@ -2,7 +2,8 @@
 
 Owns what is said and done between them. Over a libp2p stream, which is authenticated already, they tell each other
 their certificates; the opener then dials the other side or, where that leads nowhere, has itself called back. Either
-way both check the other's certificate before the first byte of a stream. Does not know what lanes are used for.
+side is dialled where libp2p is connected to it and nowhere else, whatever it says, and both check the other's
+certificate before the first byte of a stream. Does not know what lanes are used for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from gossiptrain.core.recent import Recent
 from gossiptrain.net.framing import receive_message, receive_one_of, send_message
 from gossiptrain.net.handlers import HandlerTasks
 from gossiptrain.net.lane import Lane
@@ -31,6 +33,8 @@ from gossiptrain.net.transport import PeerId, Stream, Transport
 
 REACH_S = 3.0
 """Longest time from an offer to its lane, whoever dials. Where there is none, enough is left for libp2p."""
+MAX_PEERS = 1024
+"""Of so many it is remembered who has to dial."""
 
 
 class LaneAgreement:
@@ -51,7 +55,7 @@ class LaneAgreement:
         self._credentials = Credentials.create()
         self._door = LaneDoor(self._credentials, tasks, transport.clock)
         self._dialler = LaneDialler(self._credentials)
-        self._calling_back: set[PeerId] = set()
+        self._calling_back: Recent[PeerId, None] = Recent(MAX_PEERS)
         """Who could not be dialled the last time, and could dial."""
 
     def listen(self, hosts: Sequence[IpAddress], port: int) -> None:
@@ -85,15 +89,25 @@ class LaneAgreement:
         failure = "it had to be had the other way round"
         if peer not in self._calling_back:
             try:
-                return await self._dialler.dial_offer(peer, offer)
+                return await self._dial(stream, offer, Ticket(bytes.fromhex(offer.token), _certificate(offer)))
             except NoLaneError as error:
                 failure = str(error)
         called = await self._be_called(offer, stream)
         if called is None:
-            self._calling_back.discard(peer)
+            self._calling_back.pop(peer, None)
             raise NoLaneError(f"{failure}; and the other side could not dial either")
-        self._calling_back.add(peer)
+        self._calling_back[peer] = None
         return called
+
+    async def _dial(self, stream: Stream, words: LaneOffer | CallBack, ticket: Ticket) -> SealedWire:
+        """Dials the other end of `stream`. Raises NoLaneError."""
+        host = self._host_of(stream)
+        if host is None:
+            raise NoLaneError("libp2p is not connected to it directly")
+        port = words.port_ip4 if host.version == 4 else words.port_ip6
+        if not port:
+            raise NoLaneError("the other side has no port for it")
+        return await self._dialler.dial(host, port, ticket)
 
     async def _be_called(self, offer: LaneOffer, stream: Stream) -> SealedWire | None:
         """Has the other side dial, where this one could not: a wall with a door often opens from one side only."""
@@ -105,11 +119,12 @@ class LaneAgreement:
             else:
                 arrival.set_result(wire)
 
-        ports = self._door.ports
         called = None
-        self._door.expect(offer.token, Guest(bytes.fromhex(offer.certificate), welcome))
+        self._door.expect(offer.token, Guest(_certificate(offer), welcome))
         try:
-            await send_message(stream, CallBack(port_ip4=ports.get(4, 0), port_ip6=ports.get(6, 0)))
+            await send_message(
+                stream, CallBack(port_ip4=self._door.ports.get(4, 0), port_ip6=self._door.ports.get(6, 0))
+            )
             reply = await receive_one_of(stream, CalledBack, LaneRefusal)
             if isinstance(reply, CalledBack):
                 called = await arrival
@@ -132,9 +147,10 @@ class LaneAgreement:
             offer = LaneOffer(
                 certificate=self._credentials.certificate.hex(),
                 token=new_token(),
-                places=self._door.places(self._transport.addresses),
+                port_ip4=self._door.port(4),
+                port_ip6=self._door.port(6),
             )
-            certificate = bytes.fromhex(request.certificate)
+            certificate = _certificate(request)
             self._door.expect(offer.token, Guest(certificate, lambda wire: self._take(stream.remote, wire)))
             await send_message(stream, offer)
         async with asyncio.timeout(TOKEN_S):
@@ -144,13 +160,8 @@ class LaneAgreement:
             await send_message(stream, CalledBack() if is_called else LaneRefusal())
 
     async def _call_back(self, stream: Stream, call: CallBack, ticket: Ticket) -> bool:
-        """Dials the opener, but nowhere else: only where its libp2p is connected from, whatever it says."""
-        host = self._host_of(stream)
-        if host is None:
-            return False
-        port = call.port_ip4 if host.version == 4 else call.port_ip6
         try:
-            wire = await self._dialler.dial(stream.remote, [(host, port)] if port else [], ticket)
+            wire = await self._dial(stream, call, ticket)
         except NoLaneError:
             return False
         self._take(stream.remote, wire)
@@ -158,3 +169,7 @@ class LaneAgreement:
 
     def _take(self, peer: PeerId, wire: SealedWire) -> None:
         self._on_lane(Lane(peer, wire, opens=False))
+
+
+def _certificate(words: LaneRequest | LaneOffer) -> bytes:
+    return bytes.fromhex(words.certificate)

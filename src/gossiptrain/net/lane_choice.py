@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from gossiptrain.config import LaneMode
+from gossiptrain.core.recent import Recent
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.lane_words import NoLaneError
 from gossiptrain.net.lanes import LANE_WORTH_BYTES, Lanes
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 
+MAX_PEERS = 1024
+"""Of so many it is remembered how they were reached."""
 AVOID_S = 60.0
 """After a lane to a peer could not be had, the next try is so much later."""
 
@@ -25,8 +28,8 @@ class LaneChoice:
         self._lanes = lanes
         self._mode = mode
         self._clock = clock
-        self._avoided_until_s: dict[PeerId, float] = {}
-        self.last_used: dict[PeerId, str] = {}
+        self._avoided_until_s: Recent[PeerId, float] = Recent(MAX_PEERS)
+        self.last_used: Recent[PeerId, str] = Recent(MAX_PEERS)
         """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
 
     async def open(

@@ -12,10 +12,9 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gossiptrain.net.addresses import readable_addresses
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.handlers import HandlerTasks
-from gossiptrain.net.lane_words import MAX_PLACES, TOKEN_BYTES
+from gossiptrain.net.lane_words import KNOCK_BYTES, token_in
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_tcp_socket
 from gossiptrain.net.sealed_wire import SealedWire, shake_hands
 from gossiptrain.net.tls import Credentials, Engine
@@ -65,15 +64,9 @@ class LaneDoor:
             self.ports[host.version] = listening.getsockname()[1]
             self._listeners.append(StreamListener(listening, on_connection=self._accept))
 
-    def places(self, addresses: Sequence[str]) -> tuple[str, ...]:
-        """The addresses at which libp2p is reached, each with the port of this door."""
-        ips = dict.fromkeys(address.ip for address in readable_addresses(addresses))
-        places = [
-            f"/ip{ip.version}/{ip}/tcp/{self.ports[ip.version]}"
-            for ip in ips
-            if ip is not None and ip.version in self.ports
-        ]
-        return tuple(places[:MAX_PLACES])
+    def port(self, version: int) -> int:
+        """Where others are told to dial, by version of IP; 0: not at all."""
+        return self.ports.get(version, 0)
 
     def expect(self, token: str, guest: Guest) -> None:
         """Lets whoever shows `token` and the certificate in, once."""
@@ -113,9 +106,9 @@ class LaneDoor:
         """Nobody gets further without a token that is awaited and the certificate that was announced with it."""
         with contextlib.suppress(TimeoutError, StreamClosedError):
             async with asyncio.timeout(HANDSHAKE_S):
-                token = (await arrival.wire.receive_exactly(TOKEN_BYTES)).hex()
+                token = token_in(await arrival.wire.receive_exactly(KNOCK_BYTES))
                 self._drop_void_tokens()
-                guest, _ = self._guests.pop(token, (None, 0.0))
+                guest, _ = self._guests.pop(token or "", (None, 0.0))
                 if guest is None:
                     return
                 engine = Engine(self._credentials, expected=guest.certificate, server=True)

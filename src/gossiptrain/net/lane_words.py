@@ -1,7 +1,8 @@
 """What two nodes say to each other over libp2p to agree on a lane.
 
-Owns these words and their bounds. The opener asks and is made an offer; where it cannot dial what was offered, it asks
-to be called back. Does not know what follows from any of them.
+Owns these words and their bounds, and the first bytes on a new connection. The opener asks and is made an offer; where
+it cannot dial, it asks to be called back. Neither side names a host: each is dialled only where libp2p is connected to
+it, so that nobody can have a third party dialled. Does not know what follows from any of the words.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pydantic import Field, StringConstraints
 from gossiptrain.net.framing import Message
 from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES
 
-MAX_PLACES = 8
 TOKEN_BYTES = 32
+MAGIC = b"gossiptrain lane\0"
+KNOCK_BYTES = len(MAGIC) + 2 * TOKEN_BYTES
+"""What is sent first on a new connection: fixed bytes, then the token in hexadecimal digits. The token is the other
+side's choice; like this it can never be a request in the language of whatever listens there."""
 
 Certificate = Annotated[str, StringConstraints(max_length=2 * MAX_CERTIFICATE_BYTES, pattern=r"^([0-9a-f]{2})+$")]
 Token = Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{2 * TOKEN_BYTES}}}$")]
-Place = Annotated[str, StringConstraints(max_length=256)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -34,11 +37,15 @@ class LaneRequest(Message):
 
 
 class LaneOffer(Message):
-    """Where the lane can be dialled, with which token, and which certificate will answer."""
+    """Where the lane can be dialled, with which token, and which certificate will answer.
+
+    At the address at which libp2p is connected to this side, and at these ports, by version of IP; 0: not at all.
+    """
 
     certificate: Certificate
     token: Token
-    places: Annotated[tuple[Place, ...], Field(max_length=MAX_PLACES)]
+    port_ip4: Port
+    port_ip6: Port
 
 
 class CallBack(Message):
@@ -57,6 +64,17 @@ class CalledBack(Message):
 
 class LaneRefusal(Message):
     """There is no lane to this node, or none to the one that asks."""
+
+
+def knock(token: bytes) -> bytes:
+    """The first bytes on a connection that is good for `token`."""
+    return MAGIC + token.hex().encode()
+
+
+def token_in(first_bytes: bytes) -> str | None:
+    """The token that `KNOCK_BYTES` bytes show; None where they are something else."""
+    token = first_bytes.removeprefix(MAGIC)
+    return token.decode("ascii", "replace") if len(token) == 2 * TOKEN_BYTES else None
 
 
 def new_token() -> str:

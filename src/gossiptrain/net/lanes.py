@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from gossiptrain.net.framing import ProtocolViolationError, opened
-from gossiptrain.net.handlers import HandlerTasks, answer
+from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.lane import Lane
 from gossiptrain.net.lane_agreement import LaneAgreement
 from gossiptrain.net.lane_door import HANDSHAKE_S
@@ -44,10 +44,15 @@ class Lanes:
         *,
         handler_of: Callable[[str], StreamHandler | None],
         host_of: Callable[[Stream], IpAddress | None],
+        limits: StreamLimits,
     ) -> None:
-        """handler_of: who answers the streams of a protocol. host_of: where the other end of a libp2p stream is."""
+        """handler_of: who answers the streams of a protocol. host_of: where the other end of a libp2p stream is.
+
+        limits: of all streams that others open at this node, over lanes or not.
+        """
         self._transport = transport
         self._handler_of = handler_of
+        self._limits = limits
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
         self._resting = RestingLanes()
@@ -125,7 +130,7 @@ class Lanes:
             if handler is None:
                 await lane.refuse()
             else:
-                await answer(handler, await lane.accept(self._streams))
+                await answer(handler, await lane.accept(self._streams), self._limits)
 
     def _leave(self, lane: Lane) -> None:
         self._resting.release(lane)

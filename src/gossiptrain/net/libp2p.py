@@ -18,7 +18,7 @@ from gossiptrain.net.addresses import Address, parse_announce_address, parse_lis
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.daemon import Daemon, PrivateFolder
 from gossiptrain.net.daemon_control import DaemonControl, read_protobuf
-from gossiptrain.net.handlers import HandlerTasks, answer
+from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.identity import Identity, verify
 from gossiptrain.net.lane_choice import LaneChoice
@@ -47,12 +47,13 @@ class Libp2pTransport(Transport):
         self._daemon = daemon
         self._folder = folder
         self._control = DaemonControl(folder.path / CONTROL_SOCKET)
-        self._dialler = Libp2pDialler(self._control)
+        self._dialler = Libp2pDialler(self._control, self.clock)
         self._tasks = TaskFamily()
         self._handlers = HandlerTasks()
+        self._limits = StreamLimits()
         self._streams: dict[Stream, None] = {}
         self._protocols: dict[str, StreamHandler] = {}
-        self._lanes = Lanes(self, handler_of=self._protocols.get, host_of=host_of)
+        self._lanes = Lanes(self, handler_of=self._protocols.get, host_of=host_of, limits=self._limits)
         self._lane_choice = LaneChoice(self._lanes, network.lane, self.clock)
         self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
@@ -193,7 +194,8 @@ class Libp2pTransport(Transport):
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
-        return Libp2pStream(peer, self._streams, wire=await self._dialler.open(peer, protocol))
+        wire, place = await self._dialler.open(peer, protocol)
+        return Libp2pStream(peer, self._streams, wire=wire, packed_place=place)
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
@@ -205,7 +207,7 @@ class Libp2pTransport(Transport):
             if info.proto in self._protocols:
                 peer = PeerId(PeerID(info.peer).to_base58())
                 stream = Libp2pStream(peer, self._streams, wire=wire, packed_place=info.addr)
-                await answer(self._protocols[info.proto], stream)
+                await answer(self._protocols[info.proto], stream, self._limits)
         finally:
             wire.end()
 

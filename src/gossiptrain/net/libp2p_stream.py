@@ -39,7 +39,10 @@ class Libp2pStream(WireStream):
 
 def host_of(stream: Stream) -> IpAddress | None:
     """The address at which the daemon sees the other end; None where it is not known, or a relay stands between."""
-    if isinstance(stream, Libp2pStream) and stream.packed_place:
-        for address in readable_addresses([str(Multiaddr(stream.packed_place))]):
-            return None if address.relayed else address.ip
-    return None
+    if not isinstance(stream, Libp2pStream) or not stream.packed_place:
+        return None
+    try:
+        place = str(Multiaddr(stream.packed_place))
+    except ValueError:
+        return None
+    return next((address.ip for address in readable_addresses([place]) if not address.relayed), None)

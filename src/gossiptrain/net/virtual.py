@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.directory import MAX_SUBKEYS, check_entry
-from gossiptrain.net.handlers import HandlerTasks, answer
+from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.transport import (
     Directory,
     PeerId,
@@ -97,6 +97,7 @@ class VirtualTransport(Transport):
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._protocols: dict[str, StreamHandler] = {}
         self._handlers = HandlerTasks()
+        self._limits = StreamLimits()
         self._asking: dict[asyncio.Future[Any], None] = {}
 
     async def connect(self, address: str) -> PeerId:
@@ -135,7 +136,7 @@ class VirtualTransport(Transport):
         there = Pipe(network.link(caller.peer_id, self.peer_id), network.buffer_bytes)
         back = Pipe(network.link(self.peer_id, caller.peer_id), network.buffer_bytes)
         mine = VirtualStream(caller.peer_id, self._streams, incoming=there, outgoing=back)
-        answering = answer(self._protocols[protocol], mine)
+        answering = answer(self._protocols[protocol], mine, self._limits)
         self._handlers.start(answering, name=f"handler of {protocol}", release=mine.abort)
         return VirtualStream(self.peer_id, caller._streams, incoming=back, outgoing=there)
 

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable
 
 from gossiptrain.config import NetworkSettings
-from gossiptrain.errors import NodeFailedError, PeerUnreachableError
+from gossiptrain.errors import NodeFailedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.swarm.dialling import dial_all
 from gossiptrain.swarm.door import Door
 
 
@@ -43,16 +44,6 @@ async def help_others(
 
 
 async def _join_directory(transport: Libp2pTransport, network: NetworkSettings) -> None:
-    reached, failures = [], []
-    for address in network.initial_peers:
-        try:
-            async with asyncio.timeout(network.timing.dial_timeout_s):
-                reached.append(await transport.connect(address))
-        except (ConnectionError, TimeoutError) as error:
-            failures.append(f"{address}: {str(error) or 'no answer in time'}")
-    if network.initial_peers and not reached:
-        raise PeerUnreachableError(
-            "None of the initial peers answers:\n  " + "\n  ".join(failures),
-            remedy="Use the address of any peer that is alive now.",
-        )
-    await transport.bootstrap(reached)
+    dialled = await dial_all(transport, network.initial_peers, timeout_s=network.timing.dial_timeout_s)
+    dialled.check()
+    await transport.bootstrap(dialled.reached)

@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 
 from gossiptrain.config import TimingSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.recent import Recent
 from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
 from gossiptrain.swarm.messages import Hello, SignedHeartbeat, Welcome
 
 HELLO = "/gossiptrain/hello"
+MAX_REMEMBERED = 4096
+"""Peers of which it is remembered that they were let in; whoever was not heard of for longest is greeted anew."""
 HELPER_FINGERPRINT = RunFingerprint(PROTOCOL_VERSION, run="", task="", model="", elements=0)
 
 
@@ -39,9 +42,9 @@ class Door:
         self.fingerprint = fingerprint or HELPER_FINGERPRINT
         self._is_helper = fingerprint is None
         self._members = members
-        self._admitted: set[PeerId] = set()
+        self._admitted: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
         """Who has shown to be of this run, and may open streams."""
-        self._greeted: set[PeerId] = set()
+        self._greeted: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
         """Who has answered this peer's own greeting, and so has admitted it. Having been greeted by somebody is not
         enough: a stream could then overtake the answer, and be cut off at the other side's door."""
 
@@ -51,7 +54,7 @@ class Door:
 
     def forget(self, peer: PeerId) -> None:
         """Has the peer greeted again before the next stream to it, because it may have started anew."""
-        self._greeted.discard(peer)
+        self._greeted.pop(peer, None)
 
     def has_met(self, peer: PeerId) -> bool:
         """Whether the peer has answered this one's greeting, so that a stream to it is one round trip away."""
@@ -79,8 +82,7 @@ class Door:
                 cause="Peers average only with peers of the same run, task, model and protocol version.",
                 remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
             )
-        self._admitted.add(peer)
-        self._greeted.add(peer)
+        self._admitted[peer] = self._greeted[peer] = None
         return welcome
 
     async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
@@ -108,6 +110,7 @@ class Door:
             if stream.remote not in self._admitted:
                 stream.abort()
                 return
+            self._admitted[stream.remote] = None
             try:
                 await handler(stream)
             except (ConnectionError, TimeoutError):
@@ -137,7 +140,7 @@ class Door:
                 same_run = self.fingerprint.difference(hello.fingerprint) is None
                 accepted = same_run and not self._is_helper and not hello.helper
                 if accepted:
-                    self._admitted.add(stream.remote)
+                    self._admitted[stream.remote] = None
                 members = self._members() if accepted else ()
                 await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
         except (ConnectionError, TimeoutError):

@@ -278,10 +278,12 @@ class Matchmaker:
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._keepalive_s):
                     answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup, Elsewhere)
-                if isinstance(answer, Assignment) and not self._is_sound(answer):
+                if isinstance(answer, Assignment) and not self._is_sound(answer, ready):
                     raise UnreachableError(f"{organiser} gave out a group that cannot be")
                 if isinstance(answer, Elsewhere) and ready.insist:
                     raise UnreachableError(f"{organiser} sends this peer on although it cannot go anywhere else")
+                if isinstance(answer, NewerRound) and not self._can_follow(answer, ready):
+                    raise UnreachableError(f"{organiser} knows of a round that cannot be")
                 if isinstance(answer, Answer):
                     return answer
                 if better := self._outranks(organiser, ready, but=silent):
@@ -295,10 +297,14 @@ class Matchmaker:
         with contextlib.suppress(ConnectionError):
             await send_message(stream, Withdraw())
 
-    def _is_sound(self, assignment: Assignment) -> bool:
+    def _can_follow(self, answer: NewerRound, ready: Ready) -> bool:
+        return answer.round > ready.round and self._membership.believes(answer.round)
+
+    def _is_sound(self, assignment: Assignment, ready: Ready) -> bool:
         members = assignment.members
         return (
             self._membership.me in members
+            and assignment.round == ready.round
             and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
             and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
         )
@@ -306,6 +312,9 @@ class Matchmaker:
     async def _serve(self, stream: Stream) -> None:
         async with self._clock.timeout(self._door.timing.dial_timeout_s):
             ready = await receive_message(stream, Ready)
+        if not self._membership.believes(ready.round):
+            stream.abort()
+            return
         withdrawing = asyncio.create_task(self._hear_withdrawal(stream, ready.round))
         try:
             answer = await self._wait_in_hall(stream.remote, ready, stream=stream)

@@ -1,28 +1,44 @@
 """Who is there: soft state that every peer holds for itself.
 
 Owns heartbeats, their spreading and their expiry. Every heartbeat is signed by the peer it speaks of, so it may be
-passed on by anyone; a peer lives while its counter is seen to grow within `lifetime_s`, on the observer's own clock.
-Does not know how members are first found, nor what they do together.
+passed on by anyone. A peer counts as alive once this one has heard it itself, having reached it or been reached by it;
+from then on it lives while its counter is seen to grow within `lifetime_s`, on the observer's own clock, whoever passes
+its heartbeats on. Does not know how members are first found, nor what they do together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
-from gossiptrain.net.framing import decode_message, encode_message, receive_message, send_message
+from gossiptrain.core.recent import Recent
+from gossiptrain.net.framing import (
+    MESSAGE_LIMIT_BYTES,
+    decode_message,
+    encode_message,
+    receive_message,
+    send_message,
+)
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.messages import MAX_RECORDS, Beats, Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.intake import as_count, as_seconds, farthest_round, records_that_fit, tellable_addresses
+from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Beats, Heartbeat, SignedHeartbeat
 
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
-MAX_KNOWN = 4096
+MAX_KNOWN = 1024
+"""Members that are remembered, living or not."""
+MAX_SEEN = 4096
+MAX_TRIES = 8
+"""Peers that are only heard of, of which so many are tried at once."""
 
+ResultT = TypeVar("ResultT")
 Change = Literal["joined", "left", "lost", "finishing"]
 
 
@@ -31,7 +47,11 @@ class _Member:
     heartbeat: Heartbeat
     record: SignedHeartbeat
     advanced_at: float
+    met_at: float
+    """When the peer itself was last heard."""
     live: bool
+    times_told: int = 0
+    """How often this heartbeat was passed on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,10 @@ class Membership:
         self._role: Literal["trainer", "observer"] = role
         self._on_change = on_change
         self._members: dict[PeerId, _Member] = {}
+        self._run_key = door.fingerprint.key
+        self._seen: Recent[str, PeerId] = Recent(MAX_SEEN)
+        """Signatures of the records that were checked last, of which the same ones come again and again, and whose."""
+        self._candidates = Candidates(rng, period_s=door.timing.heartbeat_s, lifetime_s=door.timing.lifetime_s)
         self._counter = 0
         self._leaving = False
         self._own = OwnState()
@@ -155,13 +179,24 @@ class Membership:
 
     @property
     def round(self) -> int:
-        """The number of the next round, as far as any living peer knows."""
-        return max([self._own.round, *(heartbeat.round for heartbeat in self.live().values())])
+        """The number of the next round, as far as any living peer knows and most of them make it believable."""
+        farthest = self._farthest_round()
+        heard = (heartbeat.round for heartbeat in self.live().values())
+        return max(number for number in (0, self._own.round, *heard) if number <= farthest)
+
+    def believes(self, number: int) -> bool:
+        """Whether the next round can have this number, going by what the living peers say."""
+        return number <= self._farthest_round()
 
     def reach_round(self, number: int) -> None:
-        """Notes that the round before `number` is over."""
-        if number > self._own.round:
+        """Notes that the round before `number` is over, where that can be."""
+        number = as_count(number)
+        if number > self._own.round and self.believes(number):
             self.describe(replace(self._own, round=number))
+
+    def _farthest_round(self) -> int:
+        heard = (heartbeat.round for heartbeat in self.live().values() if _trains(heartbeat))
+        return farthest_round(self._own.round, heard, lifetime_s=self._timing.lifetime_s)
 
     @property
     def own(self) -> OwnState:
@@ -170,31 +205,62 @@ class Membership:
 
     def describe(self, state: OwnState) -> None:
         """Changes what this peer says of itself from now on, to whoever asks or hears its next heartbeat."""
-        self._own = state
+        self._own = replace(
+            state,
+            round=as_count(state.round),
+            step=as_count(state.step),
+            ready_in_s=as_seconds(state.ready_in_s),
+            ends_in_s=as_seconds(state.ends_in_s),
+        )
         self._beat()
 
-    def records(self) -> tuple[SignedHeartbeat, ...]:
-        """The own heartbeat, as of now, and the freshest ones of others, as many as fit in one message."""
-        fresh = sorted((m for m in self._members.values() if m.live), key=lambda m: -m.advanced_at)
-        return (self._own_record, *(member.record for member in fresh[: MAX_RECORDS - 1]))
+    def records(self, *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> tuple[SignedHeartbeat, ...]:
+        """The own heartbeat, as of now, and of the others as many as fit in one message of `limit_bytes`.
 
-    def absorb(self, records: Iterable[SignedHeartbeat]) -> None:
-        """Takes in heartbeats, whoever passed them on; forged, foreign and old ones change nothing."""
+        Where not all of them fit, those come first that this peer has passed on least often, and of these the latest:
+        so each is passed on a few times before others are passed on once more.
+        """
+        living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at))
+        records = records_that_fit(self._own_record, (member.record for member in living), limit_bytes=limit_bytes)
+        for member in living[: len(records) - 1]:
+            member.times_told += 1
+        return records
+
+    def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
+        """Takes in heartbeats; forged, foreign and old ones change nothing.
+
+        told_by: who passed them on. Its own counts as heard from itself; of the others only those that were heard
+        before live on by it.
+        """
         for record in records:
-            try:
-                heartbeat = decode_message(record.body.encode(), Heartbeat)
-                signature = bytes.fromhex(record.signature)
-            except (ConnectionError, ValueError):
+            seen_of = self._seen.get(record.signature)
+            if seen_of is not None and seen_of != told_by:
                 continue
-            if heartbeat.run_key != self._door.fingerprint.key or heartbeat.peer == self.me:
+            heartbeat = self._checked(record)
+            if heartbeat is None:
                 continue
-            known = self._members.get(PeerId(heartbeat.peer))
-            if known is not None and not heartbeat.newer_than(known.heartbeat):
-                continue
-            if known is None and len(self._members) >= MAX_KNOWN:
-                continue
-            if self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature):
-                self._advance(heartbeat, record, known)
+            self._seen[record.signature] = PeerId(heartbeat.peer)
+            peer = PeerId(heartbeat.peer)
+            known = self._members.get(peer)
+            if peer == told_by or (known is not None and (known.live or heartbeat.leaving)):
+                self._advance(heartbeat, record, known, met=peer == told_by)
+            elif not heartbeat.leaving:
+                self._candidates.hear(heartbeat, now_s=self._clock.now())
+
+    def _checked(self, record: SignedHeartbeat) -> Heartbeat | None:
+        """The heartbeat in a record, if it is of this run, new, and signed by the peer that it speaks of."""
+        try:
+            heartbeat = decode_message(record.body.encode(), Heartbeat)
+            signature = bytes.fromhex(record.signature)
+        except (ConnectionError, ValueError):
+            return None
+        if heartbeat.run_key != self._run_key or heartbeat.peer == self.me:
+            return None
+        known = self._members.get(PeerId(heartbeat.peer))
+        if known is not None and not heartbeat.newer_than(known.heartbeat):
+            return None
+        is_signed = self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature)
+        return heartbeat if is_signed else None
 
     def last_known_addresses(self) -> tuple[str, ...]:
         """One address of each peer that was once known and has not said goodbye, the latest first."""
@@ -207,7 +273,7 @@ class Membership:
         return peer in self._members and not self._members[peer].live
 
     def suspect(self, peer: PeerId) -> None:
-        """Counts a peer as gone until its next heartbeat, on direct evidence that it does not answer."""
+        """Counts a peer as gone until it is met again, on direct evidence that it does not answer."""
         member = self._members.get(peer)
         if member is not None and member.live:
             self._remove(peer, member, "lost")
@@ -215,14 +281,31 @@ class Membership:
     async def run(self) -> None:
         """Beats until cancelled."""
         calls: dict[PeerId, asyncio.Task[bool]] = {}
+        tries: dict[PeerId, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._beat()
                 self._expire()
+                calls, tries = _unfinished(calls), _unfinished(tries)
                 for peer in self._targets():
-                    if peer not in calls or calls[peer].done():
+                    if peer not in calls:
                         calls[peer] = tasks.create_task(self._exchange(peer))
+                for peer in self._candidates.due(now_s=self._clock.now()):
+                    if peer not in tries and len(tries) < MAX_TRIES:
+                        tries[peer] = tasks.create_task(self._try(peer))
                 await self._clock.sleep(self._timing.heartbeat_s * self._rng.uniform(0.9, 1.1))
+
+    async def meet_candidates(self) -> None:
+        """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""
+        waiting = list(self._candidates.due(now_s=self._clock.now()))
+
+        async def work() -> None:
+            while waiting:
+                await self._try(waiting.pop(0))
+
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                await asyncio.gather(*(work() for _ in range(MAX_TRIES)))
 
     async def announce(self) -> None:
         """Tells a few peers at once, out of turn, what this peer now says of itself."""
@@ -258,12 +341,16 @@ class Membership:
         except TimeoutError:
             return
 
-    def _advance(self, heartbeat: Heartbeat, record: SignedHeartbeat, known: _Member | None) -> None:
-        peer = PeerId(heartbeat.peer)
+    def _advance(self, heartbeat: Heartbeat, record: SignedHeartbeat, known: _Member | None, *, met: bool) -> None:
+        peer, now_s = PeerId(heartbeat.peer), self._clock.now()
         was_live = known is not None and known.live
         if known is not None and heartbeat.incarnation != known.heartbeat.incarnation:
             self._door.forget(peer)
-        self._members[peer] = _Member(heartbeat, record, self._clock.now(), live=not heartbeat.leaving)
+        if known is None:
+            self._make_room()
+        met_at = now_s if met or known is None else known.met_at
+        self._members[peer] = _Member(heartbeat, record, now_s, met_at, live=not heartbeat.leaving)
+        self._candidates.forget(peer)
         if known is None or heartbeat.addresses != known.heartbeat.addresses or not was_live:
             # Only then: a transport dials anew after each note.
             self._transport.remember(peer, heartbeat.addresses)
@@ -274,6 +361,15 @@ class Membership:
         if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
             self._on_change("finishing", peer)
         self.wake()
+
+    def _make_room(self) -> None:
+        """Where too many members are remembered, drops one that is gone, or the one that was met longest ago."""
+        if len(self._members) < MAX_KNOWN:
+            return
+        peer, member = min(self._members.items(), key=lambda item: (item[1].live, item[1].met_at))
+        if member.live:
+            self._remove(peer, member, "lost")
+        del self._members[peer]
 
     def _expire(self) -> None:
         now = self._clock.now()
@@ -287,22 +383,25 @@ class Membership:
 
     def _remove(self, peer: PeerId, member: _Member, change: Change) -> None:
         member.live = False
+        self._candidates.hear(member.heartbeat, now_s=self._clock.now())
         self._door.forget(peer)
         self._on_change(change, peer)
         self.wake()
 
     def _beat(self) -> None:
+        # Goes along with the others, and comes back to them where it was led astray while it knew only liars.
+        self._own = replace(self._own, round=self.round)
         self._counter += 1
         self._own_record = self._sign()
 
     def _sign(self) -> SignedHeartbeat:
         heartbeat = Heartbeat(
             peer=self.me,
-            run_key=self._door.fingerprint.key,
+            run_key=self._run_key,
             incarnation=self._incarnation,
             counter=self._counter,
             role=self._role,
-            addresses=self._transport.addresses[:16],
+            addresses=tellable_addresses(self._transport.addresses),
             round=self._own.round,
             step=self._own.step,
             ready_in_s=self._own.ready_in_s,
@@ -318,14 +417,20 @@ class Membership:
         live = sorted(self.live())
         return live if len(live) <= FANOUT else self._rng.sample(live, FANOUT)
 
+    async def _try(self, peer: PeerId) -> None:
+        """Calls a peer that is only heard of; where it does not answer, it is tried later."""
+        self._transport.remember(peer, self._candidates.addresses(peer))
+        await self._exchange(peer)
+        self._candidates.failed(peer, now_s=self._clock.now())  # unless it was met and is none any more
+
     async def _exchange(self, peer: PeerId) -> bool:
         """Passes heartbeats to and fro; says whether the peer answered."""
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._door.stream(peer, HEARTBEATS)
                 try:
-                    await send_message(stream, Beats(records=self.records()))
-                    self.absorb((await receive_message(stream, Beats)).records)
+                    await self._tell(stream)
+                    await self._hear(stream)
                 finally:
                     await stream.close()
                 return True
@@ -338,8 +443,16 @@ class Membership:
 
     async def _receive(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            self.absorb((await receive_message(stream, Beats)).records)
-            await send_message(stream, Beats(records=self.records()))
+            await self._hear(stream)
+            await self._tell(stream)
+
+    async def _tell(self, stream: Stream) -> None:
+        beats = Beats(records=self.records(limit_bytes=BEATS_LIMIT_BYTES))
+        await send_message(stream, beats, limit_bytes=BEATS_LIMIT_BYTES)
+
+    async def _hear(self, stream: Stream) -> None:
+        beats = await receive_message(stream, Beats, limit_bytes=BEATS_LIMIT_BYTES)
+        self.absorb(beats.records, told_by=stream.remote)
 
 
 def _trains(heartbeat: Heartbeat) -> bool:
@@ -348,3 +461,7 @@ def _trains(heartbeat: Heartbeat) -> bool:
 
 def _is_joining(heartbeat: Heartbeat) -> bool:
     return heartbeat.role == "trainer" and not heartbeat.joined
+
+
+def _unfinished(calls: dict[PeerId, asyncio.Task[ResultT]]) -> dict[PeerId, asyncio.Task[ResultT]]:
+    return {peer: call for peer, call in calls.items() if not call.done()}

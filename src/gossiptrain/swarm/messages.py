@@ -16,12 +16,16 @@ from gossiptrain.net.framing import Message
 
 MAX_MEMBERS = 64
 MAX_RECORDS = 64
+MAX_ADDRESSES = 16
+BEATS_LIMIT_BYTES = 160 << 10
+"""Largest `Beats`: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
+MAX_COUNT = 2**53
 
 PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
 AddressText = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^/[!-~]+$")]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Speed = Annotated[Finite, Field(ge=0, le=1)]
 Purpose = Literal["round", "merge", "end"]
@@ -39,7 +43,7 @@ class Heartbeat(Message):
     counter: Count
     """Grows with every heartbeat. A peer lives while others see it grow; no clock is compared."""
     role: Literal["trainer", "observer"]
-    addresses: Annotated[tuple[AddressText, ...], Field(max_length=16)]
+    addresses: Annotated[tuple[AddressText, ...], Field(max_length=MAX_ADDRESSES)]
     round: Count
     """The round that this peer would take part in next."""
     step: Count

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,13 +19,15 @@ from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.guards import is_finite
-from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.errors import GossipError, RunMismatchError
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.intake import addresses_in, directory_entry
 from gossiptrain.swarm.joining import Joining
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
@@ -34,6 +35,7 @@ from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateDesk
+from gossiptrain.swarm.supervision import supervised
 
 MAX_HINTS = 64
 SETTLED_BEATS = 1.5
@@ -91,6 +93,7 @@ class SwarmPeer:
         self.transport = surroundings.transport
         self.fingerprint = fingerprint
         self._timing = timing
+        self._rng = surroundings.rng
         self._clock = surroundings.transport.clock
         self.door = Door(self.transport, fingerprint, timing=timing, members=self._records)
         self.membership = Membership(
@@ -134,36 +137,44 @@ class SwarmPeer:
         Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
         """
         self._initial_peers = tuple(initial_peers)
-        reached, failures = await self._dial_until_met(initial_peers)
-        if initial_peers and not reached and not self.membership.live():
-            raise PeerUnreachableError(
-                "None of the initial peers answers:\n  " + "\n  ".join(failures),
-                cause="They have left, their address has changed, or a firewall stands between.",
-                remedy="Use the address of any peer that is alive now; each prints its own when it starts.",
-            )
-        await self.transport.bootstrap(reached)
+        dialled = await self._dial_until_met(initial_peers)
+        if dialled.mismatch is not None or not self.membership.live():
+            dialled.check()
+        await self.transport.bootstrap(dialled.reached)
         await self.consult_directory()
+        await self.membership.meet_candidates()
         await self.membership.announce()
 
     async def run(self) -> None:
-        """Keeps the membership and the directory fresh until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.membership.run())
-            while True:
-                await self._clock.sleep(self._timing.directory_s)
-                await self.consult_directory()
-                if not self.membership.live():
-                    await self._look_for_company()
+        """Keeps the membership and the directory fresh until cancelled. Raises NodeFailedError where that fails."""
+        failed: GossipError | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, loop in (("the membership", self.membership.run), ("the directory", self._look_around)):
+                    tasks.create_task(supervised(loop, name=name, clock=self._clock))
+        except* GossipError as errors:
+            failed = next(error for error in errors.exceptions if isinstance(error, GossipError))
+        if failed is not None:
+            raise failed
+
+    async def _look_around(self) -> None:
+        while True:
+            await self._clock.sleep(self._timing.directory_s)
+            await self.consult_directory()
+            if not self.membership.live():
+                await self._look_for_company()
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
         directory, key = self.transport.directory, self.fingerprint.key
-        entry = json.dumps(self.transport.addresses[:4]).encode()
+        entry = directory_entry(self.transport.addresses)
         await directory.put(key, self.transport.peer_id, entry, lifetime_s=3 * self._timing.directory_s)
         known = self.membership.live().keys() | {self.transport.peer_id}
-        strangers = {peer: value for peer, value in (await directory.get(key)).items() if peer not in known}
-        hints = sorted(strangers.items())[:MAX_HINTS]
-        await asyncio.gather(*(self._follow_hint(PeerId(peer), value) for peer, value in hints))
+        strangers = sorted((peer, value) for peer, value in (await directory.get(key)).items() if peer not in known)
+        # By chance, so that nobody can push others out by the names that it makes up.
+        hints = self._rng.sample(strangers, min(len(strangers), MAX_HINTS))
+        free = asyncio.Semaphore(MAX_AT_ONCE)
+        await asyncio.gather(*(self._follow_hint(PeerId(peer), value, free) for peer, value in hints))
 
     async def take_state(self, into: Vector) -> ReceivedState | None:
         """Takes over the parameters of a living peer. None where this peer is to begin with its own.
@@ -276,51 +287,36 @@ class SwarmPeer:
             await telling
             self.membership.describe(replace(self.membership.own, finishing=False, ready_in_s=None))
 
-    async def _dial_until_met(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
+    async def _dial_until_met(self, addresses: Sequence[str]) -> Dialled:
         """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""
         give_up_at_s = self._clock.now() + START_PATIENCE * self._timing.dial_timeout_s
         while True:
-            reached, failures = await self._dial(addresses)
-            if reached or not addresses or self.membership.live() or self._clock.now() >= give_up_at_s:
-                return reached, failures
+            dialled = await self._dial(addresses)
+            met = dialled.reached or dialled.mismatch is not None or self.membership.live()
+            if met or not addresses or self._clock.now() >= give_up_at_s:
+                return dialled
             await self.membership.wait_for_change(REDIAL_S)
 
     async def _look_for_company(self) -> None:
         """Tries again whom this peer once knew, after it has lost everybody."""
         addresses = dict.fromkeys((*self.membership.last_known_addresses()[:MAX_HINTS], *self._initial_peers))
-        with contextlib.suppress(RunMismatchError):
-            reached, _ = await self._dial(tuple(addresses))
-            await self.transport.bootstrap(reached)
+        await self.transport.bootstrap((await self._dial(tuple(addresses))).reached)
 
-    async def _dial(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
-        """Meets whoever lives at the addresses: those who answer, and why the others do not, in words."""
-        reached: list[PeerId] = []
-        failures: list[str] = []
-        for address in addresses:
-            try:
-                async with self._clock.timeout(self._timing.dial_timeout_s):
-                    peer = await self.transport.connect(address)
-                await self._meet(peer)
-                reached.append(peer)
-            except (ConnectionError, TimeoutError) as error:
-                failures.append(f"{address}: {str(error) or 'no answer in time'}")
-        return reached, failures
+    async def _dial(self, addresses: Sequence[str]) -> Dialled:
+        """Meets whoever lives at the addresses."""
+        return await dial_all(self.transport, addresses, timeout_s=self._timing.dial_timeout_s, meet=self._meet)
 
     async def _meet(self, peer: PeerId) -> None:
         welcome = await self.door.greet(peer)
         if not welcome.hello.helper:
-            self.membership.absorb(welcome.members)
+            self.membership.absorb(welcome.members, told_by=peer)
 
-    async def _follow_hint(self, peer: PeerId, value: bytes) -> None:
+    async def _follow_hint(self, peer: PeerId, value: bytes, free: asyncio.Semaphore) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
-        try:
-            addresses = json.loads(value)
-        except (ValueError, RecursionError):
+        addresses = addresses_in(value)
+        if not addresses:
             return
-        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-            return
-        self.transport.remember(peer, addresses[:4])
-        try:
-            await self._meet(peer)
-        except (RunMismatchError, ConnectionError, TimeoutError):
-            return
+        async with free:
+            self.transport.remember(peer, addresses)
+            with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):
+                await self._meet(peer)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
 from gossiptrain.training.checkpoint_values import from_json, set_apart, to_json
-from gossiptrain.training.random_states import random_states_now, restore_random_states
+from gossiptrain.training.random_states import check_random_states, random_states_now, restore_random_states
 from gossiptrain.training.run_folder import TEMPORARY_SUFFIX, sync_folder
 
 FORMAT_VERSION = 1
@@ -94,9 +94,12 @@ class Checkpoint:
             raise _mismatch(self.path, f"it is of {self.state.fingerprint!r} and this run is {fingerprint!r}")
         if optimizer is not None:
             self._refuse_other_optimizer(optimizer)
-        model.load_state_dict(self._model)
         if optimizer is not None and self._optimizer is not None:
-            optimizer.load_state_dict(copy.deepcopy(dict(self._optimizer)))  # It would keep the tensors themselves.
+            try:
+                optimizer.load_state_dict(copy.deepcopy(dict(self._optimizer)))  # It would keep the tensors themselves.
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise _corrupt(self.path / STATE_FILE, f"the optimizer does not take its state ({error})") from error
+        model.load_state_dict(self._model)
         if random_states:
             restore_random_states(self._random)
 
@@ -241,7 +244,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         model = _read_tensors(path / MODEL_FILE, content)
         tensors = _read_tensors(path / OPTIMIZER_FILE, content)
         state = RunState(**{item.name: from_json(content[item.name], tensors) for item in fields(RunState)})
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path=path,
             state=state,
             _model=model,
@@ -249,8 +252,31 @@ def _read_checkpoint(path: Path) -> Checkpoint:
             _optimizer_kind=content["optimizer_kind"],
             _random=from_json(content["random"], {}),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        _check_types(checkpoint)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise _corrupt(path / STATE_FILE, f"an entry is missing or wrong ({error})") from error
+    return checkpoint
+
+
+def _check_types(checkpoint: Checkpoint) -> None:
+    """Raises ValueError where an entry is of another kind than it has to be; a checksum does not tell who made it."""
+    state, optimizer = checkpoint.state, checkpoint._optimizer
+    counts, texts = (state.step, state.rounds), (state.task, state.fingerprint, checkpoint._optimizer_kind)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("the step or the number of rounds is no count")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name is no text")
+    if type(state.epoch) not in (int, float):
+        raise ValueError("the epoch is no number")
+    if not all(isinstance(part, Mapping) for part in (state.position, state.schedule, state.extra)):
+        raise ValueError("a part of the state is no dictionary")
+    if optimizer is not None and not (
+        isinstance(optimizer["state"], Mapping)
+        and isinstance(optimizer["param_groups"], list)
+        and all(isinstance(group["params"], list) for group in optimizer["param_groups"])
+    ):
+        raise ValueError("the state of the optimizer is none")
+    check_random_states(checkpoint._random)
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -28,16 +28,30 @@ def random_states_now() -> dict[str, Any]:
     }
 
 
+def check_random_states(states: Any) -> None:
+    """Raises ValueError where these are no states that `restore_random_states` can restore; changes nothing."""
+    try:
+        random.Random().setstate(states["python"])
+        np.random.RandomState().set_state(_numpy_state(states["numpy"]))
+        torch.Generator().set_state(_text_to_bytes(states["torch"]))
+        for state in states["cuda"]:
+            _text_to_bytes(state)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"the states of the random generators are none: {type(error).__name__}") from error
+
+
 def restore_random_states(states: Mapping[str, Any]) -> None:
     """Restores those of CUDA only where as many devices are there as when they were saved."""
     random.setstate(states["python"])
-    numpy_state = dict(states["numpy"])
-    key = np.array(numpy_state["state"]["key"], dtype=np.uint32)
-    numpy_state["state"] = {**numpy_state["state"], "key": key}
-    np.random.set_state(numpy_state)
+    np.random.set_state(_numpy_state(states["numpy"]))
     torch.set_rng_state(_text_to_bytes(states["torch"]))
     if states["cuda"] and torch.cuda.is_available() and torch.cuda.device_count() == len(states["cuda"]):
         torch.cuda.set_rng_state_all([_text_to_bytes(state) for state in states["cuda"]])
+
+
+def _numpy_state(saved: Mapping[str, Any]) -> dict[str, Any]:
+    key = np.array(saved["state"]["key"], dtype=np.uint32)
+    return {**saved, "state": {**saved["state"], "key": key}}
 
 
 def _bytes_to_text(state: Tensor) -> str:

@@ -1,0 +1,85 @@
+"""Who was heard of through others and has not been met.
+
+Owns what they said last, how many there may be, and when each is tried. Identities are free: whoever has not been
+reached, and has not reached this peer, counts for nothing, and makes room for others when there are too many. Does not
+know what meeting one means.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.messages import Heartbeat
+
+MAX_CANDIDATES = 256
+LONGEST_PAUSE = 32
+"""Between two tries of one, in the periods in which the others are tried."""
+
+
+@dataclass
+class _Candidate:
+    heartbeat: Heartbeat
+    heard_s: float
+    due_s: float
+    failures: int = 0
+
+
+class Candidates:
+    """Those that may be worth a try."""
+
+    def __init__(self, rng: random.Random, *, period_s: float, lifetime_s: float) -> None:
+        """period_s: first pause after a try in vain. lifetime_s: who is not heard of for so long is forgotten."""
+        self._rng = rng
+        self._period_s = period_s
+        self._lifetime_s = lifetime_s
+        self._heard: dict[PeerId, _Candidate] = {}
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
+        """Notes what somebody said, and drops another one where there is no room."""
+        peer = PeerId(heartbeat.peer)
+        known = self._heard.get(peer)
+        if known is None:
+            if len(self._heard) >= MAX_CANDIDATES:
+                del self._heard[self._least_promising()]
+            self._heard[peer] = _Candidate(heartbeat, now_s, due_s=now_s)
+            return
+        if not heartbeat.newer_than(known.heartbeat):
+            return
+        if heartbeat.addresses != known.heartbeat.addresses or heartbeat.incarnation != known.heartbeat.incarnation:
+            known.due_s = min(known.due_s, now_s + self._period_s)
+        known.heartbeat, known.heard_s = heartbeat, now_s
+
+    def forget(self, peer: PeerId) -> None:
+        """The peer was met, or has said goodbye."""
+        self._heard.pop(peer, None)
+
+    def failed(self, peer: PeerId, *, now_s: float) -> None:
+        """A try was in vain; the next one is later each time."""
+        candidate = self._heard.get(peer)
+        if candidate is not None:
+            candidate.failures += 1
+            candidate.due_s = now_s + self._period_s * min(2 ** min(candidate.failures, 10), LONGEST_PAUSE)
+
+    def due(self, *, now_s: float) -> Iterator[PeerId]:
+        """Who may be tried now, those before others that were not tried in vain."""
+        for peer, candidate in list(self._heard.items()):
+            if now_s - candidate.heard_s > self._lifetime_s:
+                del self._heard[peer]
+        waiting = [peer for peer, candidate in self._heard.items() if candidate.due_s <= now_s]
+        yield from sorted(waiting, key=lambda peer: self._heard[peer].failures)
+
+    def addresses(self, peer: PeerId) -> tuple[str, ...]:
+        """Where it says that it lives."""
+        found = self._heard.get(peer)
+        return () if found is None else found.heartbeat.addresses
+
+    def _least_promising(self) -> PeerId:
+        """One of those that were tried in vain most often; by chance, so that no flood pushes out a certain one."""
+        most = max(candidate.failures for candidate in self._heard.values())
+        return self._rng.choice([peer for peer, candidate in self._heard.items() if candidate.failures == most])

@@ -1,0 +1,74 @@
+"""Meeting the peers at several addresses.
+
+Owns that they are dialled at the same time, so that none that says nothing holds up the others, and what is said where
+nobody answers. Does not know who gave the addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.net.transport import PeerId, Transport
+
+MAX_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """Who answered, in the order of the addresses, and for each of the others its address and the reason in words."""
+
+    reached: tuple[PeerId, ...]
+    failures: tuple[str, ...]
+    mismatch: RunMismatchError | None = None
+    """Why the first that takes part in another run was not met."""
+
+    def check(self) -> None:
+        """Raises RunMismatchError where one takes part in another run, PeerUnreachableError where nobody answered."""
+        if self.mismatch is not None:
+            raise self.mismatch
+        if self.failures and not self.reached:
+            raise PeerUnreachableError(
+                "None of the initial peers answers:\n  " + "\n  ".join(self.failures),
+                cause="They have left, their address has changed, or a firewall stands between.",
+                remedy="Use the address of any peer that is alive now; each prints its own when it starts.",
+            )
+
+
+async def _nothing(peer: PeerId) -> None:
+    pass
+
+
+async def dial_all(
+    transport: Transport,
+    addresses: Sequence[str],
+    *,
+    timeout_s: float,
+    meet: Callable[[PeerId], Awaitable[None]] = _nothing,
+) -> Dialled:
+    """Dials all `addresses`, and does `meet` with each peer that answers, which may take as long again."""
+    free = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def dial(address: str) -> PeerId | Exception:
+        async with free:
+            try:
+                async with transport.clock.timeout(timeout_s):
+                    peer = await transport.connect(address)
+                await meet(peer)
+            except (ConnectionError, TimeoutError, RunMismatchError) as error:
+                return error
+            return peer
+
+    unique = list(dict.fromkeys(addresses))
+    found = dict(zip(unique, await asyncio.gather(*map(dial, unique)), strict=True))
+    return Dialled(
+        reached=tuple(dict.fromkeys(peer for peer in found.values() if not isinstance(peer, Exception))),
+        failures=tuple(
+            f"{address}: {str(error) or 'no answer in time'}"
+            for address, error in found.items()
+            if isinstance(error, ConnectionError | TimeoutError)
+        ),
+        mismatch=next((error for error in found.values() if isinstance(error, RunMismatchError)), None),
+    )

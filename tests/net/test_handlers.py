@@ -1,0 +1,130 @@
+"""How many streams others may have open here, and what is said of a handler that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from gossiptrain.net.handlers import MAX_STREAMS, MAX_STREAMS_OF_ONE, SILENCE_S
+from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.transport import Stream, StreamClosedError, Transport
+from gossiptrain.net.virtual import VirtualTransport
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+
+ECHO, SILENT, BROKEN = "/test/echo", "/test/silent", "/test/broken"
+
+
+async def echo(stream: Stream) -> None:
+    await stream.write(await stream.read_exactly(1))
+
+
+async def silent(stream: Stream) -> None:
+    await stream.read_exactly(1)
+
+
+async def broken(stream: Stream) -> None:
+    raise ValueError(f"what the peer said: {await stream.read_exactly(1)!r}")
+
+
+async def is_answered(transport: Transport, other: Transport) -> bool:
+    stream = await transport.open_stream(other.peer_id, ECHO)
+    try:
+        async with asyncio.timeout(10.0):
+            await stream.write(b"x")
+            return await stream.read_exactly(1) == b"x"
+    except StreamClosedError:
+        return False
+    finally:
+        await stream.close()
+
+
+async def provoke(liar: Transport, host: Transport) -> None:
+    """Says what the handler fails on, and sees the stream end."""
+    stream = await liar.open_stream(host.peer_id, BROKEN)
+    await stream.write(b"?")
+    with pytest.raises(StreamClosedError):
+        await stream.read_exactly(1)
+    stream.abort()
+
+
+def open_at(transport: Transport) -> int:
+    assert isinstance(transport, VirtualTransport | Libp2pTransport)
+    return len(transport._limits)
+
+
+async def serving(make: MakeTransport) -> Transport:
+    host = await make("host")
+    for protocol, handler in ((ECHO, echo), (SILENT, silent), (BROKEN, broken)):
+        await host.serve(protocol, handler)
+    return host
+
+
+@on_both_transports
+def test_streams_on_which_a_peer_says_nothing_are_bounded_and_others_are_answered(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host, stranger, guest = await serving(make), await make("stranger"), await make("guest")
+        for transport in (stranger, guest):
+            await transport.connect(host.addresses[0])
+        held = [await stranger.open_stream(host.peer_id, SILENT) for _ in range(MAX_STREAMS_OF_ONE)]
+        await until(lambda: open_at(host) == MAX_STREAMS_OF_ONE)
+        assert not await is_answered(stranger, host), "it has all that one peer can have"
+        assert await is_answered(guest, host)
+        for stream in held:
+            stream.abort()
+        await until(lambda: open_at(host) == 0)
+        assert await is_answered(stranger, host)
+
+    run_on(kind, scenario)
+
+
+def test_where_many_peers_take_up_everything_the_greediest_make_room() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host, guest = await serving(make), await make("guest")
+        await guest.connect(host.addresses[0])
+        honest = await guest.open_stream(host.peer_id, ECHO)
+        held = []
+        for number in range(MAX_STREAMS // 16 + 4):
+            stranger = await make(f"stranger{number}")
+            await stranger.connect(host.addresses[0])
+            held += [await stranger.open_stream(host.peer_id, SILENT) for _ in range(16)]
+        await until(lambda: open_at(host) == MAX_STREAMS)
+        await honest.write(b"x")
+        assert await honest.read_exactly(1) == b"x", "who has but one keeps it"
+        await honest.close()
+        assert await is_answered(guest, host)
+        for stream in held:
+            stream.abort()
+
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_a_handler_that_fails_is_told_in_one_line_once_in_a_while(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario(make: MakeTransport) -> None:
+        host, liar = await serving(make), await make("liar")
+        await liar.connect(host.addresses[0])
+        for _ in range(20):
+            await provoke(liar, host)
+        await until(lambda: open_at(host) == 0)
+
+    run_on(kind, scenario)
+    (record,) = [record for record in caplog.records if record.name == "gossiptrain.net.handlers"]
+    assert "ValueError" in record.getMessage()
+    assert "?" not in record.getMessage()
+    assert record.exc_info is None
+
+
+def test_a_failure_that_goes_on_is_told_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host, liar = await serving(make), await make("liar")
+        await liar.connect(host.addresses[0])
+        for _ in range(3):
+            await provoke(liar, host)
+            await asyncio.sleep(SILENCE_S)
+
+    run_on("virtual", scenario)
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 3
