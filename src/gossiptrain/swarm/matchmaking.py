@@ -70,6 +70,8 @@ class _Hall:
     """Peers that were asked why they do not come."""
     missed: set[PeerId] = field(default_factory=set)
     """Who is not waited for any more."""
+    silent: set[PeerId] = field(default_factory=set)
+    """Those of them that did not answer either."""
 
     def close(self) -> None:
         """Nobody is waited for any more."""
@@ -157,6 +159,8 @@ class Matchmaker:
         self._left_out = False
         self._promises.broken_by(set(assignment.missed) - {self._membership.me})
         self._promises.kept_by(assignment.members)
+        for peer in map(PeerId, assignment.silent):
+            self._membership.suspect(peer)
         self._membership.reach_round(assignment.round + 1)
 
     async def _pause(self, search: _Search) -> None:
@@ -181,7 +185,8 @@ class Matchmaker:
     def _organiser(self, round_number: int) -> PeerId:
         """Who organises a round, as far as this peer can see."""
         run, seed = self._door.fingerprint.key, self._settings.seed
-        return PeerId(organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)[0])
+        ranked = organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)
+        return PeerId(ranked[0])
 
     def _outranks(self, organiser: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
         """A peer that should organise the round instead, by what this peer has heard meanwhile."""
@@ -210,7 +215,7 @@ class Matchmaker:
 
     async def _ask(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
         timing = self._door.timing
-        within_s = timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
+        within_s = 2 * timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
         async with self._clock.timeout(within_s):
             stream = await self._door.stream(organiser, READY)
         try:
@@ -331,6 +336,7 @@ class Matchmaker:
         """Afterwards both know the same peers, and so the same organiser; and this one how soon the other is ready."""
         if not await self._membership.meet(peer):
             hall.missed.add(peer)
+            hall.silent.add(peer)
 
     def _dismiss(self, hall: _Hall) -> None:
         self._close(hall)
@@ -362,6 +368,7 @@ class Matchmaker:
                 speeds=agreed_speeds(members, {peer: _seen(guests[peer].ready) for peer in members}),
                 codec=_common([ready.codec for ready in readies]) or "fp32",
                 missed=tuple(missed[:MAX_MEMBERS]),
+                silent=tuple(sorted(hall.silent)[:MAX_MEMBERS]),
             )
             for member in members:
                 _answer(guests[member], assignment)

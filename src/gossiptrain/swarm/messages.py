@@ -154,6 +154,8 @@ class Assignment(Message):
     """How all of them code their values: as all of them would like it, or plainly."""
     missed: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     """Peers that said they were ready and were waited for in vain; nobody need wait for them again."""
+    silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Those of them that do not answer either; they count as gone until their next heartbeat."""
 
 
 class ExchangeHeader(Message):
