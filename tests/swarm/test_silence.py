@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gossiptrain.net.clock import Clock
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamHandler
 from gossiptrain.net.virtual import VirtualNetwork
@@ -107,6 +108,29 @@ def test_a_lost_answer_does_not_matter_where_bytes_still_come() -> None:
             assert await found_within(watch, 5.0) == ()
             moving.cancel()
             await asyncio.gather(moving, return_exceptions=True)
+            network.thaw("c")
+
+    run_on("virtual", scenario, network=network)
+
+
+class BusyClock(Clock):
+    """Of a computer that wakes nobody in time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds + 0.1)
+
+
+def test_on_a_computer_that_is_too_busy_itself_silence_says_nothing() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            watch = await watching(swarm)
+            watch._clock = BusyClock()
+            network.freeze("c")
+            assert await found_within(watch, 10.0) == ()
+            watch._clock = Clock()
+            assert await found_within(watch, 2 * AFTER_S + TIMING.probe_timeout_s) == ("c",)
             network.thaw("c")
 
     run_on("virtual", scenario, network=network)
