@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from gossiptrain.net.clock import Clock
 from gossiptrain.net.virtual_time import run_virtual
-from gossiptrain.swarm.patience import LEAST_SHARE, MOST_SHARE, MULTIPLE, REMEMBERED_ROUNDS, Patience, Watch
+from gossiptrain.swarm.patience import (
+    LEAST_SHARE,
+    MOST_SHARE,
+    MULTIPLE,
+    REMEMBERED_ROUNDS,
+    BehindError,
+    Budget,
+    Patience,
+    Watch,
+)
 
 SETTING_S = 3.0
 RAN_OUT = None
@@ -154,3 +163,48 @@ def test_the_longest_wait_spans_all_uses_of_a_watch_and_not_the_time_between_the
         return watch.longest_wait_s
 
     assert run_virtual(main()) == pytest.approx(1.5)
+
+
+# What a link may cost in all.
+
+
+def test_while_nothing_is_known_an_exchange_may_take_what_it_was_given() -> None:
+    patience = Patience(SETTING_S, longest_exchange_s=30.0)
+    assert patience.exchange_s == 30.0
+    patience.went_well(0.01, exchange_s=0.5)
+    assert patience.exchange_s < 30.0
+
+
+@given(st.lists(st.floats(0.01, 1000.0), min_size=1, max_size=REMEMBERED_ROUNDS))
+def test_a_link_may_take_as_long_as_exchanges_do_and_several_times_that(exchanges_s: list[float]) -> None:
+    patience = Patience(SETTING_S)
+    for exchange_s in exchanges_s:
+        patience.went_well(0.0, exchange_s=exchange_s)
+    assert patience.exchange_s >= MULTIPLE * min(exchanges_s)
+    budget = patience.budget(10)
+    for _ in range(10):
+        budget.spend(min(exchanges_s) / 10)
+
+
+def move_slowly(budget: Budget, wait_s: float, *, times: int) -> None:
+    for _ in range(times):
+        budget.spend(wait_s)
+
+
+def test_a_link_that_moves_and_would_take_far_too_long_is_noticed_long_before_its_end() -> None:
+    patience = Patience(SETTING_S)
+    for _ in range(5):
+        patience.went_well(0.01, exchange_s=0.5)
+    with pytest.raises(BehindError):
+        move_slowly(patience.budget(1000), 0.9 * patience.stall_s, times=10)
+
+
+def test_where_all_links_have_become_slower_one_is_given_twice_as_long_each_time() -> None:
+    patience = Patience(SETTING_S)
+    patience.went_well(0.01, exchange_s=10.0)
+    usual_s = patience.exchange_s
+    patience.fell_behind()
+    patience.fell_behind()
+    assert patience.exchange_s == 4 * usual_s
+    patience.went_well(0.01, exchange_s=10.0)
+    assert patience.exchange_s == usual_s

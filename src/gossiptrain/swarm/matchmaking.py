@@ -95,6 +95,8 @@ class _Hall:
     """Peers that were asked why they do not come."""
     missed: set[PeerId] = field(default_factory=set)
     """Who is not waited for any more."""
+    silent: set[PeerId] = field(default_factory=set)
+    """Those of them that did not answer either."""
 
     @property
     def deadline(self) -> float:
@@ -216,6 +218,8 @@ class Matchmaker:
         self._left_out = False
         self._promises.broken_by(set(assignment.missed) - {self._membership.me})
         self._promises.kept_by(assignment.members)
+        for peer in map(PeerId, assignment.silent):
+            self._membership.suspect(peer)
         self._membership.reach_round(assignment.round + 1)
 
     async def _pause(self, search: _Search) -> None:
@@ -240,7 +244,8 @@ class Matchmaker:
     def _organiser(self, round_number: int) -> PeerId:
         """Who organises a round, as far as this peer can see."""
         run, seed = self._door.fingerprint.key, self._settings.seed
-        return PeerId(organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)[0])
+        ranked = organisers(self._membership.trainers(), run=run, round_number=round_number, seed=seed)
+        return PeerId(ranked[0])
 
     def _outranks(self, organiser: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
         """A peer that should organise the round instead, by what this peer has heard meanwhile."""
@@ -269,12 +274,13 @@ class Matchmaker:
 
     async def _ask(self, organiser: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
         timing = self._door.timing
-        within_s = timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
+        within_s = 2 * timing.probe_timeout_s if self._door.has_met(organiser) else timing.dial_timeout_s
         async with self._clock.timeout(within_s):
             stream = await self._door.stream(organiser, READY)
-        await send_message(stream, ready)
-        withdrawing = asyncio.create_task(self._say_withdrawn(stream))
+        withdrawing: asyncio.Task[None] | None = None
         try:
+            await send_message(stream, ready)
+            withdrawing = asyncio.create_task(self._say_withdrawn(stream))
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._keepalive_s):
                     answer = await receive_one_of(stream, Waiting, Assignment, NewerRound, NoGroup, Elsewhere)
@@ -289,7 +295,8 @@ class Matchmaker:
                 if better := self._outranks(organiser, ready, but=silent):
                     return Elsewhere(organiser=better)
         finally:
-            withdrawing.cancel()
+            if withdrawing is not None:
+                withdrawing.cancel()
             stream.abort()
 
     async def _say_withdrawn(self, stream: Stream) -> None:
@@ -434,6 +441,7 @@ class Matchmaker:
         """Afterwards both know the same peers, and so the same organiser; and this one how soon the other is ready."""
         if not await self._membership.meet(peer):
             hall.missed.add(peer)
+            hall.silent.add(peer)
 
     def _dismiss(self, hall: _Hall) -> None:
         self._close(hall)
@@ -467,6 +475,7 @@ class Matchmaker:
                 missed=tuple(missed[:MAX_MEMBERS]),
                 final=all(ready.purpose == "end" for ready in readies),
                 follow_up=all(ready.follow_up for ready in readies),
+                silent=tuple(sorted(hall.silent)[:MAX_MEMBERS]),
             )
             for member in members:
                 _answer(guests[member], assignment)

@@ -174,6 +174,8 @@ class Assignment(Message):
     """Whether all of them will take part in one more round, to fit running statistics."""
     missed: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     """Peers that said they were ready and were waited for in vain; nobody need wait for them again."""
+    silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Those of them that do not answer either; they count as gone until their next heartbeat."""
 
 
 class ExchangeHeader(Message):

@@ -14,7 +14,10 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm import probing
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.door import Door
-from gossiptrain.swarm.messages import Probe
+from gossiptrain.swarm.messages import Probe, RoundState
+
+LATE_SHARE = 1 / 50
+"""Of `probe_timeout_s`: by how much this task may wake late while nothing else keeps this computer busy."""
 
 
 class SilenceWatch:
@@ -41,24 +44,39 @@ class SilenceWatch:
             del self._expected[peer]
 
     async def gone(self, *, after_s: float) -> tuple[PeerId, ...]:
-        """Waits until members are known to be gone: silent for so long, and then to a probe as well."""
+        """Waits until members are known to be gone: silent for so long, and then to a probe as well.
+
+        While this computer is too busy to wake this very task in time, silence says nothing about others, who may have
+        to share it.
+        """
         while True:
-            await self._clock.sleep(after_s / 2)
+            in_time = await self._sleep(after_s / 4)
             now_s = self._clock.now()
             silent = [peer for peer in self._expected if now_s - self._heard_s[peer] >= after_s]
-            found = [peer for peer, gone in zip(silent, await self._ask_all(silent, now_s), strict=True) if gone]
+            if not silent:
+                continue
+            states = await asyncio.gather(*(probing.ask(self._door, peer, self._probe) for peer in silent))
+            in_time = in_time and self._clock.now() - now_s < self._door.timing.probe_timeout_s + self._late_s
+            answers = zip(silent, states, strict=True)
+            found = [peer for peer, state in answers if self._is_gone(peer, state, since_s=now_s, in_time=in_time)]
             if found:
                 return tuple(found)
 
-    async def _ask_all(self, peers: list[PeerId], asked_at_s: float) -> list[bool]:
-        return await asyncio.gather(*(self._is_gone(peer, asked_at_s) for peer in peers))
+    async def _sleep(self, seconds: float) -> bool:
+        """Whether it ended in time."""
+        wakes_s = self._clock.now() + seconds
+        await self._clock.sleep(seconds)
+        return self._clock.now() - wakes_s < self._late_s
 
-    async def _is_gone(self, peer: PeerId, asked_at_s: float) -> bool:
-        state = await probing.ask(self._door, peer, self._probe)
+    @property
+    def _late_s(self) -> float:
+        return LATE_SHARE * self._door.timing.probe_timeout_s
+
+    def _is_gone(self, peer: PeerId, state: RoundState | None, *, since_s: float, in_time: bool) -> bool:
         if state in probing.NEVER_REPORTS:
             self.elsewhere.add(peer)
             return True
-        if state is None and self._heard_s[peer] <= asked_at_s:
-            return peer in self._expected
+        if state is None:
+            return in_time and peer in self._expected and self._heard_s[peer] <= since_s
         self.heard(peer)
         return False
