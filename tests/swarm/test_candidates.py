@@ -28,6 +28,7 @@ def heartbeat(name: str, counter: int = 1, **changes: Any) -> Heartbeat:
         "round": 0,
         "step": 0,
         "ready_in_s": None,
+        "joined": True,
         "finishing": False,
         "leaving": False,
     }

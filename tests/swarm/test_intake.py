@@ -104,6 +104,7 @@ class Liar:
             "round": 0,
             "step": 0,
             "ready_in_s": None,
+            "joined": True,
             "finishing": False,
             "leaving": False,
         }
