@@ -95,10 +95,10 @@ class Joined(Message):
 
 
 class PeerChanged(Message):
-    """Somebody came, went, was lost, or is about to finish and wants to merge."""
+    """Somebody came, has other addresses now, went, was lost, or is about to finish and wants to merge."""
 
     peer: str
-    change: Literal["joined", "left", "lost", "finishing"]
+    change: Literal["joined", "moved", "left", "lost", "finishing"]
     addresses: tuple[str, ...]
     peers: int
 

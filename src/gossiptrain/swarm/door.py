@@ -54,6 +54,10 @@ class Door:
         """Has the peer greeted again before the next stream to it, because it may have started anew."""
         self._greeted.discard(peer)
 
+    def has_met(self, peer: PeerId) -> bool:
+        """Whether the peer itself has ever shown to be of this run."""
+        return peer in self._admitted
+
     async def greet(self, peer: PeerId) -> Welcome:
         """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
 

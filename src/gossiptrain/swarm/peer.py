@@ -1,14 +1,13 @@
 """One peer of a swarm: everything it can do, in one object.
 
-Owns the order in which the rooms of this floor are put together, and how a peer finds the others: it dials the
+Owns the order in which the rooms of this floor are put together, and how a peer first finds the others: it dials the
 initial peers, asks them who is there, and keeps an entry in the directory, where it also looks for peers that it has
-not met. Does not know processes, trainers or models.
+not met. How it finds those again that it has lost is `reunion`. Does not know processes, trainers or models.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.matchmaking import Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
+from gossiptrain.swarm.reunion import Reunion
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, ReceivedState, StateDesk
 
@@ -79,30 +79,40 @@ class SwarmPeer:
             rng=surroundings.rng,
             incarnation=surroundings.incarnation,
             role=role,
-            on_change=on_change,
+            on_change=self._note_change,
         )
+        self._on_change = on_change
+        self.reunion = Reunion(self.door, self.membership, rng=surroundings.rng)
         self._matchmaker = Matchmaker(self.door, self.membership, settings=settings, rng=surroundings.rng)
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.door, rules)
         self._state_desk = StateDesk(self.door, donate)
-        self._initial_peers: tuple[str, ...] = ()
         self._last_group = ""
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
+
+    def _note_change(self, change: Change, peer: PeerId) -> None:
+        self.reunion.note(change, peer)
+        self._on_change(change, peer)
 
     async def open(self) -> None:
         """From now on answers others."""
         for room in (self.door, self.membership, self._matchmaker, self._averager, self._state_desk):
             await room.open()
 
-    async def join(self, initial_peers: Sequence[str]) -> None:
+    async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:
         """Meets the peers at the given addresses, and through them the rest.
 
-        Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
+        known: addresses of peers that were met in an earlier life; it is no error where none of these answers.
+        Raises RunMismatchError where an initial peer takes part in another run, PeerUnreachableError where none
+        answers, nor anybody known.
         """
-        self._initial_peers = tuple(initial_peers)
+        self.reunion.name(known, initial=False)
+        self.reunion.name(initial_peers, initial=True)
         reached, failures = await self._dial(initial_peers)
+        if not reached:
+            reached = await self.reunion.seek()
         if initial_peers and not reached:
             raise PeerUnreachableError(
                 "None of the initial peers answers:\n  " + "\n  ".join(failures),
@@ -117,11 +127,10 @@ class SwarmPeer:
         """Keeps the membership and the directory fresh until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.membership.run())
+            tasks.create_task(self.reunion.run())
             while True:
                 await self._clock.sleep(self._timing.directory_s)
                 await self.consult_directory()
-                if not self.membership.live():
-                    await self._look_for_company()
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
@@ -169,13 +178,6 @@ class SwarmPeer:
         """Says goodbye."""
         await self.membership.say_goodbye()
 
-    async def _look_for_company(self) -> None:
-        """Tries again whom this peer once knew, after it has lost everybody."""
-        addresses = dict.fromkeys((*self.membership.last_known_addresses()[:MAX_HINTS], *self._initial_peers))
-        with contextlib.suppress(RunMismatchError):
-            reached, _ = await self._dial(tuple(addresses))
-            await self.transport.bootstrap(reached)
-
     async def _dial(self, addresses: Sequence[str]) -> tuple[list[PeerId], list[str]]:
         """Meets whoever lives at the addresses: those who answer, and why the others do not, in words."""
         reached: list[PeerId] = []
@@ -202,6 +204,10 @@ class SwarmPeer:
         except (ValueError, RecursionError):
             return
         if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            return
+        if peer in self.reunion.book:
+            # Tried again and again anyway, from now on there as well.
+            self.reunion.learn(peer, addresses[:4])
             return
         self.transport.remember(peer, addresses[:4])
         try:
