@@ -35,7 +35,8 @@ class Configure(Message):
     weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
-    incarnation: int
+    ports: dict[str, int]
+    """At which the node before listened, by kind, such as `ip4/tcp`."""
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
     must_join: bool

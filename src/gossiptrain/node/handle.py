@@ -23,13 +23,13 @@ from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
+from gossiptrain.node.kept_peers import KeptPeers
 from gossiptrain.node.memory import SharedVectors
 
 FROZEN_AFTER_S = 5.0
 """A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
 START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
-MAX_KNOWN_ADDRESSES = 32
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """The node's arithmetic is bound by memory; more threads would only take the trainer's processor time."""
 
@@ -97,7 +97,8 @@ class NodeHandle:
         self.memory = SharedVectors.create(launch.fingerprint.elements, state_vectors=launch.state_vectors)
         self._launch = launch
         self._on_message = on_message
-        self._addresses: dict[str, tuple[str, ...]] = {}
+        path = launch.network.peers_path
+        self.kept = KeptPeers(Path(path).expanduser() if path else None, launch.network.known_peers)
         self._ready = threading.Event()
         self._failure: GossipError | None = None
         self._stopping = threading.Event()
@@ -133,10 +134,12 @@ class NodeHandle:
         if self._process is not None:
             self._process.end(grace_s=grace_s)
         self._reader.join()
+        self.kept.write(at_once=True)
         self.memory.close()
 
-    def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process:
+    def _start(self, *, first: bool) -> _Process:
         launch = self._launch
+        known = self.kept.known
         process = _Process(self.memory)
         configure = control.Configure(
             run=launch.fingerprint.run,
@@ -147,9 +150,9 @@ class NodeHandle:
             state_vectors=launch.state_vectors,
             weighs_average=launch.weighs_average,
             gossip=launch.gossip,
-            network=launch.network.model_copy(update={"initial_peers": initial_peers}),
-            incarnation=time.time_ns() // 1000,
-            take_state=launch.take_state and first,
+            network=launch.network.model_copy(update={"known_peers": known}),
+            ports=self.kept.ports,
+            take_state=launch.take_state and first and bool(known or launch.network.initial_peers),
             must_join=first,
         )
         with contextlib.suppress(control.ControlClosedError):
@@ -160,7 +163,7 @@ class NodeHandle:
     def _read(self) -> None:
         """The reader thread: hands on what the node says, and replaces the node when it goes down."""
         pause_s = 0.0
-        process = self._start(self._launch.network.initial_peers, first=True)
+        process = self._start(first=True)
         while True:
             reason = self._listen(process)
             if self._stopping.is_set():
@@ -184,8 +187,7 @@ class NodeHandle:
 
     def _restart(self) -> _Process:
         self._failure = None
-        known = [addresses[0] for addresses in reversed(self._addresses.values()) if addresses]
-        process = self._start((*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers), first=False)
+        process = self._start(first=False)
         self._on_message(control.NodeRestarted(pid=process.process.pid))
         return process
 
@@ -196,6 +198,7 @@ class NodeHandle:
                 message = process.side.receive(timeout_s=1.0)
             except control.ControlClosedError:
                 return "it ended" if self._failure is None else self._failure.what
+            self.kept.write()
             now_s = time.monotonic()
             if message is not None:
                 process.heard_s = now_s
@@ -213,13 +216,8 @@ class NodeHandle:
         if isinstance(message, control.NodeFailed):
             self._failure = error_named(message.error, message.what, cause=message.cause, remedy=message.remedy)
             return
-        if isinstance(message, control.PeerChanged):
-            if message.change == "joined":
-                self._addresses.pop(message.peer, None)
-                self._addresses[message.peer] = message.addresses
-            elif message.change == "left":
-                # One that is only lost stays noted: perhaps it is this node that has lost its connections.
-                self._addresses.pop(message.peer, None)
+        if isinstance(message, control.PeerChanged | control.NodeReady):
+            self.kept.note(message)
         self._on_message(message)
         if isinstance(message, control.Joined):
             self._ready.set()

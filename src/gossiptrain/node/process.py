@@ -20,7 +20,9 @@ import uvloop
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
+from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.lifeline import die_with_parent
@@ -44,11 +46,14 @@ class Node:
         memory: SharedVectors,
         configure: control.Configure,
         transport: Libp2pTransport,
+        *,
+        incarnation: int,
     ) -> None:
         self._transport = transport
         self._trainer = trainer
         self._memory = memory
         self._configure = configure
+        self._incarnation = incarnation
         self._state_taken: asyncio.Future[control.StateTaken] | None = None
         self._end_told: asyncio.Task[None] | None = None
         self._peer: SwarmPeer
@@ -65,7 +70,7 @@ class Node:
             configure.strategy,
         )
         self._peer = SwarmPeer(
-            Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),
+            Surroundings(self._transport, random.Random(os.urandom(16)), self._incarnation),
             fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -93,7 +98,7 @@ class Node:
     async def _join(self) -> None:
         configure = self._configure
         try:
-            await self._peer.join(configure.network.initial_peers)
+            await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
         except GossipError:
             if configure.must_join:
                 raise
@@ -230,13 +235,14 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:
         with Identity.kept_or_new(network.identity_path) as identity:
-            transport = await Libp2pTransport.start(network, identity)
+            transport = await start_at_old_ports(network, identity, configure.ports)
+            incarnation = next_incarnation(network.identity_path)
             trainer.send(
                 control.NodeReady(
                     peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid
                 )
             )
-            work = asyncio.create_task(Node(trainer, memory, configure, transport).run())
+            work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
             interrupted = asyncio.create_task(stopped.wait())
             try:
                 await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)

@@ -110,9 +110,9 @@ class SwarmPeer:
         """
         self.reunion.name(known, initial=False)
         self.reunion.name(initial_peers, initial=True)
-        reached, failures = await self._dial(initial_peers)
+        reached, failures = await self.reunion.seek(), list[str]()
         if not reached:
-            reached = await self.reunion.seek()
+            reached, failures = await self._dial(initial_peers)
         if initial_peers and not reached:
             raise PeerUnreachableError(
                 "None of the initial peers answers:\n  " + "\n  ".join(failures),

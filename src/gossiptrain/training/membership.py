@@ -106,6 +106,7 @@ class Gossip:
             self._rounds = Rounds(self.settings, self._plan.strategy, replica=replica, progress=self._progress)
             self._node.wait_until_joined()
             self._inbox.hear_all()
+            self._tell_of_known_peers()
         except BaseException:
             self._node.close(grace_s=1.0)
             raise
@@ -338,10 +339,16 @@ class Gossip:
             self.bus.emit(event)
 
     def _note_ready(self, ready: control.NodeReady) -> None:
-        self.addresses = ready.addresses
+        before, self.addresses = self.addresses, ready.addresses
         if not self.peer_id:
             self.peer_id = ready.peer_id
             self.on_ready(self)
+        elif set(ready.addresses) != set(before):
+            self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
+
+    def _tell_of_known_peers(self) -> None:
+        for text in self._node.kept.warnings(alone=self.is_alone):
+            self.bus.emit(events.Notice(level="warning", message=text))
 
     def _note_joined(self, joined: control.Joined) -> None:
         self.peers = joined.peers

@@ -55,7 +55,7 @@ def planned(
         RunFingerprint(PROTOCOL_VERSION, names.run, names.task, flat.digest, flat.elements, strategy.summary),
         settings,
         network,
-        take_state and bool(network.initial_peers),
+        take_state,
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
     )

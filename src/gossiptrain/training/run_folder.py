@@ -4,7 +4,8 @@
     metrics.jsonl   one JSON object per event
     summary.json    the outcome
     checkpoints/    see `checkpoints`
-    identity.key    the peer's private key
+    identity.key    the peer's private key, and beside it the number of its last start
+    peers.json      where other peers live, and the own port
 
 Owns names, the lock and how files are written; does not know what settings, events or checkpoints mean. A disk that
 fills up never stops training.
@@ -130,6 +131,11 @@ class RunFolder:
     def identity(self) -> Path:
         """`identity.key`: where the private key of the peer is kept; nothing here reads or writes it."""
         return self.path / "identity.key"
+
+    @property
+    def peers(self) -> Path:
+        """`peers.json`: where the node's side keeps addresses of other peers; nothing here reads or writes it."""
+        return self.path / "peers.json"
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes `config.toml` from nested settings; those that are None are left out. Raises UsageError."""

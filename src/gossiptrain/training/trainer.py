@@ -179,7 +179,9 @@ class Trainer:
             self._optimizer,
             names=Names(self.run_name, self._task.description),
             settings=self._gossip_settings,
-            network=self._given.network.model_copy(update={"identity_path": identity}),
+            network=self._given.network.model_copy(
+                update={"identity_path": identity, "peers_path": str(self._given.folder.peers)}
+            ),
             take_state=True,
             samples_per_step=self._batch,
             bus=self._bus,
