@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -128,6 +129,27 @@ def test_a_node_whose_port_was_taken_meanwhile_tells_its_new_address(family: Fam
         assert port_of(moved.addresses[0]) != port_of(first.address())
         third = family.train(*OFTEN, "--initial-peer", moved.addresses[0])
         wait_for_round_of(third, [first, second, third])
+
+
+def test_a_run_folder_that_is_removed_is_said_once_and_written_again_when_it_is_there_again(family: Family) -> None:
+    peer = family.train(*OFTEN, "--out", "run-0")
+    folder = family.folder / "run-0"
+    peer.wait_for(events.StepDone)
+    key = (folder / "identity.key").read_bytes()
+    shutil.rmtree(folder)
+    peer.wait_for(events.Notice, lambda event: "was removed" in event.message)
+    folder.mkdir()
+    wait_until(
+        lambda: (folder / "config.toml").exists() and (folder / "metrics.jsonl").exists(), "the folder is filled"
+    )
+    assert (folder / "identity.key").read_bytes() == key
+    peer.signal(TERM)
+    assert peer.wait() == 1
+    assert "was removed while the peer trained" in peer.err
+    assert len(peer.find(events.Notice, lambda event: "was removed" in event.message)) == 1
+    assert peer.find(events.CheckpointSaved)
+    again = resumed(family, 0)
+    assert again.peer_id() == peer.peer_id()
 
 
 @contextlib.contextmanager

@@ -281,6 +281,7 @@ def _train(
             folder.write_config(options.tables_of(**trainer.resolved))
             folder.follow(bus)
             trainer.run()
+            folder.check_not_removed()
         finally:
             view.close()
             if not out[1]:
