@@ -201,7 +201,7 @@ class Trainer:
                 device=f"{self._device} {self._precision.precision}",
                 parameters=self._parameters,
                 samples=self._batches.samples,
-                first=swarm is None or not swarm.network.initial_peers,
+                first=swarm is None or not (swarm.network.initial_peers or swarm.network.known_peers),
                 steps=self._total_steps,
             )
         )
