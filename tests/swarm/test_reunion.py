@@ -169,6 +169,17 @@ def test_who_said_goodbye_is_not_dialled_any_more() -> None:
     run_on("virtual", scenario)
 
 
+def test_the_book_follows_a_peer_that_has_other_addresses_now() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers.values()
+            a.swarm.transport.addresses = ("/memory/elsewhere/p2p/a", *a.swarm.transport.addresses)
+            await until(lambda: b.swarm.reunion.book.addresses(a.id) == a.swarm.transport.addresses)
+            assert ("moved", a.id) in b.changes
+
+    run_on("virtual", scenario)
+
+
 def test_an_initial_peer_that_was_away_is_met_when_it_is_there() -> None:
     network = VirtualNetwork()
 

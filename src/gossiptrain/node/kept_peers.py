@@ -23,7 +23,8 @@ from gossiptrain.node import control
 from gossiptrain.swarm.address_book import MAX_ADDRESSES, MAX_PEERS, AddressBook, named_addresses
 
 _logger = logging.getLogger(__name__)
-LIMIT_BYTES = 1 << 20
+LIMIT_BYTES = 2 << 20
+"""More than a full book takes."""
 MOST_HANDED_ON = 64
 """Peers that a new node is told of: those that live or were seen last."""
 WRITE_S = 2.0
