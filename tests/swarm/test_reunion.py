@@ -10,6 +10,8 @@ import pytest
 
 from gossiptrain.config import PRESETS, Preset, TimingSettings
 from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual_wires import LinkSettings
+from gossiptrain.swarm.door import Door
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on, until
 
@@ -207,6 +209,24 @@ def test_a_peer_that_starts_with_nothing_but_an_old_book_finds_the_swarm() -> No
             await swarm.know_each_other()
 
     run_on("virtual", scenario)
+
+
+def test_a_helper_of_an_old_book_that_answers_first_does_not_keep_it_from_the_members() -> None:
+    network = VirtualNetwork()
+    network.set_link("b", "a", settings=LinkSettings(latency_s=0.1))
+    network.entries.part("a", "b")
+    network.entries.part("a", "helper")
+
+    async def scenario(make: MakeTransport) -> None:
+        helper = await make("helper")
+        await Door(helper, None, timing=TIMING, members=lambda: ()).open()
+        async with swarm_of(make, 1) as swarm:
+            a = swarm.peers["a"].swarm.transport
+            b = await swarm.add("b", initial=None)
+            await b.swarm.join([], [helper.addresses[0], a.addresses[0]])
+            assert sees(b) == {"a"}
+
+    run_on("virtual", scenario, network=network)
 
 
 def test_that_nobody_of_an_old_book_answers_is_no_error_and_they_are_tried_again() -> None:

@@ -63,7 +63,7 @@ class Reunion:
             self.book.drop(peer, now_s=now_s)
 
     async def seek(self) -> list[PeerId]:
-        """Asks the known peers that were seen last, all at once, but no initial ones; the first answer is enough.
+        """Asks the known peers that were seen last, all at once, but no initial ones; one member's answer is enough.
 
         Returns who has answered. Nobody: none of them is there yet, or any more; `run` goes on trying.
         """
@@ -98,7 +98,7 @@ class Reunion:
         return [*drawn, *initial][: MAX_VISITS - len(self._visits)]
 
     async def _visit(self, peer: PeerId) -> bool:
-        """One try to meet a peer, and through it its half of the swarm; says whether it answers."""
+        """One try to meet a peer, and through it its half of the swarm; says whether it answers and is a member."""
         self._count_try(peer)
         try:
             async with self._clock.timeout(self._door.timing.dial_timeout_s):
@@ -113,8 +113,8 @@ class Reunion:
             # It keeps a part of the directory, and may have started anew or stood on the other side of a cut.
             self._count_try(peer, at_least=SELDOM_TRIES)
             await self._transport.bootstrap([peer])
-        else:
-            self._membership.absorb(welcome.members)
+            return False
+        self._membership.absorb(welcome.members)
         return True
 
     def _count_try(self, peer: PeerId, *, at_least: int = 0) -> None:
