@@ -55,7 +55,8 @@ def planned(
         RunFingerprint(PROTOCOL_VERSION, names.run, names.task, flat.digest, flat.elements, strategy.summary),
         settings,
         network,
-        take_state,
+        # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.
+        take_state and bool(network.initial_peers or network.known_peers or network.peers_path),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
     )
