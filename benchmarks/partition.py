@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -190,6 +191,8 @@ def main() -> int:
     parser.add_argument("--peers", type=whole_number(1, 16), default=3, help="on each side")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
+    # Also who is asked to end takes its processes and namespaces along.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     measured_on = machine()
     found = [measure(preset, cut_s=cut_s, peers_a_side=given.peers) for preset in given.preset for cut_s in given.cut]
     show(found)
