@@ -133,8 +133,13 @@ class NetworkSettings(Settings):
     """Addresses to tell others instead of the discovered ones, for example behind a forwarded port."""
     initial_peers: tuple[str, ...] = ()
     """Multiaddrs, with `/p2p/ID`, of living peers of the swarm. Empty: this peer is the first."""
+    known_peers: tuple[str, ...] = ()
+    """Addresses, as those of initial peers, at which members lived in an earlier life of this peer. They are tried as
+    well, again and again; that none of them answers is no error."""
     identity_path: str | None = None
     """File of the private key. None: a new identity for this start."""
+    peers_path: str | None = None
+    """File in which addresses of other peers, and the own port, are kept for the next start. None: nowhere."""
     relay: bool = False
     """Whether to be reachable through other peers' relays when behind a NAT."""
     lane: LaneMode = "auto"

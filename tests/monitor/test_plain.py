@@ -123,3 +123,16 @@ def test_a_stream_that_is_closed_is_an_os_error_that_the_bus_understands() -> No
     with pytest.raises(BrokenPipeError):
         view.handle(peer(OTHER, "joined", 2))
     view.close()
+
+
+def test_a_new_address_is_told_with_the_commands_that_are_true_now() -> None:
+    moved = NodeChanged(time=1001.0, state="ready", addresses=(f"/ip4/127.0.0.1/tcp/9999/p2p/{OWN}",))
+    lines = shown(started(), moved, join_text=lambda event: f"join {event.addresses[0]}")
+    assert f"join /ip4/127.0.0.1/tcp/4011/p2p/{OWN}" in lines
+    assert lines[-2].startswith("this peer is reached at another address now: /ip4/127.0.0.1/tcp/9999")
+    assert lines[-1] == f"join /ip4/127.0.0.1/tcp/9999/p2p/{OWN}"
+
+
+def test_a_node_that_comes_back_at_its_address_repeats_no_commands() -> None:
+    lines = shown(started(), NodeChanged(time=1001.0, state="restarted", pid=1), join_text="join")
+    assert lines.count("join") == 1

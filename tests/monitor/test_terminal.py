@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.training.events import EventBus
+from gossiptrain.training.events import EventBus, NodeChanged
 from tests.monitor.stream import OWN, alone, finished, short_run, started, step
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -45,6 +45,16 @@ def test_the_join_commands_stand_above_the_panel_whole_on_one_line() -> None:
     assert f"  gossip train digits --initial-peer /ip4/127.0.0.1/tcp/4011/p2p/{OWN}\n" in above
     assert "first peer of run digits" in above
     assert "getting ready to train" in panel
+
+
+def test_a_new_address_brings_join_commands_that_are_true_now() -> None:
+    screen = Screen()
+    console = Console(file=screen, force_terminal=True, width=120, height=40, color_system=None)
+    with TerminalView(screen, console=console, join_text=lambda event: f"join {event.addresses[0]}") as view:
+        view.handle(started())
+        view.handle(NodeChanged(time=1001.0, state="ready", addresses=(f"/ip4/127.0.0.1/tcp/9999/p2p/{OWN}",)))
+    assert f"join /ip4/127.0.0.1/tcp/4011/p2p/{OWN}" in screen.getvalue()
+    assert f"join /ip4/127.0.0.1/tcp/9999/p2p/{OWN}" in screen.getvalue()
 
 
 def test_the_last_state_stays_when_the_view_is_closed() -> None:

@@ -253,6 +253,30 @@ def test_the_directory_can_be_cut_off() -> None:
     between_two(network, talk)
 
 
+def test_a_cut_splits_the_directory_until_both_sides_are_made_known_to_each_other() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        alice, bob, carol, dave = [await make(name) for name in ("alice", "bob", "carol", "dave")]
+        await bob.directory.put("k", "before", b"b", lifetime_s=1e3)
+        for one in ("alice", "carol"):
+            for other in ("bob", "dave"):
+                network.cut(one, other)
+        await alice.directory.put("k", "here", b"a", lifetime_s=1e3)
+        await dave.directory.put("k", "there", b"d", lifetime_s=1e3)
+        assert await carol.directory.get("k") == {"here": b"a"}
+        assert await bob.directory.get("k") == {"before": b"b", "there": b"d"}
+        for one in ("alice", "carol"):
+            for other in ("bob", "dave"):
+                network.heal(one, other)
+        assert await carol.directory.get("k") == {"here": b"a"}
+        await alice.bootstrap([dave.peer_id])
+        for peer in (alice, bob, carol, dave):
+            assert await peer.directory.get("k") == {"before": b"b", "here": b"a", "there": b"d"}
+
+    run_on("virtual", scenario, network=network)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", DIRECTORY, "alice"])
 def test_names_that_cannot_be_given(name: str) -> None:
     network = VirtualNetwork()

@@ -23,8 +23,8 @@ CONFIGURE = control.Configure(
     weighs_average=True,
     gossip=GossipSettings(gossip_alpha=0.5, every_steps=3),
     network=NetworkSettings(initial_peers=("/ip4/127.0.0.1/tcp/1/p2p/12D3KooW",), preset="wan"),
-    incarnation=1,
     step=5,
+    ports={"ip4/tcp": 4011},
     take_state=True,
     must_join=False,
 )

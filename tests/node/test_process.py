@@ -68,13 +68,17 @@ class Peer:
             weighs_average=True,
             gossip=GossipSettings(),
             network=NetworkSettings(initial_peers=(initial_peer,), preset="local"),
-            incarnation=1,
+            ports={},
             step=0,
             take_state=False,
             must_join=True,
         )
         self._node = Node(
-            cast("control.NodeSide", self.trainer), self.memory, configure, cast(Libp2pTransport, transport)
+            cast("control.NodeSide", self.trainer),
+            self.memory,
+            configure,
+            cast(Libp2pTransport, transport),
+            incarnation=1,
         )
         self.task = asyncio.create_task(self._node.run())
 

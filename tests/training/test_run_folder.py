@@ -7,6 +7,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -234,3 +235,26 @@ def test_the_lock_ends_with_the_process_even_when_it_is_killed(tmp_path: Path) -
         child.kill()
         child.wait()
     RunFolder.create(tmp_path, "digits", resume=True).close()
+
+
+def test_a_folder_that_is_removed_is_said_once_and_filled_again_when_it_is_there_again(tmp_path: Path) -> None:
+    bus, seen = EventBus(), list[Event]()
+    bus.subscribe(seen.append)
+    with RunFolder.create(tmp_path / "run", "digits") as folder:
+        folder.identity.write_bytes(b"key")
+        folder.write_config({"train": {"task": "digits"}})
+        config = folder.config.read_bytes()
+        folder.follow(bus)
+        folder.check_not_removed()
+        shutil.rmtree(folder.path)
+        bus.emit(Notice(message="lost"))
+        bus.emit(Notice(message="lost as well"))
+        folder.path.mkdir()
+        bus.emit(Notice(message="kept"))
+        assert folder.config.read_bytes() == config
+        assert folder.identity.read_bytes() == b"key"
+        assert folder.identity.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(GossipError, match="was removed while the peer trained"):
+            folder.check_not_removed()
+    assert ["kept" in line for line in lines_of(folder.metrics)] == [True]
+    assert len([event for event in seen if isinstance(event, Notice) and "was removed" in event.message]) == 1

@@ -17,7 +17,7 @@ from typing import Self
 
 from gossiptrain.cli.child import Child
 from gossiptrain.cli.tethered import LATER
-from gossiptrain.training.events import CheckpointFailed, CheckpointSaved, Event, Started, StepDone
+from gossiptrain.training.events import CheckpointFailed, CheckpointSaved, Event, NodeChanged, Started, StepDone
 
 OnEvent = Callable[[str, Event], None]
 MAX_INITIAL_PEERS = 3
@@ -90,6 +90,8 @@ class LocalPeer:
         """Learns from one of its events."""
         if isinstance(event, Started):
             self.addresses = event.addresses
+        elif isinstance(event, NodeChanged):
+            self.addresses = event.addresses or self.addresses
         elif isinstance(event, StepDone):
             self.is_training = True
         elif isinstance(event, CheckpointSaved | CheckpointFailed):

@@ -192,8 +192,7 @@ def train(
         file.get("gossip", {}),
         before.get("gossip", {}),
     )
-    # Where to listen and whom to ask is of the moment: a resumed run does not bring back old addresses of others.
-    network_before = {name: value for name, value in before.get("network", {}).items() if name != "initial_peers"}
+    network_before = _as_known(before.get("network", {}))
     network_settings = options.merged(
         NetworkSettings,
         {
@@ -216,18 +215,35 @@ def train(
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:
     if resume is None:
         return None, {}
-    from gossiptrain.training.checkpoints import load_checkpoint
+    from gossiptrain.training.checkpoints import list_checkpoints, load_checkpoint
 
+    kept = resume / "config.toml"
+    if kept.is_file() and not list_checkpoints(resume / "checkpoints"):
+        typer.echo(
+            f"The run in {resume} ended before its first checkpoint: it begins anew, as the same peer.", err=True
+        )
+        return None, options.read_settings(kept)
     checkpoint = load_checkpoint(resume, report=lambda text: typer.echo(text, err=True))
     settings = checkpoint.path.parent.parent / "config.toml"
     return checkpoint, options.read_settings(settings) if settings.is_file() else {}
+
+
+def _as_known(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network settings of a resumed run: whom it once asked first may be gone, which is no error any more."""
+    named = [*network.get("initial_peers", ()), *network.get("known_peers", ())]
+    others = {name: value for name, value in network.items() if name != "initial_peers"}
+    return {**others, "known_peers": list(dict.fromkeys(named))}
 
 
 def _folder_of(out: Path | None, resume: Path | None) -> tuple[Path | None, bool]:
     """The run folder that was named, and whether it already holds the run."""
     if out is not None or resume is None:
         return out, False
-    inside = [folder for folder in (resume, *resume.parents[:2]) if (folder / "checkpoints").is_dir()]
+    inside = [
+        folder
+        for folder in (resume, *resume.parents[:2])
+        if (folder / "checkpoints").is_dir() or (folder / "config.toml").is_file()
+    ]
     return (inside[0], True) if inside else (None, False)
 
 
@@ -266,9 +282,11 @@ def _train(
             folder.write_config(options.tables_of(**trainer.resolved))
             folder.follow(bus)
             trainer.run()
+            folder.check_not_removed()
         finally:
             view.close()
-            _forget_unless_started(folder, new=out[0] is None)
+            if not out[1]:
+                _forget_unless_started(folder, new=out[0] is None)
 
 
 def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:

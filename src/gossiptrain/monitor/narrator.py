@@ -112,6 +112,8 @@ def _node_changed(event: NodeChanged) -> Message | None:
         return Message("warning", f"the network process is down{reason}; training goes on alone while it is restarted")
     if event.state == "restarted":
         return Message("good", "the network process is up again")
+    if event.addresses:
+        return Message("info", f"this peer is reached at another address now: {printable(event.addresses[0], 200)}")
     return None
 
 

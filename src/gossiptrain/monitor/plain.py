@@ -11,9 +11,9 @@ from typing import TextIO
 
 from gossiptrain.monitor.narrator import Narrator
 from gossiptrain.monitor.progress import PeerProgress
-from gossiptrain.monitor.view import JoinText, join_lines, write_line
+from gossiptrain.monitor.view import JoinText, new_join_lines, write_line
 from gossiptrain.monitor.words import counted, data_size, duration, lanes_in_words, number, percent
-from gossiptrain.training.events import Event, Started, StepDone
+from gossiptrain.training.events import Event, StepDone
 
 
 class PlainView:
@@ -41,9 +41,8 @@ class PlainView:
         message = self._narrator.tell(event)
         if message is not None:
             write_line(self._stream, f"warning: {message.text}" if message.level == "warning" else message.text)
-        if isinstance(event, Started):
-            for line in join_lines(self._join_text, event):
-                write_line(self._stream, line)
+        for line in new_join_lines(self._join_text, event, self._progress):
+            write_line(self._stream, line)
         if isinstance(event, StepDone) and self._clock() >= self._next_line_at:
             self._next_line_at = self._clock() + self._interval_s
             write_line(self._stream, progress_line(self._progress))

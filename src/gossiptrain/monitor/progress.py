@@ -44,6 +44,7 @@ class PeerProgress:
 
     def __init__(self) -> None:
         self.started: Started | None = None
+        """With the addresses of now."""
         self.finished: Finished | None = None
         self.latest: StepDone | None = None
         self.evaluated: Evaluated | None = None
@@ -125,6 +126,8 @@ class PeerProgress:
                 self._peer_changed(event)
             case NodeChanged():
                 self.node = event.state
+                if event.addresses and self.started is not None:
+                    self.started = self.started.model_copy(update={"addresses": event.addresses})
             case Finished():
                 self.finished = event
                 self.rounds, self.bytes_sent = event.rounds, event.bytes_sent

@@ -23,7 +23,7 @@ from rich.text import Text
 from gossiptrain.monitor.narrator import Message, Narrator
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
-from gossiptrain.monitor.view import JoinText, join_lines
+from gossiptrain.monitor.view import JoinText, new_join_lines
 from gossiptrain.training.events import Event, Finished, Started
 
 
@@ -70,8 +70,7 @@ class TerminalView:
             message = self._narrator.tell(event)
             if message is not None and not isinstance(event, Started):
                 self._messages.append(message)
-            if isinstance(event, Started):
-                self._show_join_text(event, message)
+            self._show_above(event, message)
             if not self._live.is_started:
                 self._live.start()
             important = message is not None or isinstance(event, Started | Finished)
@@ -79,11 +78,11 @@ class TerminalView:
                 self._drawn_at = self._clock()
                 self._live.refresh()
 
-    def _show_join_text(self, event: Started, message: Message | None) -> None:
-        """Above the panel, where it can be selected and copied: not wrapped, not coloured."""
-        if message is not None:
+    def _show_above(self, event: Event, message: Message | None) -> None:
+        """What was started and how to join it, above the panel, where it can be copied: not wrapped, not coloured."""
+        if message is not None and isinstance(event, Started):
             self._console.print(Text(message.text, "bold"), soft_wrap=True)
-        for line in join_lines(self._join_text, event):
+        for line in new_join_lines(self._join_text, event, self._progress):
             self._console.print(Text(line), soft_wrap=True)
 
     def close(self) -> None:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Literal, Protocol, TextIO, TypeAlias
 
+from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.words import printable
-from gossiptrain.training.events import Event, Started
+from gossiptrain.training.events import Event, NodeChanged, Started
 
 Format: TypeAlias = Literal["auto", "live", "plain", "json"]
 JoinText: TypeAlias = str | Callable[[Started], str]
@@ -33,6 +34,12 @@ def join_lines(join_text: JoinText, started: Started) -> list[str]:
     """The join text line by line, each safe to show."""
     text = join_text if isinstance(join_text, str) else join_text(started)
     return [printable(line, _JOIN_LINE_CHARS) for line in text.splitlines()]
+
+
+def new_join_lines(join_text: JoinText, event: Event, progress: PeerProgress) -> list[str]:
+    """The join text where `event`, which `progress` has taken in, says addresses that were not said before."""
+    says_some = isinstance(event, Started) or (isinstance(event, NodeChanged) and bool(event.addresses))
+    return join_lines(join_text, progress.started) if says_some and progress.started is not None else []
 
 
 def write_line(stream: TextIO, line: str) -> None:

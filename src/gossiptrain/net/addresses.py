@@ -106,7 +106,7 @@ def parse_dial_address(text: str) -> Address:
 
 def check_addresses(network: NetworkSettings) -> None:
     """Raises AddressError where one that a person has given is of no use for what it was given for."""
-    for address in network.initial_peers:
+    for address in (*network.initial_peers, *network.known_peers):
         parse_dial_address(address)
     for address in network.host_maddrs:
         parse_listen_address(address)

@@ -26,6 +26,7 @@ from gossiptrain.net.lanes import Lanes
 from gossiptrain.net.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
 from gossiptrain.net.libp2p_dialling import Libp2pDialler
 from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
+from gossiptrain.net.libp2p_reaching import reach
 from gossiptrain.net.libp2p_stream import Libp2pStream, host_of
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
@@ -127,6 +128,9 @@ class Libp2pTransport(Transport):
 
     async def connect(self, address: str) -> PeerId:
         return await self._dialler.connect(address)
+
+    async def reach(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        await reach(self._control, peer, addresses)
 
     async def bootstrap(self, peers: Sequence[PeerId]) -> None:
         await self.directory.join(peers)

@@ -107,6 +107,20 @@ class Transport(ABC):
         Raises UnreachableError, with the reason as its text.
         """
 
+    async def reach(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Connects to a peer that may live at any of `addresses`, or not any more. Raises UnreachableError.
+
+        May be called again and again for the same peer: failures do not make later calls slower or fail.
+        """
+        failures = []
+        for address in addresses:
+            try:
+                if await self.connect(address) == peer:
+                    return
+            except UnreachableError as error:
+                failures.append(str(error))
+        raise UnreachableError("; ".join(failures) or f"no address of the peer {peer} is known")
+
     @abstractmethod
     async def bootstrap(self, peers: Sequence[PeerId]) -> None:
         """Joins the directory of the given connected peers. Peers without a directory are passed over."""

@@ -7,6 +7,7 @@ to each other. The wires are in `virtual_wires`, the clock in `virtual_time`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -24,6 +25,7 @@ from gossiptrain.net.transport import (
     Transport,
     UnreachableError,
 )
+from gossiptrain.net.virtual_directory import Entry, VirtualEntries
 from gossiptrain.net.virtual_stream import Pipe, VirtualStream
 from gossiptrain.net.virtual_wires import LinkSettings, Wires
 
@@ -52,8 +54,13 @@ class VirtualNetwork(Wires):
     ) -> None:
         super().__init__(seed, default=LinkSettings(latency_s, jitter_s, bandwidth_bytes_per_s))
         self.buffer_bytes = buffer_bytes
-        self.entries: dict[str, dict[str, tuple[float, bytes]]] = {}
+        self.entries = VirtualEntries()
         self._peers: dict[str, VirtualTransport] = {}
+
+    def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
+        super().cut(source, target, both_ways=both_ways)
+        if both_ways:
+            self.entries.part(source, target)
 
     def transport(self, peer: str) -> VirtualTransport:
         """Starts the peer, or starts it again after a crash or an end, under the same identity."""
@@ -115,7 +122,11 @@ class VirtualTransport(Transport):
         return peer
 
     async def bootstrap(self, peers: Sequence[PeerId]) -> None:
-        """All peers of a network in memory share one directory from the start."""
+        """All peers share one directory from the start; after a cut they have to be made known to each other again."""
+        for peer in peers:
+            if self._network.entries.are_parted(self.peer_id, peer):
+                with contextlib.suppress(UnreachableError):
+                    await self.ask(peer, functools.partial(self._network.entries.join, self.peer_id, peer))
 
     def remember(self, peer: PeerId, addresses: Sequence[str]) -> None:
         self._known[peer] = tuple(addresses)
@@ -214,7 +225,7 @@ class VirtualTransport(Transport):
 
 
 class VirtualDirectory(Directory):
-    """A directory that all peers of a network in memory share."""
+    """One peer's access to the directory of a network in memory."""
 
     def __init__(self, network: VirtualNetwork, owner: VirtualTransport) -> None:
         self._network = network
@@ -225,7 +236,7 @@ class VirtualDirectory(Directory):
 
         def store() -> None:
             expires_at_s = self._owner.clock.now() + lifetime_s
-            self._network.entries.setdefault(key, {})[subkey] = (expires_at_s, bytes(value))
+            self._network.entries.store(key, subkey, Entry(self._owner.peer_id, bytes(value), expires_at_s))
 
         try:
             await self._owner.ask(DIRECTORY, store)
@@ -235,12 +246,8 @@ class VirtualDirectory(Directory):
 
     async def get(self, key: str) -> dict[str, bytes]:
         def look_up() -> dict[str, bytes]:
-            now_s = self._owner.clock.now()
-            entries = self._network.entries.pop(key, {})
-            live = {subkey: entry for subkey, entry in entries.items() if entry[0] > now_s}
-            if live:
-                self._network.entries[key] = live
-            return {subkey: value for subkey, (_, value) in list(live.items())[:MAX_SUBKEYS]}
+            found = self._network.entries.find(key, self._owner.peer_id, now_s=self._owner.clock.now())
+            return dict(list(found.items())[:MAX_SUBKEYS])
 
         try:
             return await self._owner.ask(DIRECTORY, look_up)

@@ -35,9 +35,10 @@ class Configure(Message):
     weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
-    incarnation: int
     step: int
     """Inner steps that the trainer has made in an earlier run."""
+    ports: dict[str, int]
+    """At which the node before listened, by kind, such as `ip4/tcp`."""
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
     must_join: bool
@@ -111,10 +112,10 @@ class Joined(Message):
 
 
 class PeerChanged(Message):
-    """Somebody came, went, was lost, or is about to finish and wants to merge."""
+    """Somebody came, has other addresses now, went, was lost, or is about to finish and wants to merge."""
 
     peer: str
-    change: Literal["joined", "left", "lost", "finishing"]
+    change: Literal["joined", "moved", "left", "lost", "finishing"]
     addresses: tuple[str, ...]
     peers: int
 

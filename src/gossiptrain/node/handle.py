@@ -23,13 +23,13 @@ from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
+from gossiptrain.node.kept_peers import KeptPeers
 from gossiptrain.node.memory import SharedVectors
 
 FROZEN_AFTER_S = 5.0
 """A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
 START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
-MAX_KNOWN_ADDRESSES = 32
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """The node's arithmetic is bound by memory; more threads would only take the trainer's processor time."""
 
@@ -102,7 +102,8 @@ class NodeHandle:
         self.memory = SharedVectors.create(launch.fingerprint.elements, state_vectors=launch.state_vectors)
         self._launch = launch
         self._on_message = on_message
-        self._addresses: dict[str, tuple[str, ...]] = {}
+        path = launch.network.peers_path
+        self.kept = KeptPeers(Path(path).expanduser() if path else None, launch.network.known_peers)
         self._has_joined = False
         self._failure: GossipError | None = None
         self._stopping = threading.Event()
@@ -142,24 +143,25 @@ class NodeHandle:
         if self._process is not None:
             self._process.end(grace_s=grace_s)
         self._reader.join()
+        self.kept.write(at_once=True)
         self.memory.close()
 
-    def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process | None:
+    def _start(self, *, first: bool) -> _Process | None:
         """None where the handle is being closed. Raises OSError where the system has no room for a process."""
         with self._starting:
             if self._stopping.is_set():
                 return None
             process = self._process = _Process(self.memory)
-        launch = self._launch
+        launch, known = self._launch, self.kept.known
         configure = control.Configure(
             fingerprint=launch.fingerprint,
             state_vectors=launch.state_vectors,
             weighs_average=launch.weighs_average,
             gossip=launch.gossip,
-            network=launch.network.model_copy(update={"initial_peers": initial_peers}),
-            incarnation=time.time_ns() // 1000,
+            network=launch.network.model_copy(update={"known_peers": known}),
+            ports=self.kept.ports,
             step=launch.step,
-            take_state=launch.take_state and first,
+            take_state=launch.take_state and first and bool(known or launch.network.initial_peers),
             must_join=first,
         )
         with contextlib.suppress(control.ControlClosedError):
@@ -171,13 +173,14 @@ class NodeHandle:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             try:
-                process = self._start(self._initial_peers(), first=not self._has_joined)
+                process = self._start(first=not self._has_joined)
             except OSError as error:
                 reason, worked = f"it cannot be started: {error.strerror or error}", False
             else:
                 if process is None:
                     return
                 if self._has_joined:
+                    self._failure = None
                     self._on_message(control.NodeRestarted(pid=process.process.pid))
                 reason, worked = self._listen(process), process.joined
                 if self._stopping.is_set():
@@ -196,13 +199,6 @@ class NodeHandle:
             # A node that cannot get up is tried less and less often; one that had worked is replaced at once.
             pause_s = 0.0 if worked else min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
 
-    def _initial_peers(self) -> tuple[str, ...]:
-        if not self._has_joined:
-            return self._launch.network.initial_peers
-        self._failure = None
-        known = [addresses[0] for addresses in reversed(self._addresses.values()) if addresses]
-        return (*known[:MAX_KNOWN_ADDRESSES], *self._launch.network.initial_peers)
-
     def _listen(self, process: _Process) -> str:
         """Hands on messages until the node goes down; returns why."""
         while not self._stopping.is_set():
@@ -210,6 +206,7 @@ class NodeHandle:
                 message = process.side.receive(timeout_s=1.0)
             except control.ControlClosedError:
                 return "it ended" if self._failure is None else self._failure.what
+            self.kept.write()
             now_s = time.monotonic()
             if message is not None:
                 process.heard_s = now_s
@@ -227,12 +224,7 @@ class NodeHandle:
         if isinstance(message, control.NodeFailed):
             self._failure = error_named(message.error, message.what, cause=message.cause, remedy=message.remedy)
             return
-        if isinstance(message, control.PeerChanged):
-            if message.change == "joined":
-                self._addresses.pop(message.peer, None)
-                self._addresses[message.peer] = message.addresses
-            elif message.change == "left":
-                # One that is only lost stays noted: perhaps it is this node that has lost its connections.
-                self._addresses.pop(message.peer, None)
+        if isinstance(message, control.PeerChanged | control.NodeReady):
+            self.kept.note(message)
         self._has_joined = self._has_joined or isinstance(message, control.Joined)
         self._on_message(message)

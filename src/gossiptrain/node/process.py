@@ -21,7 +21,9 @@ import uvloop
 
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
+from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
@@ -46,6 +48,8 @@ class Node:
         memory: SharedVectors,
         configure: control.Configure,
         transport: Libp2pTransport,
+        *,
+        incarnation: int,
     ) -> None:
         self._transport = transport
         self._trainer = trainer
@@ -53,6 +57,7 @@ class Node:
         self._configure = configure
         self._state_taken: asyncio.Future[control.StateTaken] = asyncio.get_running_loop().create_future()
         self._forecast = Forecast()
+        self._incarnation = incarnation
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
         self._beside: set[asyncio.Task[None]] = set()
@@ -61,7 +66,7 @@ class Node:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         self._peer = SwarmPeer(
-            Surroundings(self._transport, random.Random(os.urandom(16)), configure.incarnation),
+            Surroundings(self._transport, random.Random(os.urandom(16)), self._incarnation),
             configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -87,7 +92,7 @@ class Node:
     async def _join(self) -> None:
         configure = self._configure
         try:
-            await self._peer.join(configure.network.initial_peers)
+            await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
         except GossipError:
             if configure.must_join:
                 raise
@@ -226,13 +231,14 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:
         with Identity.kept_or_new(network.identity_path) as identity:
-            transport = await Libp2pTransport.start(network, identity)
+            transport = await start_at_old_ports(network, identity, configure.ports)
+            incarnation = next_incarnation(network.identity_path)
             trainer.send(
                 control.NodeReady(
                     peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid
                 )
             )
-            work = asyncio.create_task(Node(trainer, memory, configure, transport).run())
+            work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
             interrupted = asyncio.create_task(stopped.wait())
             try:
                 await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)

@@ -47,15 +47,20 @@ async def dial_all(
     *,
     timeout_s: float,
     meet: Callable[[PeerId], Awaitable[None]] = _nothing,
+    connect: Callable[[str], Awaitable[PeerId]] | None = None,
 ) -> Dialled:
-    """Dials all `addresses`, and does `meet` with each peer that answers, which may take as long again."""
+    """Dials all `addresses`, and does `meet` with each peer that answers, which may take as long again.
+
+    connect: how; by default as `Transport.connect`.
+    """
+    connect = connect or transport.connect
     free = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def dial(address: str) -> PeerId | Exception:
         async with free:
             try:
                 async with transport.clock.timeout(timeout_s):
-                    peer = await transport.connect(address)
+                    peer = await connect(address)
                 await meet(peer)
             except (ConnectionError, TimeoutError, RunMismatchError) as error:
                 return error

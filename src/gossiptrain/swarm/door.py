@@ -60,6 +60,10 @@ class Door:
         """Whether the peer has answered this one's greeting, so that a stream to it is one round trip away."""
         return peer in self._greeted
 
+    def has_admitted(self, peer: PeerId) -> bool:
+        """Whether the peer itself has ever shown to be of this run."""
+        return peer in self._admitted
+
     async def greet(self, peer: PeerId) -> Welcome:
         """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
 

@@ -53,13 +53,16 @@ class Joining:
         self._report = report
         self._not_before_s: dict[PeerId, float] = {}
 
-    async def take_state(self, into: Vector) -> ReceivedState | None:
+    async def take_state(self, into: Vector, *, met_before: bool = False) -> ReceivedState | None:
         """Fills `into` with a living peer's parameters. None where this peer is to begin with its own.
 
-        Where it is None, or raises, `into` may not be used.
+        Where it is None, or raises, `into` may not be used. met_before: whether it was in the swarm in an earlier life;
+        where it has brought no parameters from there, it is not the one that begins while nobody else is back.
         """
         joiners: frozenset[PeerId] = frozenset()
         settled_at_s = said_at_s = self._clock.now()
+        if met_before and self._membership.own.step == 0:
+            settled_at_s += ORPHANED_S
         looked_around = False
         while True:
             donors = self._donors()

@@ -39,7 +39,7 @@ MAX_TRIES = 8
 """Peers that are only heard of, of which so many are tried at once."""
 
 ResultT = TypeVar("ResultT")
-Change = Literal["joined", "left", "lost", "finishing"]
+Change = Literal["joined", "moved", "left", "lost", "finishing"]
 
 
 @dataclass
@@ -262,12 +262,6 @@ class Membership:
         is_signed = self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature)
         return heartbeat if is_signed else None
 
-    def last_known_addresses(self) -> tuple[str, ...]:
-        """One address of each peer that was once known and has not said goodbye, the latest first."""
-        known = [member for member in self._members.values() if not member.heartbeat.leaving]
-        latest_first = sorted(known, key=lambda member: -member.advanced_at)
-        return tuple(member.heartbeat.addresses[0] for member in latest_first if member.heartbeat.addresses)
-
     def has_lost(self, peer: PeerId) -> bool:
         """Whether the peer was once known and does not live as far as this one can see."""
         return peer in self._members and not self._members[peer].live
@@ -351,13 +345,16 @@ class Membership:
         met_at = now_s if met or known is None else known.met_at
         self._members[peer] = _Member(heartbeat, record, now_s, met_at, live=not heartbeat.leaving)
         self._candidates.forget(peer)
-        if known is None or heartbeat.addresses != known.heartbeat.addresses or not was_live:
+        moved = known is not None and heartbeat.addresses != known.heartbeat.addresses
+        if known is None or moved or not was_live:
             # Only then: a transport dials anew after each note.
             self._transport.remember(peer, heartbeat.addresses)
         if heartbeat.leaving and was_live:
             self._on_change("left", peer)
         elif not heartbeat.leaving and not was_live:
             self._on_change("joined", peer)
+        elif moved and not heartbeat.leaving:
+            self._on_change("moved", peer)
         if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
             self._on_change("finishing", peer)
         self.wake()

@@ -1,8 +1,8 @@
 """One peer of a swarm: everything it can do, in one object.
 
-Owns the order in which the rooms of this floor are put together, and how a peer finds the others: it dials the
+Owns the order in which the rooms of this floor are put together, and how a peer first finds the others: it dials the
 initial peers, asks them who is there, and keeps an entry in the directory, where it also looks for peers that it has
-not met. Does not know processes, trainers or models.
+not met. How it finds those again that it has lost is `reunion`. Does not know processes, trainers or models.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,6 +22,7 @@ from gossiptrain.core.guards import is_finite
 from gossiptrain.errors import GossipError, RunMismatchError
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, Transport
+from gossiptrain.swarm.address_book import peer_of
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
@@ -33,6 +34,7 @@ from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Bringing, Matchmaker
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.reunion import Reunion
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateDesk
 from gossiptrain.swarm.supervision import supervised
@@ -101,7 +103,7 @@ class SwarmPeer:
             rng=surroundings.rng,
             incarnation=surroundings.incarnation,
             role=role,
-            on_change=on_change,
+            on_change=self._note_change,
         )
         self._promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
         self._matchmaker = Matchmaker(
@@ -120,27 +122,41 @@ class SwarmPeer:
         )
         self._farewell = Farewell(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
         self._minimum_members = settings.gossip_min_group_size
-        self._initial_peers: tuple[str, ...] = ()
+        self._on_change = on_change
+        self.reunion = Reunion(self.door, self.membership, rng=surroundings.rng)
         self._last_group = ""
+        self._has_known = False
+        """Whether this peer has met others in an earlier life."""
 
     def _records(self) -> tuple[SignedHeartbeat, ...]:
         return self.membership.records()
+
+    def _note_change(self, change: Change, peer: PeerId) -> None:
+        self.reunion.note(change, peer)
+        self._on_change(change, peer)
 
     async def open(self) -> None:
         """From now on answers others."""
         for room in (self.door, self.membership, self._matchmaker, self._averager, self._state_desk):
             await room.open()
 
-    async def join(self, initial_peers: Sequence[str]) -> None:
+    async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:
         """Meets the peers at the given addresses, and through them the rest.
 
-        Raises RunMismatchError where one of them takes part in another run, PeerUnreachableError where none answers.
+        known: addresses of peers that were met in an earlier life; it is no error where none of these answers.
+        Raises RunMismatchError where an initial peer takes part in another run, PeerUnreachableError where none
+        answers, nor anybody known.
         """
-        self._initial_peers = tuple(initial_peers)
-        dialled = await self._dial_until_met(initial_peers)
-        if dialled.mismatch is not None or not self.membership.live():
-            dialled.check()
-        await self.transport.bootstrap(dialled.reached)
+        self.reunion.name(known, initial=False)
+        self.reunion.name(initial_peers, initial=True)
+        reached = await self.reunion.seek()
+        if not reached:
+            dialled = await self._dial_until_met(initial_peers)
+            if dialled.mismatch is not None or not self.membership.live():
+                dialled.check()
+            reached = list(dialled.reached)
+        self._has_known = bool(known)
+        await self.transport.bootstrap(reached)
         await self.consult_directory()
         await self.membership.meet_candidates()
         await self.membership.announce()
@@ -150,19 +166,25 @@ class SwarmPeer:
         failed: GossipError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, loop in (("the membership", self.membership.run), ("the directory", self._look_around)):
+                for name, loop in self._loops:
                     tasks.create_task(supervised(loop, name=name, clock=self._clock))
         except* GossipError as errors:
             failed = next(error for error in errors.exceptions if isinstance(error, GossipError))
         if failed is not None:
             raise failed
 
+    @property
+    def _loops(self) -> tuple[tuple[str, Callable[[], Coroutine[None, None, None]]], ...]:
+        return (
+            ("the membership", self.membership.run),
+            ("the directory", self._look_around),
+            ("the reunion", self.reunion.run),
+        )
+
     async def _look_around(self) -> None:
         while True:
             await self._clock.sleep(self._timing.directory_s)
             await self.consult_directory()
-            if not self.membership.live():
-                await self._look_for_company()
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
@@ -182,7 +204,7 @@ class SwarmPeer:
         Waits as long as it takes, and says so; `run` has to be under way meanwhile. From then on this peer takes part.
         """
         self.membership.describe(replace(self.membership.own, joined=False))
-        received = await self._joining.take_state(into)
+        received = await self._joining.take_state(into, met_before=self._has_known)
         step = self.membership.own.step if received is None else max(received.step, self.membership.own.step)
         self.membership.describe(replace(self.membership.own, joined=True, step=step))
         await self.membership.meet_everyone()
@@ -290,21 +312,25 @@ class SwarmPeer:
     async def _dial_until_met(self, addresses: Sequence[str]) -> Dialled:
         """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""
         give_up_at_s = self._clock.now() + START_PATIENCE * self._timing.dial_timeout_s
-        while True:
-            dialled = await self._dial(addresses)
-            met = dialled.reached or dialled.mismatch is not None or self.membership.live()
-            if met or not addresses or self._clock.now() >= give_up_at_s:
+        while self._clock.now() < give_up_at_s:
+            dialled = await self._dial(addresses, self._reach)
+            if dialled.reached or dialled.mismatch is not None or not addresses or self.membership.live():
                 return dialled
             await self.membership.wait_for_change(REDIAL_S)
+        # Once more in the way that says best what is wrong.
+        return await self._dial(addresses, self.transport.connect)
 
-    async def _look_for_company(self) -> None:
-        """Tries again whom this peer once knew, after it has lost everybody."""
-        addresses = dict.fromkeys((*self.membership.last_known_addresses()[:MAX_HINTS], *self._initial_peers))
-        await self.transport.bootstrap((await self._dial(tuple(addresses))).reached)
+    async def _reach(self, address: str) -> PeerId:
+        peer = peer_of(address)
+        if peer is None:
+            return await self.transport.connect(address)
+        await self.transport.reach(peer, [address])
+        return peer
 
-    async def _dial(self, addresses: Sequence[str]) -> Dialled:
+    async def _dial(self, addresses: Sequence[str], connect: Callable[[str], Awaitable[PeerId]]) -> Dialled:
         """Meets whoever lives at the addresses."""
-        return await dial_all(self.transport, addresses, timeout_s=self._timing.dial_timeout_s, meet=self._meet)
+        timeout_s = self._timing.dial_timeout_s
+        return await dial_all(self.transport, addresses, timeout_s=timeout_s, meet=self._meet, connect=connect)
 
     async def _meet(self, peer: PeerId) -> None:
         welcome = await self.door.greet(peer)
@@ -314,6 +340,10 @@ class SwarmPeer:
     async def _follow_hint(self, peer: PeerId, value: bytes, free: asyncio.Semaphore) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
         addresses = addresses_in(value)
+        if addresses and peer in self.reunion.book:
+            # Tried again and again anyway, from now on there as well.
+            self.reunion.learn(peer, addresses)
+            return
         if not addresses:
             return
         async with free:

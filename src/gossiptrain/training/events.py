@@ -133,12 +133,16 @@ class PeerChanged(EventBase):
 
 
 class NodeChanged(EventBase):
-    """The process beside the trainer came up, went down, or came up again."""
+    """The process beside the trainer went down, was started again, and is reachable again at other addresses.
+
+    addresses: with `ready`, those under which others reach this peer from now on, in place of those of `started`.
+    """
 
     event: Literal["node"] = "node"
     state: Literal["ready", "down", "restarted"]
     reason: Text = ""
     pid: Count | None = None
+    addresses: tuple[Text, ...] = ()
 
 
 class CheckpointSaved(EventBase):

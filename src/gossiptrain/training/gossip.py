@@ -99,6 +99,6 @@ def _tell_started(swarm: Gossip) -> None:
             device=str(first.device),
             parameters=sum(parameter.numel() for parameter in swarm.model.parameters()),
             samples=0,
-            first=not swarm.network.initial_peers,
+            first=not (swarm.network.initial_peers or swarm.network.known_peers),
         )
     )

@@ -30,7 +30,7 @@ def of_round(ended: control.RoundEnded, *, final: bool, alone: bool) -> events.R
 
 def of_peer(changed: control.PeerChanged) -> events.PeerChanged | None:
     """None where nobody needs to be told."""
-    if changed.change == "finishing":
+    if changed.change == "finishing" or changed.change == "moved":
         return None
     return events.PeerChanged(peer_id=changed.peer, change=changed.change, peers=changed.peers)
 

@@ -77,7 +77,8 @@ def planned(
         ),
         settings,
         network,
-        take_state and bool(network.initial_peers),
+        # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.
+        take_state and bool(network.initial_peers or network.known_peers or network.peers_path),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
     )

@@ -4,7 +4,8 @@
     metrics.jsonl   one JSON object per event
     summary.json    the outcome
     checkpoints/    see `checkpoints`
-    identity.key    the peer's private key
+    identity.key    the peer's private key, and beside it the number of its last start
+    peers.json      where other peers live, and the own port
 
 Owns names, the lock and how files are written; does not know what settings, events or checkpoints mean. A disk that
 fills up never stops training.
@@ -75,6 +76,8 @@ class RunFolder:
         self.path = path
         self._lock: int | None = lock
         self._metrics: MetricsFile | None = None
+        self._kept: dict[Path, bytes] = {}
+        """What is written again where the folder was removed and is there again."""
 
     @classmethod
     def create(cls, out: Path | None, run: str, *, resume: bool = False, runs: Path = RUNS) -> RunFolder:
@@ -128,13 +131,19 @@ class RunFolder:
 
     @property
     def identity(self) -> Path:
-        """`identity.key`: where the private key of the peer is kept; nothing here reads or writes it."""
+        """`identity.key`: where the private key of the peer is kept; only a key that was removed is written here."""
         return self.path / "identity.key"
+
+    @property
+    def peers(self) -> Path:
+        """`peers.json`: where the node's side keeps addresses of other peers; nothing here reads or writes it."""
+        return self.path / "peers.json"
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes `config.toml` from nested settings; those that are None are left out. Raises UsageError."""
         try:
-            write_whole(self.config, tomli_w.dumps(_for_toml(settings)).encode("utf-8", "replace"))
+            self._kept[self.config] = tomli_w.dumps(_for_toml(settings)).encode("utf-8", "replace")
+            write_whole(self.config, self._kept[self.config])
         except OSError as error:
             raise UsageError(
                 f"The settings cannot be written to {self.config}: {error.strerror or error}.",
@@ -155,7 +164,13 @@ class RunFolder:
     def follow(self, bus: EventBus) -> Callable[[], None]:
         """From now on appends each event of `bus` to `metrics.jsonl`; returns what ends that. Raises UsageError."""
         try:
-            metrics = MetricsFile(self.metrics, report=lambda text: bus.emit(Notice(level="warning", message=text)))
+            if self.identity.is_file():
+                self._kept[self.identity] = self.identity.read_bytes()
+            metrics = MetricsFile(
+                self.metrics,
+                report=lambda text: bus.emit(Notice(level="warning", message=text)),
+                on_return=self._write_again,
+            )
         except OSError as error:
             raise UsageError(
                 f"The metrics file {self.metrics} cannot be opened: {error.strerror or error}.",
@@ -163,6 +178,22 @@ class RunFolder:
             ) from error
         self._metrics = metrics
         return bus.subscribe(metrics.write, name=self.metrics.name)
+
+    def check_not_removed(self) -> None:
+        """Raises GossipError where the folder, or the metrics in it, were removed while events were written."""
+        if self._metrics is not None and self._metrics.was_removed:
+            raise GossipError(
+                f"The run folder {self.path} was removed while the peer trained: metrics of this run are lost.",
+                cause="Somebody, or a program that tidies up, removed the folder or metrics.jsonl in it.",
+                remedy="The training itself is not touched by this; what was saved since is in the folder.",
+            )
+
+    def _write_again(self) -> None:
+        """Without its settings and its key, what is saved from now on could not be resumed as the same peer."""
+        for path, content in self._kept.items():
+            if not path.exists():
+                with contextlib.suppress(OSError):
+                    write_whole(path, content, mode=0o600 if path == self.identity else 0o666)
 
     def close(self) -> None:
         """Closes the metrics and lets go of the lock. May be called twice."""

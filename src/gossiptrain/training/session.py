@@ -103,6 +103,8 @@ class Session:
             while self.state is not State.TRAINING:
                 self.inbox.hear_one(timeout_s=0.2)
                 self._node.raise_if_failed()
+            for text in self._node.kept.warnings(alone=self.is_alone):
+                self.bus.emit(events.Notice(level="warning", message=text))
         except BaseException:
             self.close(grace_s=1.0)
             raise
@@ -240,11 +242,13 @@ class Session:
             self.bus.emit(event)
 
     def _note_ready(self, ready: control.NodeReady) -> None:
-        self.addresses = ready.addresses
+        before, self.addresses = self.addresses, ready.addresses
         if self.state is State.STARTING:
             self.state = State.JOINING
             self.peer_id = ready.peer_id
             self._on_ready()
+        elif set(ready.addresses) != set(before):
+            self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 
     def _note_joined(self, joined: control.Joined) -> None:
         self.peers = joined.peers

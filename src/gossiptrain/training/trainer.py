@@ -183,7 +183,9 @@ class Trainer:
             run=self.run_name,
             task=self._task.description,
             settings=self._gossip_settings,
-            network=self._given.network.model_copy(update={"identity_path": identity}),
+            network=self._given.network.model_copy(
+                update={"identity_path": identity, "peers_path": str(self._given.folder.peers)}
+            ),
             samples_per_step=self._batch,
             on_event=self._bus.emit,
             on_ready=self._announce,
@@ -202,7 +204,7 @@ class Trainer:
                 device=f"{self._device} {self._precision.precision}",
                 parameters=self._parameters,
                 samples=self._batches.samples,
-                first=swarm is None or not swarm.network.initial_peers,
+                first=swarm is None or not (swarm.network.initial_peers or swarm.network.known_peers),
                 steps=self._total_steps,
             )
         )
