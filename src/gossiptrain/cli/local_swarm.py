@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gossiptrain.cli.child import Child
-from gossiptrain.cli.tethered import LATER
+from gossiptrain.cli.child import LATER, Child
 from gossiptrain.training.events import CheckpointFailed, CheckpointSaved, Event, Started, StepDone
 
 OnEvent = Callable[[str, Event], None]
