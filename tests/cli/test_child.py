@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gossiptrain.cli.child import LATER, THEN, Child, split_commands, tethered
 from gossiptrain.errors import UsageError
-from gossiptrain.training.events import Event
+from gossiptrain.events import Event
 from tests.processes import Family, wait_until
 
 arguments = st.text(min_size=1, max_size=8).filter(lambda text: text != THEN)

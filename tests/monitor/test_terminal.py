@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.training.events import EventBus
+from gossiptrain.training.bus import EventBus
 from tests.monitor.stream import OWN, alone, finished, short_run, started, step
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

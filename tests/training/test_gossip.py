@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import (
     AddressError,
@@ -22,7 +23,6 @@ from gossiptrain.errors import (
     RunMismatchError,
     UsageError,
 )
-from gossiptrain.training import events
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gossiptrain import events
 from gossiptrain.node import control
-from gossiptrain.training import events, news
+from gossiptrain.training import news
 
 
 def test_a_round_that_took_place_is_told_with_its_members() -> None:

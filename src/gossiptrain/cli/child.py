@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from gossiptrain.training.events import Event, event_from_json
+from gossiptrain.events import Event, event_from_json
 
 THEN = "+"
 """Stands between two commands."""

@@ -25,9 +25,9 @@ from gossiptrain.cli.keys import Keys
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan
 from gossiptrain.cli.verdict import Outcome, PeerOutcome, lines_of, problems_of, report_of, success_of
 from gossiptrain.errors import SwarmFailedError
+from gossiptrain.events import Event
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.words import counted
-from gossiptrain.training.events import Event
 from gossiptrain.training.run_folder import RUNS
 
 MAX_PEERS = 16

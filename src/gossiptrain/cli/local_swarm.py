@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from gossiptrain.cli.child import LATER, Child
-from gossiptrain.training.events import CheckpointFailed, CheckpointSaved, Event, Started, StepDone
+from gossiptrain.events import CheckpointFailed, CheckpointSaved, Event, Started, StepDone
 
 OnEvent = Callable[[str, Event], None]
 MAX_INITIAL_PEERS = 3

@@ -17,9 +17,10 @@ from gossiptrain.cli import options
 from gossiptrain.cli.join_text import join_text, own_program
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
+from gossiptrain.events import Started
 from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.view import Format
-from gossiptrain.training.events import EventBus, Started
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.run_folder import RunFolder
 from gossiptrain.training.settings import TrainSettings

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Literal, Protocol, TextIO, TypeAlias
 
+from gossiptrain.events import Event, Started
 from gossiptrain.monitor.words import printable
-from gossiptrain.training.events import Event, Started
 
 Format: TypeAlias = Literal["auto", "live", "plain", "json"]
 JoinText: TypeAlias = str | Callable[[Started], str]

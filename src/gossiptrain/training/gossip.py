@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.plan import Names
 
@@ -48,7 +49,7 @@ def gossip(
 
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
-    others with another batch size. on_event: called in the training thread with each event of `training.events`.
+    others with another batch size. on_event: called in the training thread with each event of `gossiptrain.events`.
 
     Raises UsageError and AddressError for wrong settings; entering the block raises PeerUnreachableError,
     RunMismatchError, PortInUseError, IdentityInUseError or NodeFailedError.
@@ -59,7 +60,7 @@ def gossip(
         chosen = checked(GossipSettings, **{**chosen.model_dump(), **pace})
     connected = network or NetworkSettings()
     peers = tuple(initial_peers) or connected.initial_peers
-    bus = events.EventBus()
+    bus = EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
     return Gossip(

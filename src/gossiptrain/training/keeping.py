@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gossiptrain import events
 from gossiptrain.errors import CheckpointError
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.tasks.batches import TrainingBatches
@@ -44,7 +45,7 @@ class Keeper:
     batches: TrainingBatches
     precision: MixedPrecision
     checkpoints: CheckpointWriter
-    bus: events.EventBus
+    bus: EventBus
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint, or tells why there is none; training goes on either way."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.guards import is_finite
 from gossiptrain.errors import UsageError
@@ -22,7 +23,8 @@ from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training import events, news
+from gossiptrain.training import news
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.plan import Names, planned
 from gossiptrain.training.replica import Replica
@@ -56,7 +58,7 @@ class Gossip:
         network: NetworkSettings,
         take_state: bool,
         samples_per_step: int,
-        bus: events.EventBus,
+        bus: EventBus,
     ) -> None:
         if samples_per_step < 1:
             raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")

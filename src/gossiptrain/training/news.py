@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gossiptrain import events
 from gossiptrain.node import control
-from gossiptrain.training import events
 
 
 def of_round(ended: control.RoundEnded, *, final: bool, alone: bool) -> events.RoundCommitted | events.RoundFailed:

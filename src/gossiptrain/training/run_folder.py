@@ -29,7 +29,8 @@ from typing import Any, Self
 import tomli_w
 
 from gossiptrain.errors import GossipError, UsageError
-from gossiptrain.training.events import EventBus, Notice
+from gossiptrain.events import Notice
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.metrics_file import MetricsFile
 
 RUNS = Path("runs")

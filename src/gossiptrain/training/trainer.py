@@ -14,11 +14,12 @@ from typing import Literal
 
 import torch
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, Settings, StrategyName
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
-from gossiptrain.training import events
 from gossiptrain.training.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.every import Every
@@ -61,7 +62,7 @@ class Assignment:
     gossip: GossipSettings
     network: NetworkSettings
     folder: RunFolder
-    bus: events.EventBus
+    bus: EventBus
     interrupts: Interrupts
     resume: Checkpoint | None = None
 
