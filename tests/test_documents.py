@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from gossiptrain import errors
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
+from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.net import lane, lane_words
 from gossiptrain.net.framing import Message
@@ -36,38 +37,13 @@ README_LINES = 200
 MAX_SENSIBLE = 100
 """Upper limits above this one only catch typing errors; a document need not name them."""
 
+KINDS: dict[str, type[BaseModel]] = {"gossip": GossipSettings, "network": NetworkSettings, "train": TrainSettings}
+LEFT_TO_HELP = {"--run", "--seed", "--threads", "--data-dir", "--alone"}
+"""Flags for settings that the README's table leaves to `--help`."""
 SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
-    "--gossip-group-size": (GossipSettings, "gossip_group_size"),
-    "--gossip-min-group-size": (GossipSettings, "gossip_min_group_size"),
-    "--gossip-alpha": (GossipSettings, "gossip_alpha"),
-    "--strategy": (GossipSettings, "strategy"),
-    "--outer-lr": (GossipSettings, "outer_learning_rate"),
-    "--outer-momentum": (GossipSettings, "outer_momentum"),
-    "--grouping": (GossipSettings, "grouping"),
-    "--every-steps": (GossipSettings, "every_steps"),
-    "--every-seconds": (GossipSettings, "every_seconds"),
-    "--matchmaking-time": (GossipSettings, "matchmaking_time"),
-    "--group-seed": (GossipSettings, "seed"),
-    "--host-maddr": (NetworkSettings, "host_maddrs"),
-    "--initial-peer": (NetworkSettings, "initial_peers"),
-    "--announce-maddr": (NetworkSettings, "announce_maddrs"),
-    "--identity": (NetworkSettings, "identity_path"),
-    "--relay": (NetworkSettings, "relay"),
-    "--preset": (NetworkSettings, "preset"),
-    "--codec": (GossipSettings, "codec"),
-    "--lane": (NetworkSettings, "lane"),
-    "--lane-port": (NetworkSettings, "lane_port"),
-    "--batch": (TrainSettings, "batch"),
-    "--epochs": (TrainSettings, "epochs"),
-    "--lr": (TrainSettings, "learning_rate"),
-    "--max-steps": (TrainSettings, "max_steps"),
-    "--max-seconds": (TrainSettings, "max_seconds"),
-    "--eval-every": (TrainSettings, "eval_every"),
-    "--wait-for": (TrainSettings, "wait_for"),
-    "--checkpoint-every": (TrainSettings, "checkpoint_every"),
-    "--share": (TrainSettings, "share"),
-    "--device": (TrainSettings, "device"),
-    "--precision": (TrainSettings, "precision"),
+    flag.spelling: (KINDS[flag.table], flag.field)
+    for flag in TRAIN_FLAGS
+    if flag.table in KINDS and flag.spelling not in LEFT_TO_HELP
 }
 WORDS_FOR_NONE = {"by strategy", "by task", "none", "once an epoch", "all", "run folder"}
 
