@@ -7,14 +7,16 @@ import signal
 
 import typer
 
+from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.config import NetworkSettings
+from gossiptrain.net import trace
 from gossiptrain.net.addresses import check_addresses, join_addresses
 from gossiptrain.net.identity import Identity
 
 
-@with_flags(*options.MEETING)
+@with_flags(*options.MEETING, options.LOG_LEVEL)
 def bootstrap(given: Given) -> None:
     """Runs a peer that trains nothing and only helps others find each other, until Ctrl+C.
 
@@ -25,7 +27,8 @@ def bootstrap(given: Given) -> None:
     """
     network = options.merged(NetworkSettings, given.settings("network"))
     check_addresses(network)
-    with Identity.kept_or_new(network.identity_path) as loaded:
+    trace.start_as_told()
+    with logs.shown(given[options.LOG_LEVEL]), Identity.kept_or_new(network.identity_path) as loaded:
         asyncio.run(_help(network, loaded))
 
 

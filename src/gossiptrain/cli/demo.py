@@ -9,6 +9,7 @@ import asyncio
 import sys
 from typing import cast, get_args
 
+from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.demo_view import demo_view
 from gossiptrain.cli.demonstration import MAX_PEERS, Demonstration, Order
@@ -30,7 +31,7 @@ SECONDS = Flag(
 SEED = Flag(("--seed",), int, "Seeds the first peer's parameters.", default=0, lowest=0)
 
 
-@with_flags(PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT)
+@with_flags(PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, options.LOG_LEVEL)
 def demo(given: Given) -> None:
     """Shows a swarm on this computer: real peers, each with its own part of the digits, train one model together.
 
@@ -47,8 +48,11 @@ def demo(given: Given) -> None:
     order = Order(peers=given[PEERS], seconds=given[SECONDS], seed=given[SEED], report=report)
     table = SwarmTable(key_help="")
     view = demo_view(cast(Format, log_format), sys.stdout, table)
+    demonstration = Demonstration(order, table, view)
     try:
-        outcome = asyncio.run(Demonstration(order, table, view).run())
+        # All peers write to one file: what they say on standard error is for their last words.
+        with logs.shown(given[options.LOG_LEVEL], file=demonstration.folder / "log.txt"):
+            outcome = asyncio.run(demonstration.run())
     except asyncio.CancelledError:
         # Told to end at once; all processes are gone already.
         raise KeyboardInterrupt from None

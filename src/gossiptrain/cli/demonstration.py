@@ -85,6 +85,11 @@ class Demonstration:
         self._began_s = time.monotonic()
         self._ends_s = float("inf")
 
+    @property
+    def folder(self) -> Path:
+        """Where the run folders of its peers are."""
+        return self._plan.folder
+
     async def run(self) -> Outcome:
         """Runs the whole course. On the way out, however it comes about, all processes are ended.
 

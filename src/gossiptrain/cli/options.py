@@ -86,6 +86,12 @@ DATA_DIR = Flag(
 )
 DEVICE = Flag(("--device",), str, "cpu, cuda, cuda:1, mps or auto (auto)", fills="train.device")
 REPORT = Flag(("--report",), Path, "Write the result as one JSON object.", metavar="FILE")
+LOG_LEVEL = Flag(
+    ("--log-level",),
+    str,
+    "What to say of the course of things, for finding faults; also info,swarm=debug (warning)",
+    metavar="debug|info|warning|error",
+)
 LOG_FORMAT = Flag(("--log-format",), str, "How progress is shown.", metavar="auto|live|plain|json", default="auto")
 
 TABLES = ("train", "gossip", "network")

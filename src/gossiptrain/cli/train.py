@@ -14,8 +14,8 @@ import typer
 
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
-from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRAIN_FLAGS
-from gossiptrain.cli.train_run import TrainOrder, run_training
+from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
+from gossiptrain.cli.train_run import Output, TrainOrder, run_training
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
@@ -61,7 +61,7 @@ def train(
             folder_holds_the_run=holds_the_run,
             checkpoint=checkpoint,
         ),
-        log_format=given[options.LOG_FORMAT],
+        Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
     )
 
 

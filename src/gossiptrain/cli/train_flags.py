@@ -14,6 +14,12 @@ from gossiptrain.cli.options import GOSSIP
 OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR")
 RESUME = Flag(("--resume",), Path, "Continue the run in this folder, with its settings.", metavar="DIR")
 CONFIG = Flag(("--config",), Path, "Settings as in a run's config.toml; flags go before it.", metavar="FILE")
+TRACE = Flag(
+    ("--trace",),
+    Path,
+    "Write each message to and from other peers as a line of JSON, without tensors.",
+    metavar="FILE",
+)
 
 NETWORK_FLAGS = (
     *options.MEETING,
@@ -136,4 +142,6 @@ TRAIN_FLAGS = (
     RESUME,
     CONFIG,
     options.LOG_FORMAT,
+    options.LOG_LEVEL,
+    TRACE,
 )

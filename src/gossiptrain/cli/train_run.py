@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.join_text import join_text, own_program
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
@@ -19,7 +20,9 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
 from gossiptrain.events import Started
 from gossiptrain.monitor.choose import view_for
+from gossiptrain.monitor.terminal import TerminalView
 from gossiptrain.monitor.view import Format
+from gossiptrain.net.trace import traced
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.run_folder import RunFolder
@@ -41,10 +44,24 @@ class TrainOrder:
     checkpoint: Checkpoint | None = None
 
 
-def run_training(order: TrainOrder, *, log_format: str) -> None:
+@dataclass(frozen=True)
+class Output:
+    """How a run is shown: the form of its progress, what is logged, and where the trace of the protocol goes."""
+
+    form: str
+    log_levels: str | None = None
+    trace: Path | None = None
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if self.form not in get_args(Format):
+            raise UsageError(f"There is no log format {self.form!r}.", remedy="Use auto, live, plain or json.")
+        logs.parse_levels(logs.wanted_levels(self.log_levels))
+
+
+def run_training(order: TrainOrder, output: Output) -> None:
     """Trains until the end of the run, and shows it. Raises GossipError."""
-    if log_format not in get_args(Format):
-        raise UsageError(f"There is no log format {log_format!r}.", remedy="Use auto, live, plain or json.")
+    output.check()
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
     from gossiptrain.training.trainer import Assignment, Trainer
 
@@ -55,12 +72,15 @@ def run_training(order: TrainOrder, *, log_format: str) -> None:
         usual = GossipSettings(strategy=trainer.usual_strategy)
         return join_text(started, command=_join_command(order, usual)) if started.addresses else ""
 
-    view = view_for(cast(Format, log_format), sys.stdout, join_text=joining)
+    view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
     with (
         Interrupts() as interrupts,
+        traced(output.trace),
         RunFolder.create(
             order.folder, order.train.run or order.train.task, resume=order.folder_holds_the_run
         ) as folder,
+        # Lines of a log would tear the live view.
+        logs.shown(output.log_levels, file=folder.log if isinstance(view, TerminalView) else None),
     ):
         bus.subscribe(view.handle, name="the output")
         try:

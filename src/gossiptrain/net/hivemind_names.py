@@ -6,8 +6,8 @@ The only room that imports hivemind. Owns its names and its silence; does not kn
 from __future__ import annotations
 
 import logging
-import os
 
+from gossiptrain.logs import debugging
 from gossiptrain.net.hivemind_parts import networking_parts
 
 with networking_parts():
@@ -24,9 +24,8 @@ with networking_parts():
     from hivemind.utils.timed_storage import get_dht_time
 
 
-if not os.environ.get("GOSSIPTRAIN_DEBUG"):
-    use_hivemind_log_handler("nowhere")
-    logging.getLogger("hivemind").setLevel(logging.CRITICAL)
+use_hivemind_log_handler("nowhere")
+logging.getLogger("hivemind").setLevel(logging.DEBUG if debugging() else logging.CRITICAL)
 
 __all__ = [
     "P2P",

@@ -193,7 +193,9 @@ class Libp2pTransport(Transport):
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
-        return Libp2pStream(peer, self._streams, wire=await self._dialler.open(peer, protocol))
+        stream = Libp2pStream(peer, self._streams, wire=await self._dialler.open(peer, protocol))
+        stream.protocol = protocol
+        return stream
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
@@ -205,6 +207,7 @@ class Libp2pTransport(Transport):
             if info.proto in self._protocols:
                 peer = PeerId(PeerID(info.peer).to_base58())
                 stream = Libp2pStream(peer, self._streams, wire=wire, packed_place=info.addr)
+                stream.protocol = info.proto
                 await answer(self._protocols[info.proto], stream)
         finally:
             wire.end()

@@ -8,6 +8,7 @@ not know what the messages mean for a model.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.memory import SharedVectors
 
+_logger = logging.getLogger(__package__)
 FROZEN_AFTER_S = 5.0
 """A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
 START_TIMEOUT_S = 60.0
@@ -138,6 +140,7 @@ class NodeHandle:
     def _start(self, initial_peers: tuple[str, ...], *, first: bool) -> _Process:
         launch = self._launch
         process = _Process(self.memory)
+        _logger.info("started the node %d, %s", process.process.pid, "first" if first else "to replace another one")
         configure = control.Configure(
             run=launch.fingerprint.run,
             task=launch.fingerprint.task,
@@ -167,6 +170,7 @@ class NodeHandle:
                 # The end of this thread would be the node's, which is still saying goodbye; `close` bounds that.
                 process.process.wait()
                 return
+            _logger.info("the node %d went down: %s", process.process.pid, reason)
             process.end(grace_s=0.5)
             if not self._ready.is_set():
                 self._failure = self._failure or NodeFailedError(

@@ -8,6 +8,7 @@ sees flat vectors in shared memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -30,6 +31,7 @@ from gossiptrain.swarm.membership import Change, OwnState
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
+_logger = logging.getLogger(__package__)
 ALIVE_S = 1.0
 DAEMON_PROBE_S = 2.0
 DAEMON_PATIENCE_S = 5.0
@@ -73,6 +75,7 @@ class Node:
             weighs_average=configure.weighs_average,
             on_change=self._tell_change,
         )
+        _logger.info("%s of run %s listens at %s", self._transport.peer_id, configure.run, self._transport.addresses)
         await self._peer.open()
         await self._join()
         background = [
@@ -99,6 +102,7 @@ class Node:
                 raise
         received = await self._peer.fetch_state(self._memory.state) if configure.take_state else None
         peers = len(self._peer.membership.live()) + 1
+        _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         if received is None:
             self._trainer.send(control.Joined(donor=None, peers=peers))
             return
@@ -248,6 +252,7 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
                 await asyncio.gather(work, interrupted, return_exceptions=True)
                 await transport.close()
     except GossipError as error:
+        _logger.error("the node ends: %s", error.what)
         failed = control.NodeFailed(error=type(error).__name__, what=error.what, cause=error.cause, remedy=error.remedy)
         trainer.send(failed)
         await trainer.flush()

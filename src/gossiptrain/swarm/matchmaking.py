@@ -10,6 +10,7 @@ members, cost larger groups and nothing else. Does not know what a group does wi
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Assignment, Elsewhere, NewerRound, NoGroup, Ready, Waiting
 from gossiptrain.swarm.speeds import agreed_speeds
 
+_logger = logging.getLogger(__package__)
 READY = "/gossiptrain/ready"
 
 ValueT = TypeVar("ValueT", bound=str)
@@ -123,7 +125,8 @@ class Matchmaker:
             return await self._wait_in_hall(organiser, ready, stream=None)
         try:
             answer = await self._ask(organiser, ready)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError) as error:
+            _logger.info("the organiser %s gave no group: %r", organiser, error)
             self._membership.suspect(organiser)
             return None
         if isinstance(answer, NewerRound):
@@ -226,6 +229,7 @@ class Matchmaker:
             grouping=how,
             last_groups={peer: guest.ready.last_group for peer, guest in guests.items()},
         )
+        _logger.info("round %d: groups %s, left out %s", hall.round, grouping.groups, grouping.left_out)
         for group in grouping.groups:
             members = [PeerId(peer) for peer in group]
             readies = [guests[peer].ready for peer in members]

@@ -8,6 +8,7 @@ Does not know how members are first found, nor what they do together.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import MAX_RECORDS, Beats, Heartbeat, SignedHeartbeat
 
+_logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
@@ -218,8 +220,10 @@ class Membership:
             # Only then: a transport dials anew after each note.
             self._transport.remember(peer, heartbeat.addresses)
         if heartbeat.leaving and was_live:
+            _logger.info("%s said goodbye", peer)
             self._on_change("left", peer)
         elif not heartbeat.leaving and not was_live:
+            _logger.info("%s is here, at step %d", peer, heartbeat.step)
             self._on_change("joined", peer)
         if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
             self._on_change("finishing", peer)
@@ -229,6 +233,7 @@ class Membership:
         for peer, member in list(self._members.items()):
             silent_s = now - member.advanced_at
             if member.live and silent_s > self._timing.lifetime_s:
+                _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
             elif not member.live and silent_s > 20 * self._timing.lifetime_s:
                 # Kept until then so that old heartbeats still on their way do not bring the peer back.
@@ -274,9 +279,11 @@ class Membership:
                     self.absorb((await receive_message(stream, Beats)).records)
                 finally:
                     await stream.close()
-        except UnreachableError:
+        except UnreachableError as error:
+            _logger.info("%s cannot be reached: %s", peer, error)
             self.suspect(peer)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError) as error:
+            _logger.debug("no heartbeats from %s: %r", peer, error)
             # The link broke or is slow; the peer's lifetime decides. It may have started anew and not know this peer.
             self._door.forget(peer)
 

@@ -8,6 +8,7 @@ leader decides, and why, is in `leader`; how groups are found and what is done w
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_one_of, send_message
@@ -19,6 +20,7 @@ from gossiptrain.swarm.exchange import Exchange, Learnt
 from gossiptrain.swarm.leader import Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 
+_logger = logging.getLogger(__package__)
 REPORT = "/gossiptrain/report"
 
 
@@ -79,6 +81,7 @@ class Round:
                     members = self.attempt.members
                     verdict = await self._find_verdict(outcome)
                     self.verdicts[self.attempt.number] = verdict
+                    _logger.debug("round %s, attempt %d: %r", self.attempt.round_id, self.attempt.number, verdict)
                     if isinstance(verdict, Retry) and self.me not in verdict.members:
                         verdict = _abandon("the others go on without this peer")
                     if not isinstance(verdict, Retry):

@@ -118,6 +118,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def log(self) -> Path:
+        """`log.txt`: what is logged while the live view has the terminal."""
+        return self.path / "log.txt"
+
+    @property
     def summary(self) -> Path:
         """`summary.json`."""
         return self.path / "summary.json"
