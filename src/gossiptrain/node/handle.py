@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import site
 import socket
 import subprocess
 import sys
@@ -88,8 +89,15 @@ class _Process:
 
 
 def _python_path() -> str:
-    """Where the node finds this very package, whether it is installed or run from its sources."""
-    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """Where the node finds this very package when it is run from its sources.
+
+    Where it is installed, the node finds it without this. What stands here goes before the standard library, and any
+    package beside an installed one may have the name of a standard module.
+    """
+    home = Path(__file__).resolve().parents[2]
+    installed = {Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())}
+    given = os.environ.get("PYTHONPATH", "")
+    return given if home in installed else os.pathsep.join([str(home), *filter(None, [given])])
 
 
 class NodeHandle:
