@@ -16,6 +16,7 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
+import gossiptrain
 from gossiptrain import errors
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
@@ -330,3 +331,4 @@ def test_the_change_log_knows_this_version() -> None:
     version = re.search(r'^version = "([\d.]+)"', text_of("pyproject.toml"), re.MULTILINE)
     assert version is not None
     assert f"\n## {version[1]}\n" in text_of("CHANGELOG.md")
+    assert version[1] == gossiptrain.__version__
