@@ -278,7 +278,7 @@ def ranges_in_words(number: dict[str, Any]) -> set[str]:
     words = {f"{'≥' if 'minimum' in number else '>'} {lowest:g}"}
     if highest is None:
         return words
-    span = f"{lowest}-{highest}"
+    span = f"{lowest:g}-{highest:g}"
     return {span} if highest <= MAX_SENSIBLE else {span, *words}
 
 
