@@ -278,8 +278,8 @@ def ranges_in_words(number: dict[str, Any]) -> set[str]:
     words = {f"{'≥' if 'minimum' in number else '>'} {lowest:g}"}
     if highest is None:
         return words
-    span = f"{lowest:g}-{highest:g}"
-    return {span} if highest <= MAX_SENSIBLE else {span, *words}
+    spans = {f"{lowest}-{highest}", f"{lowest:g}-{highest:g}"}
+    return spans if highest <= MAX_SENSIBLE else {*spans, *words}
 
 
 def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
