@@ -25,7 +25,7 @@ from gossiptrain.net.lane_choice import LaneChoice
 from gossiptrain.net.lanes import Lanes
 from gossiptrain.net.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
 from gossiptrain.net.libp2p_dialling import Libp2pDialler
-from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
+from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
 from gossiptrain.net.libp2p_stream import Libp2pStream, host_of
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
@@ -69,6 +69,7 @@ class Libp2pTransport(Transport):
         lane_places = [f"/ip{ip.version}/{ip}/tcp/{network.lane_port}" for ip in _hosts(asked)]
         for address in (*asked, *map(parse_listen_address, lane_places)):
             check_listenable(address)
+        prepare_hivemind()
         folder = PrivateFolder()
         try:
             daemon = await start_daemon(network, identity, folder=folder.path)
