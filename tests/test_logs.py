@@ -35,6 +35,17 @@ def test_a_level_is_for_all_floors_or_for_one(text: str, levels: dict[str, int])
     assert logs.parse_levels(text) == levels
 
 
+def test_levels_have_their_usual_names_whatever_other_libraries_call_them(tmp_path: Path) -> None:
+    name = logging.getLevelName(logging.WARNING)
+    try:
+        logging.addLevelName(logging.WARNING, "WARN")
+        with logs.shown("warning", file=tmp_path / "log.txt"):
+            NET.warning("hello")
+    finally:
+        logging.addLevelName(logging.WARNING, name)
+    assert "WARNING gossiptrain.net: hello" in (tmp_path / "log.txt").read_text()
+
+
 @pytest.mark.parametrize("text", ["loud", "", "debug,", "cellar=debug", "swarm=loud", "=debug"])
 def test_a_level_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="There is no log level"):

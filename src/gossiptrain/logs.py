@@ -24,7 +24,8 @@ FILE_VARIABLE = "GOSSIPTRAIN_LOG_FILE"
 DEBUG_VARIABLE = "GOSSIPTRAIN_DEBUG"
 """Not empty: everything is logged, libp2p's daemon included."""
 FLOORS = ("cli", "simulate", "monitor", "training", "node", "swarm", "net")
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_NAMES = {level: name.upper() for name, level in LEVELS.items()}
 ROOT = "gossiptrain"
 USUAL = "warning"
 ALIKE_PER_MINUTE = 20
@@ -42,7 +43,7 @@ def parse_levels(text: str) -> dict[str, int]:
                 f"There is no log level {part.strip()!r}.",
                 remedy=f"Use {', '.join(LEVELS)}, also for single parts of the program: info,swarm=debug.",
             )
-        levels[f"{ROOT}.{floor}" if equals else ROOT] = logging.getLevelNamesMapping()[level.upper()]
+        levels[f"{ROOT}.{floor}" if equals else ROOT] = LEVELS[level]
     return levels
 
 
@@ -111,6 +112,7 @@ class _OneLine(logging.Formatter):
     """One line for each record, and below it the traceback of an error. What others sent cannot move the cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.levelname = _NAMES.get(record.levelno, record.levelname)  # hivemind gives levels other names
         return super().formatMessage(record).replace("\n", "\\n")
 
     def format(self, record: logging.LogRecord) -> str:
