@@ -5,13 +5,36 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-fast test-lowest check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
 
 test: check
 	$(BIN)/pytest $(ARGS)
+
+# All that runs in one process and under virtual time; see CONTRIBUTING.md.
+test-fast: $(STAMP)
+	$(BIN)/pytest -m "not real" $(ARGS)
+
+# The fast tests with the lowest version of each direct dependency, in an environment of their own. Where one of them
+# is not to be had for this computer: make test-lowest LOWEST="torch==2.13.0".
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) -m tests.lowest $(LOWEST) > .venv-lowest/constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt .venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	.venv-lowest/bin/pytest -m "not real" $(ARGS)
+
+cover: $(STAMP)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/coverage html --quiet
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -30,4 +53,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

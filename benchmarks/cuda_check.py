@@ -21,9 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from gossiptrain import Gossip, GossipSettings, NetworkSettings, gossip
+from gossiptrain import Gossip, GossipSettings, NetworkSettings, events, gossip
 from gossiptrain.node.memory import SharedVectors
-from gossiptrain.training import events
 from gossiptrain.training.model.host_copies import HostCopies
 
 LOCAL = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="local")

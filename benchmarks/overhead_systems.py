@@ -25,8 +25,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 from torch import nn
 
-from gossiptrain import NetworkSettings, gossip
-from gossiptrain.training import events
+from gossiptrain import NetworkSettings, events, gossip
 
 SystemName: TypeAlias = Literal["plain", "gossiptrain", "hivemind"]
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"

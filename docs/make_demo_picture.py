@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from gossiptrain.events import Event, event_from_json
 from gossiptrain.monitor.swarm_table import SwarmTable
-from gossiptrain.training.events import Event, event_from_json
 
 WIDTH_COLUMNS = 84
 VERDICT_BEGINS, VERDICT_ENDS = "Test accuracy of each peer", "All that was saved"

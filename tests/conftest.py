@@ -12,6 +12,27 @@ from hypothesis import HealthCheck, settings
 from tests.processes import Command, Family
 
 ROOT = Path(__file__).parents[1]
+REAL_FIXTURES = {"family", "children"}
+REAL_KINDS = {"libp2p", "direct"}
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+REAL_NAMES = {"Daemon", "Libp2pTransport", "Member"}
+"""Tests whose file imports one of these start daemons or nodes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `real` all tests that start processes of their own, so that `make test-fast` can leave them out."""
+    for item in items:
+        if isinstance(item, pytest.Function) and is_real(item):
+            item.add_marker(pytest.mark.real)
+
+
+def is_real(test: pytest.Function) -> bool:
+    """Whether a test starts processes: by its fixtures, by the transport that it runs on, by what its file imports."""
+    kind = test.callspec.params.get("kind") if hasattr(test, "callspec") else None
+    if REAL_FIXTURES & set(test.fixturenames) or kind in REAL_KINDS or BENCHMARKS in test.path.parents:
+        return True
+    return any(name in vars(test.module) for name in REAL_NAMES)
+
 
 # How fast this computer is just now says nothing about a law.
 settings.register_profile("any computer", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,8 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.training import events
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 from tests.processes import wait_until

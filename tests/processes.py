@@ -23,8 +23,8 @@ from typing import Self, TypeVar
 
 import pytest
 
+from gossiptrain import events
 from gossiptrain.cli.main import main
-from gossiptrain.training import events
 
 EventT = TypeVar("EventT", bound=events.EventBase)
 GOSSIP = Path(sys.executable).with_name("gossip")

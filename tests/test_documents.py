@@ -16,58 +16,43 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
+import gossiptrain
 from gossiptrain import errors
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
+from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.net import lane, lane_words
-from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.swarm import messages
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES, task_named
+from tests.golden import message_kinds
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 PACKAGE = SOURCES / "gossiptrain"
-DOCUMENTS = ("README.md", "GOSSIP_ALGORITHM.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")
+DOCUMENTS = (
+    "README.md",
+    "GOSSIP_ALGORITHM.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+)
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""
 README_LINES = 200
 MAX_SENSIBLE = 100
 """Upper limits above this one only catch typing errors; a document need not name them."""
 
+KINDS: dict[str, type[BaseModel]] = {"gossip": GossipSettings, "network": NetworkSettings, "train": TrainSettings}
+LEFT_TO_HELP = {"--run", "--seed", "--threads", "--data-dir", "--alone"}
+"""Flags for settings that the README's table leaves to `--help`."""
 SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
-    "--gossip-group-size": (GossipSettings, "gossip_group_size"),
-    "--gossip-min-group-size": (GossipSettings, "gossip_min_group_size"),
-    "--gossip-alpha": (GossipSettings, "gossip_alpha"),
-    "--strategy": (GossipSettings, "strategy"),
-    "--outer-lr": (GossipSettings, "outer_learning_rate"),
-    "--outer-momentum": (GossipSettings, "outer_momentum"),
-    "--grouping": (GossipSettings, "grouping"),
-    "--every-steps": (GossipSettings, "every_steps"),
-    "--every-seconds": (GossipSettings, "every_seconds"),
-    "--matchmaking-time": (GossipSettings, "matchmaking_time"),
-    "--group-seed": (GossipSettings, "seed"),
-    "--host-maddr": (NetworkSettings, "host_maddrs"),
-    "--initial-peer": (NetworkSettings, "initial_peers"),
-    "--announce-maddr": (NetworkSettings, "announce_maddrs"),
-    "--identity": (NetworkSettings, "identity_path"),
-    "--relay": (NetworkSettings, "relay"),
-    "--preset": (NetworkSettings, "preset"),
-    "--codec": (GossipSettings, "codec"),
-    "--lane": (NetworkSettings, "lane"),
-    "--lane-port": (NetworkSettings, "lane_port"),
-    "--batch": (TrainSettings, "batch"),
-    "--epochs": (TrainSettings, "epochs"),
-    "--lr": (TrainSettings, "learning_rate"),
-    "--max-steps": (TrainSettings, "max_steps"),
-    "--max-seconds": (TrainSettings, "max_seconds"),
-    "--eval-every": (TrainSettings, "eval_every"),
-    "--wait-for": (TrainSettings, "wait_for"),
-    "--checkpoint-every": (TrainSettings, "checkpoint_every"),
-    "--share": (TrainSettings, "share"),
-    "--device": (TrainSettings, "device"),
-    "--precision": (TrainSettings, "precision"),
+    flag.spelling: (KINDS[flag.table], flag.field)
+    for flag in TRAIN_FLAGS
+    if flag.table in KINDS and flag.spelling not in LEFT_TO_HELP
 }
 WORDS_FOR_NONE = {"by strategy", "by task", "none", "once an epoch", "all", "run folder"}
 
@@ -116,14 +101,14 @@ def source_text() -> str:
 
 
 def flags_of(command: str) -> set[str]:
-    """Every spelling of every flag of a `gossip` command."""
+    """Every spelling of every flag of a `gossip` command, or of `gossip` itself where its name is empty."""
     group = typer.main.get_command(app)
-    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    parameters = group.commands[command].params if command else group.params  # type: ignore[attr-defined]
     return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
 
 
 def all_flags() -> set[str]:
-    commands: Sequence[str] = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    commands: Sequence[str] = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
     return set().union(*(flags_of(command) for command in commands))
 
 
@@ -137,6 +122,7 @@ def test_every_command_that_is_shown_is_accepted(document: str) -> None:
         if not words:
             continue
         command = words[1] if words[0] == "gossip" else "train"
+        command = "" if command.startswith("--") else command
         given = {word.partition("=")[0] for word in with_hyphens(words) if word.startswith("--")}
         assert given <= flags_of(command), line
         assert words[0] != "python" or (ROOT / words[1]).is_file(), line
@@ -151,9 +137,9 @@ def test_every_flag_that_is_mentioned_exists(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_goal_of_make_and_every_benchmark_that_is_named_exists(document: str) -> None:
-    goals = re.findall(r"^(\w+):", text_of("Makefile"), re.MULTILINE)
+    goals = re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE)
     for line in command_lines(document):
-        if found := re.match(r"make (\w+)", line):
+        if found := re.match(r"make ([\w-]+)", line):
             assert found[1] in goals, line
         if found := re.match(r"python -m (benchmarks\.\w+)(.*)", line):
             source = inspect.getsource(importlib.import_module(found[1]))
@@ -180,7 +166,7 @@ def test_every_file_and_test_that_is_named_exists(document: str) -> None:
     started = [line.split()[1] for line in command_lines(document) if re.match(r"python [\w/]+\.py", line)]
     for span in (*spans(document), *started):
         path, _, test = span.partition("::")
-        if not re.fullmatch(r"[\w./-]+\.(py|md|svg|txt|toml)", path) or path in ("config.toml",):
+        if not re.fullmatch(r"[\w./-]+\.(py|md|svg|txt|toml)", path) or path in ("config.toml", "log.txt"):
             continue
         found = [place / path for place in PLACES if (place / path).is_file()]
         assert found, f"{path} in {document}"
@@ -224,7 +210,7 @@ def functions_in(path: Path) -> Iterator[str]:
 
 
 def test_every_protocol_and_every_message_is_described() -> None:
-    rows = table("docs/architecture.md", "protocol")
+    rows = table("docs/architecture.md", "protocol |")
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
@@ -233,12 +219,9 @@ def test_every_protocol_and_every_message_is_described() -> None:
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 
 
-def message_kinds(module: Any) -> list[type[Message]]:
-    return [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Message) and kind.__module__ == module.__name__
-    ]
+def test_every_protocol_version_is_in_the_table_with_what_it_changed() -> None:
+    versions = [int(row[0]) for row in table("docs/architecture.md", "protocol version")]
+    assert versions == list(range(1, PROTOCOL_VERSION + 1)), "a row for each version, up to PROTOCOL_VERSION"
 
 
 def test_the_floors_stand_as_the_import_contract_has_them() -> None:
@@ -295,8 +278,8 @@ def ranges_in_words(number: dict[str, Any]) -> set[str]:
     words = {f"{'≥' if 'minimum' in number else '>'} {lowest:g}"}
     if highest is None:
         return words
-    span = f"{lowest}-{highest}"
-    return {span} if highest <= MAX_SENSIBLE else {span, *words}
+    spans = {f"{lowest}-{highest}", f"{lowest:g}-{highest:g}"}
+    return spans if highest <= MAX_SENSIBLE else {*spans, *words}
 
 
 def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
@@ -354,3 +337,4 @@ def test_the_change_log_knows_this_version() -> None:
     version = re.search(r'^version = "([\d.]+)"', text_of("pyproject.toml"), re.MULTILINE)
     assert version is not None
     assert f"\n## {version[1]}\n" in text_of("CHANGELOG.md")
+    assert version[1] == gossiptrain.__version__

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings
-from gossiptrain.training import events
 from tests.members import Member, members, wait_for_rounds
 from tests.processes import Command, Family, wait_until
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import gossiptrain
+from gossiptrain import errors, events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import GossipError
 from gossiptrain.training.gossip import gossip
@@ -21,6 +22,9 @@ PROMISED = {
     "GossipSettings": GossipSettings,
     "NetworkSettings": NetworkSettings,
     "GossipError": GossipError,
+    "__version__": "0.1.0",
+    "errors": errors,
+    "events": events,
 }
 
 
@@ -42,7 +46,13 @@ def test_another_name_is_an_attribute_error_that_says_which() -> None:
 
 
 def test_no_submodule_is_hidden_behind_a_public_name() -> None:
-    assert not {module.name for module in pkgutil.iter_modules(gossiptrain.__path__)} & PROMISED.keys()
+    submodules = {module.name for module in pkgutil.iter_modules(gossiptrain.__path__)}
+    assert submodules & PROMISED.keys() == {"errors", "events"}
+
+
+def test_errors_and_events_are_there_without_being_imported_first() -> None:
+    script = "import gossiptrain; gossiptrain.errors.GossipError; gossiptrain.events.RoundCommitted"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("heavy", ["torch", "pydantic", "numpy"])

@@ -5,6 +5,8 @@ Owns the public names, and nothing else:
     gossip, Gossip                    a swarm around any PyTorch loop
     GossipSettings, NetworkSettings   what it can be told
     GossipError                       the base of all errors; the others are in `gossiptrain.errors`
+    errors, events                    the modules with all errors, and with all events that `on_event` is given
+    __version__                       the version of this package
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
+    from gossiptrain import errors, events
     from gossiptrain.config import GossipSettings, NetworkSettings
     from gossiptrain.errors import GossipError
     from gossiptrain.training.gossip import gossip
@@ -29,7 +34,11 @@ else:
         "gossip": "gossiptrain.training.gossip",
     }
 
+    _MODULES = ("errors", "events")
+
     def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(importlib.import_module(_HOMES[name]), name)
@@ -40,4 +49,4 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["Gossip", "GossipError", "GossipSettings", "NetworkSettings", "gossip"]
+__all__ = ["Gossip", "GossipError", "GossipSettings", "NetworkSettings", "__version__", "errors", "events", "gossip"]

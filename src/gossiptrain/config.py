@@ -84,6 +84,8 @@ class GossipSettings(Settings):
     def _sync_means_every_step(self) -> Self:
         if self.strategy == "sync" and (self.every_steps or 1) != 1:
             raise ValueError(f"the strategy sync averages after every step, not after {self.every_steps}")
+        if self.strategy == "sync" and self.every_seconds is not None:
+            raise ValueError(f"the strategy sync averages after every step, not every {self.every_seconds:g} seconds")
         return self
 
 

@@ -40,7 +40,7 @@ def wait_for_word(demo: Peer, word: str) -> None:
 
 
 def test_a_short_demonstration_from_the_first_peer_to_the_verdict(children: Family) -> None:
-    demo = start_demo(children, "--peers", "2", "--seconds", "2", "--report", "report.json")
+    demo = start_demo(children, "--peers", "2", "--seconds", "2", "--report", "report.json", "--log-level", "info")
     code = demo.wait()
     report = json.loads(Path("report.json").read_text())
     assert set(report) == REPORT_KEYS
@@ -57,6 +57,9 @@ def test_a_short_demonstration_from_the_first_peer_to_the_verdict(children: Fami
     assert ("The swarm did not do what it should:" in demo.err) is (code != 0)
 
     (run,) = Path("runs").iterdir()
+    started = [line for line in (run / "log.txt").read_text().splitlines() if "started the node" in line]
+    assert len({line.split()[2] for line in started}) == 2, "one log for all peers, each with its process"
+    assert "gossiptrain." not in demo.err
     assert f"--out {run}/peer-a" in demo.out
     assert re.search(rf"gossip train digits --run {run.name} .*--initial-peer /ip4/127.0.0.1/tcp/\d+/p2p/", demo.out)
     for label, share in (("a", "1/2"), ("b", "2/2")):

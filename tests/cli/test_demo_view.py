@@ -17,8 +17,8 @@ from gossiptrain.cli.demo_view import (
     demo_view,
 )
 from gossiptrain.errors import UsageError
+from gossiptrain.events import Event, Joined, Notice, RoundFailed, event_from_json
 from gossiptrain.monitor.swarm_table import SwarmTable
-from gossiptrain.training.events import Event, Joined, Notice, RoundFailed, event_from_json
 from tests.monitor.stream import HOSTILE, OTHER, OWN, finished, peer, round_of, started, step
 
 

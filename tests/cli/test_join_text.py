@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.cli.join_text import join_command, join_text, own_program
-from gossiptrain.training.events import Started
+from gossiptrain.events import Started
 
 PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
 HERE = f"/ip4/127.0.0.1/tcp/4011/p2p/{PEER_ID}"

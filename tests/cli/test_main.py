@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gossiptrain
 from gossiptrain import errors
 from gossiptrain.cli import main as cli
 from gossiptrain.cli.main import with_hyphens
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.errors import GossipError
 from gossiptrain.training import trainer
 from tests.processes import Command, Family
@@ -81,6 +83,12 @@ def test_help_ends_with_zero_and_shows_how_it_is_called(gossip: Command, argumen
     ended = gossip(*arguments)
     assert ended.code == 0
     assert f"Usage: gossip {' '.join(arguments[:-1])}".strip() in " ".join(ended.out.split())
+
+
+def test_the_version_is_that_of_the_package_and_of_the_protocol(gossip: Command) -> None:
+    ended = gossip("--version")
+    assert ended.code == 0
+    assert ended.out == f"gossip {gossiptrain.__version__}, protocol {PROTOCOL_VERSION}\n"
 
 
 def test_an_unknown_command_is_named(gossip: Command) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gossiptrain.training import events
+from gossiptrain import events
 from tests.processes import Family, Peer, wait_until
 
 KILL, TERM = signal.SIGKILL, signal.SIGTERM

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gossiptrain.cli.train import EQUAL_FOR_ALL
+from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.core.fingerprint import CommonSettings
 from gossiptrain.training.checkpoints import list_checkpoints, load_checkpoint
 from gossiptrain.training.run_folder import RunFolder
@@ -41,7 +41,7 @@ def run(gossip: Command) -> Path:
 
 
 def test_the_commands_for_others_carry_every_setting_that_is_compared_when_peers_meet() -> None:
-    assert {field.name for field in fields(CommonSettings)} <= set(EQUAL_FOR_ALL.values())
+    assert {field.name for field in fields(CommonSettings)} <= {flag.field for flag in GOSSIP_FLAGS if flag.equal_for_all}
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

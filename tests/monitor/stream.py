@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gossiptrain.training.events import (
+from gossiptrain.events import (
     Evaluated,
     Event,
     Finished,

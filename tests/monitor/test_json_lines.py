@@ -7,8 +7,9 @@ import os
 
 import pytest
 
+from gossiptrain.events import Notice, event_from_json
 from gossiptrain.monitor.json_lines import JsonLinesView
-from gossiptrain.training.events import EventBus, Notice, event_from_json
+from gossiptrain.training.bus import EventBus
 from tests.monitor.stream import alone, finished, short_run
 
 

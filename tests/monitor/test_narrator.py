@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossiptrain.monitor.narrator import Narrator
-from gossiptrain.training.events import (
+from gossiptrain.events import (
     CheckpointFailed,
     CheckpointSaved,
     Event,
@@ -14,6 +13,7 @@ from gossiptrain.training.events import (
     Notice,
     RoundFailed,
 )
+from gossiptrain.monitor.narrator import Narrator
 from tests.monitor.stream import HOSTILE, OTHER, OWN, alone, evaluated, finished, peer, round_of, started, step
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from gossiptrain.events import Event, NodeChanged, Notice
 from gossiptrain.monitor.narrator import Message, Narrator
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
-from gossiptrain.training.events import Event, NodeChanged, Notice
 from tests.monitor.stream import HOSTILE, OTHER, OWN, finished, peer, round_of, short_run, started, step
 
 

@@ -6,9 +6,9 @@ import io
 
 import pytest
 
+from gossiptrain.events import Event, NodeChanged
 from gossiptrain.monitor.plain import PlainView
 from gossiptrain.monitor.view import JoinText
-from gossiptrain.training.events import Event, NodeChanged
 from tests.monitor.stream import (
     HOSTILE,
     OTHER,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gossiptrain.events import Event, Joined, NodeChanged
 from gossiptrain.monitor.progress import MAX_KNOWN_PEERS, PeerProgress
-from gossiptrain.training.events import Event, Joined, NodeChanged
 from tests.monitor.stream import OTHER, OWN, THIRD, evaluated, finished, peer, round_of, short_run, started, step
 
 

@@ -12,8 +12,9 @@ import sys
 import pytest
 from rich.console import Console
 
+from gossiptrain.events import NodeChanged
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.training.events import EventBus, NodeChanged
+from gossiptrain.training.bus import EventBus
 from tests.monitor.stream import OWN, alone, finished, short_run, started, step
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

@@ -52,3 +52,22 @@ def test_where_all_of_it_is_loaded_nothing_is_replaced(monkeypatch: pytest.Monke
     with networking_parts():
         assert sys.modules["hivemind"] is loaded
     assert sys.modules["hivemind"] is loaded
+
+
+PREPARED = """
+import logging
+import gossiptrain.net.libp2p
+from gossiptrain.net import hivemind_names, libp2p_directory
+usual = hivemind_names.MSGPackSerializer
+assert hivemind_names.DHTProtocol.serializer is usual
+assert logging.getLogger("hivemind").level != logging.CRITICAL
+libp2p_directory.prepare_hivemind()
+assert hivemind_names.DHTProtocol.serializer is libp2p_directory.BoundedSerializer
+assert logging.getLogger("hivemind").level == logging.CRITICAL
+libp2p_directory.prepare_hivemind()
+"""
+
+
+def test_importing_changes_nothing_of_hivemind_until_a_transport_is_started() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PREPARED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

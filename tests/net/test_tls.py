@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import re
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
+from gossiptrain.net import tls
 from gossiptrain.net.tls import MAX_CERTIFICATE_BYTES, RECORD_BYTES, RECORD_OVERHEAD_BYTES, Credentials, Engine
 from gossiptrain.net.transport import StreamClosedError
 
@@ -313,3 +316,18 @@ def test_no_key_is_written_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
     assert b"PRIVATE" not in made.certificate
+
+
+# What is used of pyOpenSSL that it does not promise.
+
+
+def test_the_private_names_of_pyopenssl_are_there() -> None:
+    """Where this fails with a new pyOpenSSL, `net/tls.py` has to be looked through before its bound is raised."""
+    source = Path(tls.__file__).read_text(encoding="utf-8")
+    of_library = set(re.findall(r"_library\.(\w+)", source))
+    assert len(of_library) > 5
+    assert {name for name in of_library if not hasattr(SSL._lib, name)} == set()  # type: ignore[attr-defined]
+    connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+    of_connection = set(re.findall(r"_connection\.(_\w+)", source))
+    assert of_connection == {"_ssl", "_into_ssl", "_from_ssl"}
+    assert {name for name in of_connection if not hasattr(connection, name)} == set()

@@ -6,10 +6,12 @@ import errno
 import os
 import queue
 import signal
+import site
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,20 @@ def test_a_node_that_cannot_be_replaced_at_once_is_replaced_later_and_that_is_sa
         heard.wait_for(control.Joined)
     finally:
         node.close()
+
+
+def test_what_is_installed_never_goes_before_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
+    monkeypatch.setattr(handle, "__file__", str(tmp_path / "gossiptrain" / "node" / "handle.py"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert handle._python_path() == ""
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    assert handle._python_path() == "/somewhere"
+
+
+def test_the_node_finds_a_package_that_is_run_from_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handle, "__file__", str(tmp_path / "gossiptrain" / "node" / "handle.py"))
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    assert handle._python_path().split(os.pathsep) == [str(tmp_path), "/somewhere"]

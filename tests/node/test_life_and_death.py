@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gossiptrain.training import events
+from gossiptrain import events
 from tests.processes import Family, Member, Peer, wait_until
 
 GONE_WITHIN_S = 2.0

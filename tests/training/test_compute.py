@@ -88,6 +88,20 @@ def test_the_state_of_full_precision_is_nothing_and_can_be_restored() -> None:
     precision.restore({"scale": 1024.0})  # Of a run on a GPU: it does not matter here.
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_overflows_is_a_step_that_changes_nothing(fused: bool) -> None:
+    precision = MixedPrecision(CPU, "fp32")
+    precision._scaler = torch.amp.GradScaler("cpu", init_scale=4.0)  # as with float16, which only a GPU computes in
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9, fused=fused)
+    counted: list[None] = []
+    optimizer.register_step_post_hook(lambda *told: counted.append(None))
+    for factor, expected in ((1.0, 0.5), (float("inf"), 0.5), (1.0, -0.45), (1.0, -1.805)):
+        precision.step(weight.sum() * factor, optimizer)
+        assert weight.item() == pytest.approx(expected)
+    assert len(counted) == 4
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_float16_scales_its_gradients_and_goes_on_with_the_same_scale() -> None:
     precision = MixedPrecision(torch.device("cuda"), "fp16")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import (
     AddressError,
@@ -23,7 +24,6 @@ from gossiptrain.errors import (
     UsageError,
 )
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.training import events
 from gossiptrain.training.ending import Farewell, grace_of
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip

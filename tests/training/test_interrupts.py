@@ -126,3 +126,13 @@ def test_the_handlers_of_before_are_back_afterwards() -> None:
     with Interrupts():
         assert [signal.getsignal(number) for number in POLITE] != before
     assert [signal.getsignal(number) for number in POLITE] == before
+
+
+def test_a_handler_that_was_not_pythons_is_no_reason_to_fail() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with Interrupts() as interrupts:
+            interrupts._before[signal.SIGTERM] = None  # what Python says of a handler that C code had set
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)

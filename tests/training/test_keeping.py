@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from gossiptrain.training import events
+from gossiptrain import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import CheckpointWriter, load_checkpoint
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.keeping import Keeper, Place
@@ -33,7 +34,7 @@ class Masked(nn.Module):
 @contextmanager
 def keeper_of(model: nn.Module, folder: Path, told: list[events.Event] | None = None) -> Iterator[Keeper]:
     task = task_named("digits")
-    bus = events.EventBus()
+    bus = EventBus()
     bus.subscribe((told if told is not None else []).append)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     batches = task.open_training(data_dir=None, share=Share.parse(None, identity_seed=0), batch=8, device=CPU)

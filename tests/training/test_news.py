@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from gossiptrain import events
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.swarm.peer import AveragedRound
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import ReceivedState
-from gossiptrain.training import events, news
+from gossiptrain.training import news
 
 
 def ended_round(**of_the_result: Any) -> control.RoundEnded:

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.errors import GossipError, UsageError
-from gossiptrain.training.events import Event, EventBus, Notice, event_from_json
+from gossiptrain.events import Event, Notice, event_from_json
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.metrics_file import MetricsFile
 from gossiptrain.training.run_folder import RunFolder, write_whole
 

@@ -16,9 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.run_folder import RunFolder
@@ -37,7 +38,7 @@ class Run:
     ) -> None:
         self.folder = folder
         self.told: list[events.Event] = []
-        bus = events.EventBus()
+        bus = EventBus()
         bus.subscribe(self.told.append)
         train = TrainSettings(**{"task": "digits", "alone": True, "device": "cpu", "threads": 1, **settings})
         self.bus = bus

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from gossiptrain.cli.child import Child
-from gossiptrain.training.events import Event, Finished, Started, StepDone
+from gossiptrain.events import Event, Finished, Started, StepDone
 
 
 @dataclass(eq=False)

@@ -7,20 +7,17 @@ import signal
 
 import typer
 
+from gossiptrain import logs
 from gossiptrain.cli import options
+from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.config import NetworkSettings
+from gossiptrain.net import trace
 from gossiptrain.net.addresses import check_addresses, join_addresses
 from gossiptrain.net.identity import Identity
 
 
-def bootstrap(
-    host_maddr: options.HostMaddr = None,
-    announce_maddr: options.AnnounceMaddr = None,
-    initial_peer: options.InitialPeer = None,
-    identity: options.IdentityFile = None,
-    relay: options.Relay = None,
-    preset: options.PresetName = None,
-) -> None:
+@with_flags(*options.MEETING, options.LOG_LEVEL)
+def bootstrap(given: Given) -> None:
     """Runs a peer that trains nothing and only helps others find each other, until Ctrl+C.
 
     Peers of any run may give its address as --initial-peer. With --identity and a fixed port the address stays the
@@ -28,19 +25,10 @@ def bootstrap(
 
     Example:  gossip bootstrap --host-maddr /ip4/0.0.0.0/tcp/4001 --identity helper.key
     """
-    network = options.merged(
-        NetworkSettings,
-        {
-            "host_maddrs": host_maddr,
-            "announce_maddrs": announce_maddr,
-            "initial_peers": initial_peer,
-            "identity_path": identity,
-            "relay": relay,
-            "preset": preset,
-        },
-    )
+    network = options.merged(NetworkSettings, given.settings("network"))
     check_addresses(network)
-    with Identity.kept_or_new(network.identity_path) as loaded:
+    trace.start_as_told()
+    with logs.shown(given[options.LOG_LEVEL]), Identity.kept_or_new(network.identity_path) as loaded:
         asyncio.run(_help(network, loaded))
 
 

@@ -1,24 +1,52 @@
 """A child process that runs `gossip` commands and tells its events as JSON lines.
 
-Owns the process, the decoding of what it says, and its last words. Does not know what it is there for.
+Owns the process, the form in which it is given its commands, the decoding of what it says, and its last words. Does
+not know what it is there for. What runs in the child is `cli/child_main.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from gossiptrain.cli.tethered import tethered
-from gossiptrain.training.events import Event, event_from_json
+from gossiptrain.events import Event, event_from_json
 
+THEN = "+"
+"""Stands between two commands."""
+LATER = "LATER"
+"""Stands for an argument that the child reads from its standard input when it comes to it."""
 READ_LIMIT_BYTES = 1 << 20
 LAST_LINES = 12
 TAIL_S = 2.0
 """After the end of the process, the longest wait for what it said last: its node holds the same pipes a little on."""
+
+
+def tethered(commands: Iterable[Sequence[str]]) -> list[str]:
+    """The command line of a process that runs `commands`, each the arguments of `gossip`, and dies with this one.
+
+    On Linux it is tied to the thread that starts it, too: start it from one that lasts.
+    """
+    arguments: list[str] = []
+    for command in commands:
+        arguments += [THEN, *command]
+    return [sys.executable, "-m", "gossiptrain.cli.child_main", str(os.getpid()), *arguments[1:]]
+
+
+def split_commands(arguments: Sequence[str]) -> list[list[str]]:
+    """The commands that `tethered` put together."""
+    commands: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == THEN:
+            commands.append([])
+        else:
+            commands[-1].append(argument)
+    return commands
 
 
 class Child:

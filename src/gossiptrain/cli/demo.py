@@ -7,34 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, cast, get_args
+from typing import cast, get_args
 
-import typer
-
+from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.demo_view import demo_view
 from gossiptrain.cli.demonstration import MAX_PEERS, Demonstration, Order
+from gossiptrain.cli.flags import Flag, Given, with_flags
 from gossiptrain.cli.verdict import problems_of
 from gossiptrain.errors import SwarmFailedError, UsageError
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.view import Format
 
+PEERS = Flag(("--peers",), int, "How many peers to start.", default=4, lowest=2, highest=MAX_PEERS)
+SECONDS = Flag(
+    ("--seconds",),
+    float,
+    "How long all of them train together (16, and less where the computer is so busy that the whole would take over a "
+    "minute)",
+    lowest=1.0,
+    highest=86_400.0,
+)
+SEED = Flag(("--seed",), int, "Seeds the first peer's parameters.", default=0, lowest=0)
 
-def demo(
-    peers: Annotated[int, typer.Option(min=2, max=MAX_PEERS, help="How many peers to start.")] = 4,
-    seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=1.0,
-            max=86_400.0,
-            help="How long all of them train together (16, and less where the computer is so busy that the whole "
-            "would take over a minute)",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seeds the first peer's parameters.")] = 0,
-    report: options.ReportFile = None,
-    log_format: Annotated[str, typer.Option(metavar="auto|live|plain|json", help="How progress is shown.")] = "auto",
-) -> None:
+
+@with_flags(PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, options.LOG_LEVEL)
+def demo(given: Given) -> None:
     """Shows a swarm on this computer: real peers, each with its own part of the digits, train one model together.
 
     In a terminal, [k] kills a random peer, [a] adds one, [q] stops and saves. At the end every peer is compared with
@@ -42,15 +40,19 @@ def demo(
 
     Example:  gossip demo --report demo.json
     """
+    report, log_format = given[options.REPORT], given[options.LOG_FORMAT]
     if log_format not in get_args(Format):
         raise UsageError(f"There is no log format {log_format!r}.", remedy="Use auto, live, plain or json.")
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"The report {report} cannot be written: there is no folder {report.absolute().parent}.")
-    order = Order(peers=peers, seconds=seconds, seed=seed, report=report)
+    order = Order(peers=given[PEERS], seconds=given[SECONDS], seed=given[SEED], report=report)
     table = SwarmTable(key_help="")
     view = demo_view(cast(Format, log_format), sys.stdout, table)
+    demonstration = Demonstration(order, table, view)
     try:
-        outcome = asyncio.run(Demonstration(order, table, view).run())
+        # All peers write to one file: what they say on standard error is for their last words.
+        with logs.shown(given[options.LOG_LEVEL], file=demonstration.folder / "log.txt"):
+            outcome = asyncio.run(demonstration.run())
     except asyncio.CancelledError:
         # Told to end at once; all processes are gone already.
         raise KeyboardInterrupt from None

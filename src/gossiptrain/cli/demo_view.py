@@ -19,11 +19,11 @@ from rich.live import Live
 from rich.text import Text
 
 from gossiptrain.errors import UsageError
+from gossiptrain.events import Event, Finished, Joined, PeerChanged, Started
 from gossiptrain.monitor.narrator import Narrator
 from gossiptrain.monitor.swarm_table import KEY_HELP, SwarmTable
 from gossiptrain.monitor.view import Format, write_line
 from gossiptrain.monitor.words import counted
-from gossiptrain.training.events import Event, Finished, Joined, PeerChanged, Started
 
 PLAIN_INTERVAL_S = 3.0
 LIVE_INTERVAL_S = 0.25

@@ -25,9 +25,9 @@ from gossiptrain.cli.keys import Keys
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan
 from gossiptrain.cli.verdict import Outcome, PeerOutcome, lines_of, problems_of, report_of, success_of
 from gossiptrain.errors import SwarmFailedError
+from gossiptrain.events import Event
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.words import counted
-from gossiptrain.training.events import Event
 from gossiptrain.training.run_folder import RUNS
 
 MAX_PEERS = 16
@@ -84,6 +84,11 @@ class Demonstration:
         self._mourned: set[str] = set()
         self._began_s = time.monotonic()
         self._ends_s = float("inf")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run folders of its peers are."""
+        return self._plan.folder
 
     async def run(self) -> Outcome:
         """Runs the whole course. On the way out, however it comes about, all processes are ended.

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gossiptrain.cli import options
+from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.errors import CheckpointMismatchError, UsageError
 
 if TYPE_CHECKING:
     from gossiptrain.training.checkpoints import Checkpoint
 
 
+@with_flags(options.DATA_DIR, options.DEVICE, options.REPORT)
 def evaluate(
     checkpoint: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Run folders or checkpoints; several are merged first.")
     ],
-    data_dir: options.DataDir = None,
-    device: options.Device = None,
-    report: options.ReportFile = None,
+    given: Given,
 ) -> None:
     """Evaluates a run's last checkpoint, or the mean of several runs' checkpoints.
 
@@ -31,11 +31,12 @@ def evaluate(
     from gossiptrain.training.merging import merge
     from gossiptrain.training.tasks import task_named
 
+    data_dir, report = given[options.DATA_DIR], given[options.REPORT]
     loaded = load_all(checkpoint)
     state = loaded[0].state
     merged = merge([each.model_state() for each in loaded])
     task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
-    target = chosen_device(device or "auto")
+    target = chosen_device(given[options.DEVICE] or "auto")
     model = task.build_model(seed=0)
     # Checks that the checkpoint is of this very model, which its tensors alone do not tell.
     loaded[0].apply(model, fingerprint=task.description, random_states=False)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gossiptrain.events import Started
 from gossiptrain.net.addresses import join_addresses
-from gossiptrain.training.events import Started
 
 
 def own_program() -> list[str]:

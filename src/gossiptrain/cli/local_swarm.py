@@ -15,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gossiptrain.cli.child import Child
-from gossiptrain.cli.tethered import LATER
-from gossiptrain.training.events import CheckpointFailed, CheckpointSaved, Event, NodeChanged, Started, StepDone
+from gossiptrain.cli.child import LATER, Child
+from gossiptrain.events import CheckpointFailed, CheckpointSaved, Event, NodeChanged, Started, StepDone
 
 OnEvent = Callable[[str, Event], None]
 MAX_INITIAL_PEERS = 3

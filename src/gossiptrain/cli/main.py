@@ -9,30 +9,50 @@ import atexit
 import gc
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
+from gossiptrain import __version__
 from gossiptrain.cli.bootstrap import bootstrap
 from gossiptrain.cli.demo import demo
 from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.errors import GossipError, UsageError
 
 EXIT_INTERRUPTED = 130
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gossip {__version__}, protocol {PROTOCOL_VERSION}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="gossip",
-    help="Train one PyTorch model together on any number of ordinary computers, with no server.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def gossip(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train one PyTorch model together on any number of ordinary computers, with no server."""
+
+
 app.command()(demo)
 app.command()(train)
 app.command()(bootstrap)

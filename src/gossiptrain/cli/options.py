@@ -9,71 +9,90 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from gossiptrain.cli.flags import Flag
 from gossiptrain.config import Settings, SettingsT, checked
 from gossiptrain.errors import UsageError
 
-HostMaddr = Annotated[
-    list[str] | None,
-    typer.Option("--host-maddr", metavar="MADDR", help="Where to listen. Repeatable (/ip4/0.0.0.0/tcp/0: any port)"),
-]
-AnnounceMaddr = Annotated[
-    list[str] | None,
-    typer.Option("--announce-maddr", metavar="MADDR", help="Address to tell others, behind a forwarded port."),
-]
-InitialPeer = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--initial-peer",
-        "--initial-peers",
-        metavar="MADDR",
-        help="Address, with /p2p/ID, of any living peer of the swarm. Repeatable (none: be the first)",
-    ),
-]
-IdentityFile = Annotated[
-    str | None,
-    typer.Option("--identity", metavar="FILE", help="Private key; keeps the peer id over restarts (run folder)"),
-]
-Relay = Annotated[
-    bool | None, typer.Option("--relay/--no-relay", help="Be reachable behind a NAT through other peers (no)")
-]
-PresetName = Annotated[
-    str | None,
-    typer.Option("--preset", metavar="local|lan|wan", help="How patient to be with the network (lan)"),
-]
-Lane = Annotated[
-    str | None,
-    typer.Option(
-        "--lane", metavar="auto|direct|libp2p", help="How parameters travel: directly where that is possible (auto)"
-    ),
-]
-LanePort = Annotated[
-    int | None, typer.Option("--lane-port", help="TCP port for direct connections; 0: any free one (0)")
-]
 GOSSIP = "Gossip"
 """The panel of `--help` for what is said of rounds."""
-Grouping = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|crossed|random|grid|exponential|all", help="Who averages with whom (auto)", rich_help_panel=GOSSIP
-    ),
-]
-Codec = Annotated[
-    str | None,
-    typer.Option(metavar="fp32|fp16|bf16|int8", help="How parameters travel (fp32)", rich_help_panel=GOSSIP),
-]
-EverySteps = Annotated[int | None, typer.Option(help="Inner steps between rounds (by task)", rich_help_panel=GOSSIP)]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Where the data are ($GOSSIPTRAIN_DATA, then the usual places)"),
-]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto (auto)")]
-ReportFile = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write the result as one JSON object.")
-]
+
+HOST_MADDR = Flag(
+    ("--host-maddr",),
+    list[str],
+    "Where to listen. Repeatable (/ip4/0.0.0.0/tcp/0: any port)",
+    fills="network.host_maddrs",
+    metavar="MADDR",
+)
+ANNOUNCE_MADDR = Flag(
+    ("--announce-maddr",),
+    list[str],
+    "Address to tell others, behind a forwarded port.",
+    fills="network.announce_maddrs",
+    metavar="MADDR",
+)
+INITIAL_PEER = Flag(
+    ("--initial-peer", "--initial-peers"),
+    list[str],
+    "Address, with /p2p/ID, of any living peer of the swarm. Repeatable (none: be the first)",
+    fills="network.initial_peers",
+    metavar="MADDR",
+)
+IDENTITY = Flag(
+    ("--identity",),
+    str,
+    "Private key; keeps the peer id over restarts (run folder)",
+    fills="network.identity_path",
+    metavar="FILE",
+)
+RELAY = Flag(("--relay/--no-relay",), bool, "Be reachable behind a NAT through other peers (no)", fills="network.relay")
+PRESET = Flag(
+    ("--preset",),
+    str,
+    "How patient to be with the network (lan)",
+    fills="network.preset",
+    metavar="local|lan|wan",
+)
+MEETING = (HOST_MADDR, ANNOUNCE_MADDR, INITIAL_PEER, IDENTITY, RELAY, PRESET)
+"""What everyone who takes part in a swarm can be told."""
+
+EVERY_STEPS = Flag(
+    ("--every-steps",), int, "Inner steps between rounds (by task)", fills="gossip.every_steps", panel=GOSSIP
+)
+GROUPING = Flag(
+    ("--grouping",),
+    str,
+    "Who averages with whom (auto)",
+    fills="gossip.grouping",
+    panel=GOSSIP,
+    metavar="auto|crossed|random|grid|exponential|all",
+    equal_for_all=True,
+)
+CODEC = Flag(
+    ("--codec",),
+    str,
+    "How parameters travel (fp32)",
+    fills="gossip.codec",
+    panel=GOSSIP,
+    metavar="fp32|fp16|bf16|int8",
+)
+DATA_DIR = Flag(
+    ("--data-dir",),
+    Path,
+    "Where the data are ($GOSSIPTRAIN_DATA, then the usual places)",
+    fills="train.data_dir",
+    metavar="DIR",
+)
+DEVICE = Flag(("--device",), str, "cpu, cuda, cuda:1, mps or auto (auto)", fills="train.device")
+REPORT = Flag(("--report",), Path, "Write the result as one JSON object.", metavar="FILE")
+LOG_LEVEL = Flag(
+    ("--log-level",),
+    str,
+    "What to say of the course of things, for finding faults; also info,swarm=debug (warning)",
+    metavar="debug|info|warning|error",
+)
+LOG_FORMAT = Flag(("--log-format",), str, "How progress is shown.", metavar="auto|live|plain|json", default="auto")
 
 TABLES = ("train", "gossip", "network")
 """The tables of a settings file."""

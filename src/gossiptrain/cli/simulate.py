@@ -1,6 +1,7 @@
 """`gossip simulate`: experiments with virtual peers.
 
-Owns the flags, and the order of the runs that are compared. The work is the laboratory's.
+Owns the command and the order of the runs that are compared; its flags stand in `learn_flags`. The work is the
+laboratory's.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gossiptrain.cli import options
 from gossiptrain.cli.evaluate import write_report
+from gossiptrain.cli.flags import Given, with_flags
+from gossiptrain.cli.learn_flags import LEARN_FLAGS, MODEL, PICTURE, REPORT, SEED, SEEDS, STRATEGY
 from gossiptrain.cli.simulate_view import RunsView, show_comparison
 from gossiptrain.config import checked
 from gossiptrain.errors import UsageError
 
 if TYPE_CHECKING:
     from gossiptrain.simulate.learn_settings import LearnSettings
-
-GOSSIP, CONDITIONS, TRAINING, OUTPUT = options.GOSSIP, "Conditions", "Training", "Output"
 
 simulate = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -32,84 +32,9 @@ def about() -> None:
 
 
 @simulate.command()
+@with_flags(*LEARN_FLAGS)
 def learn(
-    task: Annotated[str, typer.Argument(metavar="digits|cifar10|text", help="What to learn.")],
-    peers: Annotated[int | None, typer.Option(help="How many, 2-256 (8)")] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="average, step-mix, diloco, noloco, sync; or alone, central to compare with. Repeatable (step-mix)",
-            rich_help_panel=GOSSIP,
-        ),
-    ] = None,
-    every_steps: options.EverySteps = None,
-    group_size: Annotated[
-        int | None, typer.Option(help="Most peers that average together, 2-64 (16)", rich_help_panel=GOSSIP)
-    ] = None,
-    grouping: options.Grouping = None,
-    codec: options.Codec = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="Share of the average that is taken, 0.1-1.0 (1.0)", rich_help_panel=GOSSIP)
-    ] = None,
-    outer_lr: Annotated[
-        float | None, typer.Option(help="Learning rate of the outer step (by strategy)", rich_help_panel=GOSSIP)
-    ] = None,
-    outer_momentum: Annotated[
-        float | None, typer.Option(help="Momentum of the outer step (by strategy)", rich_help_panel=GOSSIP)
-    ] = None,
-    non_iid: Annotated[
-        float | None,
-        typer.Option(
-            metavar="ALPHA",
-            help="Deal classes unequally, the smaller the more so; cut a text into parts (all alike)",
-            rich_help_panel=CONDITIONS,
-        ),
-    ] = None,
-    absent: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="How often a peer misses a round, 0-0.95 (0)", rich_help_panel=CONDITIONS),
-    ] = None,
-    speeds: Annotated[
-        float | None,
-        typer.Option(metavar="SPREAD", help="Fastest peer by slowest peer, 1-100 (1)", rich_help_panel=CONDITIONS),
-    ] = None,
-    delay: Annotated[
-        int | None,
-        typer.Option(metavar="STEPS", help="Age of an average when it is taken (0)", rich_help_panel=CONDITIONS),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Inner steps of each peer (1600)", rich_help_panel=TRAINING)] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Samples in one step of one peer (by task)", rich_help_panel=TRAINING)
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option("--lr", "--learning-rate", help="Peak (by task)", rich_help_panel=TRAINING)
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="cifar10: small, tiny, vgg11; text: small, tiny", rich_help_panel=TRAINING)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seeds parameters, data, groups and conditions.", rich_help_panel=TRAINING)
-    ] = 0,
-    seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many seeds each strategy is run with.", rich_help_panel=TRAINING)
-    ] = 1,
-    evaluate_every: Annotated[
-        int | None, typer.Option(help="Steps between evaluations; 0: only at the end (40 of them)")
-    ] = None,
-    evaluate_peers: Annotated[
-        bool, typer.Option("--evaluate-peers", help="Then evaluate each peer by itself, too (in --report).")
-    ] = False,
-    data_dir: options.DataDir = None,
-    device: options.Device = None,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", "--json", metavar="FILE", help="Write everything as JSON.", rich_help_panel=OUTPUT),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw loss and disagreement: .png, .svg or .pdf", rich_help_panel=OUTPUT),
-    ] = None,
+    task: Annotated[str, typer.Argument(metavar="digits|cifar10|text", help="What to learn.")], given: Given
 ) -> None:
     """Trains many virtual peers on one device, with the strategies, groups and codecs of real ones, and compares.
 
@@ -121,34 +46,16 @@ def learn(
 
     gossip simulate learn text --model tiny --strategy diloco --codec int8 --report diloco.json
     """
-    given: dict[str, Any] = {
-        "task": task,
-        "variant": {"model": model} if model is not None else None,
-        "peers": peers,
-        "steps": steps,
-        "every_steps": every_steps,
-        "batch": batch,
-        "learning_rate": lr,
-        "group_size": group_size,
-        "grouping": grouping,
-        "codec": codec,
-        "alpha": alpha,
-        "non_iid": non_iid,
-        "absent": absent,
-        "speeds": speeds,
-        "delay": delay,
-        "evaluate_every": evaluate_every,
-        "evaluate_peers": evaluate_peers,
-        "data_dir": data_dir,
-        "device": device,
-    }
-    outer = {"outer_learning_rate": outer_lr, "outer_momentum": outer_momentum}
-    chosen = list(dict.fromkeys(strategy or ["step-mix"]))
-    _compare(_settings(given, outer, chosen, range(seed, seed + seeds)), report=report, picture=picture)
+    model = given[MODEL]
+    own = {"task": task, "variant": {"model": model} if model is not None else None, **given.settings("learn")}
+    chosen = list(dict.fromkeys(given[STRATEGY] or ["step-mix"]))
+    seeds = range(given[SEED], given[SEED] + given[SEEDS])
+    runs = _settings(own, given.settings("outer"), strategies=chosen, seeds=seeds)
+    _compare(runs, report=given[REPORT], picture=given[PICTURE])
 
 
 def _settings(
-    given: dict[str, Any], outer: dict[str, float | None], strategies: list[str], seeds: range
+    given: dict[str, Any], outer: dict[str, Any], *, strategies: list[str], seeds: range
 ) -> list[LearnSettings]:
     """All runs, checked before the first one begins."""
     from gossiptrain.simulate.learn_settings import WITH_OUTER_STEP, WITHOUT_DELAY, LearnSettings

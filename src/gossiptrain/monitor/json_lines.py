@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from gossiptrain.events import Event, event_to_json
 from gossiptrain.monitor.view import write_line
-from gossiptrain.training.events import Event, event_to_json
 
 
 class JsonLinesView:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gossiptrain.monitor.words import counted, data_size, duration, number, percent, printable, short_peer
-from gossiptrain.training.events import (
+from gossiptrain.events import (
     CheckpointFailed,
     Evaluated,
     Event,
@@ -23,6 +22,7 @@ from gossiptrain.training.events import (
     RoundFailed,
     Started,
 )
+from gossiptrain.monitor.words import counted, data_size, duration, number, percent, printable, short_peer
 
 _REASONS = {
     "steps": "all steps are done",

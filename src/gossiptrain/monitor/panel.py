@@ -14,10 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gossiptrain.events import RoundCommitted, Started
 from gossiptrain.monitor.narrator import Message
 from gossiptrain.monitor.progress import KnownPeer, PeerProgress
 from gossiptrain.monitor.words import counted, data_size, duration, number, percent, printable, short_peer, sparkline
-from gossiptrain.training.events import RoundCommitted, Started
 
 # From which size on there is a frame, tables of peers and rounds, all their columns, and more lines of everything.
 _FRAME_COLUMNS = 44

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from gossiptrain.events import Event, StepDone
 from gossiptrain.monitor.narrator import Narrator
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.view import JoinText, new_join_lines, write_line
 from gossiptrain.monitor.words import counted, data_size, duration, lanes_in_words, number, percent
-from gossiptrain.training.events import Event, StepDone
 
 
 class PlainView:

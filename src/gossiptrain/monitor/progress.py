@@ -10,8 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from gossiptrain.monitor.words import History
-from gossiptrain.training.events import (
+from gossiptrain.events import (
     Evaluated,
     Event,
     Finished,
@@ -22,6 +21,7 @@ from gossiptrain.training.events import (
     Started,
     StepDone,
 )
+from gossiptrain.monitor.words import History
 
 MAX_KNOWN_PEERS = 256
 

@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from gossiptrain.events import Event, RoundCommitted
 from gossiptrain.monitor.panel import one_line
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.words import (
@@ -30,7 +31,6 @@ from gossiptrain.monitor.words import (
     short_peer,
     sparkline,
 )
-from gossiptrain.training.events import Event, RoundCommitted
 
 PeerState = Literal["joining", "training", "killed", "done"]
 KEY_HELP = "[k] kill a random peer  [a] add a peer  [q] stop and save"

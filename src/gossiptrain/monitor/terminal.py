@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from gossiptrain.events import Event, Finished, Started
 from gossiptrain.monitor.narrator import Message, Narrator
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.view import JoinText, new_join_lines
-from gossiptrain.training.events import Event, Finished, Started
 
 
 class TerminalView:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Literal, Protocol, TextIO, TypeAlias
 
+from gossiptrain.events import Event, NodeChanged, Started
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.words import printable
-from gossiptrain.training.events import Event, NodeChanged, Started
 
 Format: TypeAlias = Literal["auto", "live", "plain", "json"]
 JoinText: TypeAlias = str | Callable[[Started], str]

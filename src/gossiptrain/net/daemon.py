@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gossiptrain.errors import NodeFailedError
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__package__)
 _FOLDER_PREFIX = "gossiptrain-net-"
 _MAX_TEMP_DIR_LENGTH = 60
 """Unix socket paths may have 107 bytes; in a longer folder, /tmp is used instead."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gossiptrain.net import trace
 from gossiptrain.net.transport import Buffer, PeerId, Stream, Transport
 
 MESSAGE_LIMIT_BYTES = 64 << 10
@@ -65,16 +66,21 @@ async def read_frame(stream: Stream, *, limit_bytes: int) -> bytes:
 async def send_message(stream: Stream, message: Message, *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> None:
     """Sends one message. Raises ValueError where it is over the limit, StreamClosedError."""
     await write_frame(stream, encode_message(message), limit_bytes=limit_bytes)
+    if trace.active is not None:
+        trace.active.note("sent", stream, message)
 
 
 async def receive_message(stream: Stream, kind: type[MessageT], *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> MessageT:
     """Receives one message of `kind`. Raises ProtocolViolationError for anything else, StreamClosedError."""
-    return decode_message(await read_frame(stream, limit_bytes=limit_bytes), kind)
+    return await receive_one_of(stream, kind, limit_bytes=limit_bytes)
 
 
 async def receive_one_of(stream: Stream, *kinds: type[MessageT], limit_bytes: int = MESSAGE_LIMIT_BYTES) -> MessageT:
     """Receives one message of any of `kinds`. Raises ProtocolViolationError for anything else, StreamClosedError."""
-    return decode_message(await read_frame(stream, limit_bytes=limit_bytes), *kinds)
+    message = decode_message(await read_frame(stream, limit_bytes=limit_bytes), *kinds)
+    if trace.active is not None:
+        trace.active.note("received", stream, message)
+    return message
 
 
 def encode_message(message: Message) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 from gossiptrain.core.recent import Recent
 from gossiptrain.net.transport import PeerId, Stream, StreamHandler
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__package__)
 LINGER_S = 5.0
 """Longest wait for the opener to read the last bytes and to end the stream."""
 MAX_STREAMS_OF_ONE = 64

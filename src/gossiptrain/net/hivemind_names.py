@@ -1,12 +1,9 @@
 """What is used of hivemind 1.1, imported without the rest of it.
 
-The only room that imports hivemind. Owns its names and its silence; does not know what is done with them.
+The only room that imports hivemind. Owns its names; does not know what is done with them.
 """
 
 from __future__ import annotations
-
-import logging
-import os
 
 from gossiptrain.net.hivemind_parts import networking_parts
 
@@ -23,11 +20,6 @@ with networking_parts():
     from hivemind.utils.serializer import MSGPackSerializer
     from hivemind.utils.timed_storage import get_dht_time
 
-
-if not os.environ.get("GOSSIPTRAIN_DEBUG"):
-    use_hivemind_log_handler("nowhere")
-    logging.getLogger("hivemind").setLevel(logging.CRITICAL)
-
 __all__ = [
     "P2P",
     "DHTLocalStorage",
@@ -41,4 +33,5 @@ __all__ = [
     "RecordValidatorBase",
     "get_dht_time",
     "p2pd_pb2",
+    "use_hivemind_log_handler",
 ]

@@ -115,6 +115,7 @@ class Lanes:
         if stream is None:
             self._resting.keep(lane)
             raise UnreachableError(f"the peer {lane.peer} does not speak {protocol}")
+        stream.protocol = protocol
         return stream
 
     def _serve_later(self, lane: Lane) -> None:
@@ -130,7 +131,9 @@ class Lanes:
             if handler is None:
                 await lane.refuse()
             else:
-                await answer(handler, await lane.accept(self._streams), self._limits)
+                stream = await lane.accept(self._streams)
+                stream.protocol = protocol
+                await answer(handler, stream, self._limits)
 
     def _leave(self, lane: Lane) -> None:
         self._resting.release(lane)

@@ -25,7 +25,7 @@ from gossiptrain.net.lane_choice import LaneChoice
 from gossiptrain.net.lanes import Lanes
 from gossiptrain.net.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
 from gossiptrain.net.libp2p_dialling import Libp2pDialler
-from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory
+from gossiptrain.net.libp2p_directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
 from gossiptrain.net.libp2p_reaching import reach
 from gossiptrain.net.libp2p_stream import Libp2pStream, host_of
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
@@ -71,6 +71,7 @@ class Libp2pTransport(Transport):
         lane_places = [f"/ip{ip.version}/{ip}/tcp/{network.lane_port}" for ip in _hosts(asked)]
         for address in (*asked, *map(parse_listen_address, lane_places)):
             check_listenable(address)
+        prepare_hivemind()
         folder = PrivateFolder()
         try:
             daemon = await start_daemon(network, identity, folder=folder.path)
@@ -199,7 +200,9 @@ class Libp2pTransport(Transport):
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
         wire, place = await self._dialler.open(peer, protocol)
-        return Libp2pStream(peer, self._streams, wire=wire, packed_place=place)
+        stream = Libp2pStream(peer, self._streams, wire=wire, packed_place=place)
+        stream.protocol = protocol
+        return stream
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
@@ -211,6 +214,7 @@ class Libp2pTransport(Transport):
             if info.proto in self._protocols:
                 peer = PeerId(PeerID(info.peer).to_base58())
                 stream = Libp2pStream(peer, self._streams, wire=wire, packed_place=info.addr)
+                stream.protocol = info.proto
                 await answer(self._protocols[info.proto], stream, self._limits)
         finally:
             wire.end()

@@ -10,6 +10,7 @@ import importlib.resources
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
+from gossiptrain.logs import debugging
 from gossiptrain.net.daemon import Daemon
 from gossiptrain.net.identity import Identity
 
@@ -27,7 +28,7 @@ async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: 
         key_file.write_bytes(identity.to_protobuf())
         with importlib.resources.as_file(importlib.resources.files("hivemind.hivemind_cli") / "p2pd") as binary:
             command = [str(binary), *daemon_options(network, folder=folder)]
-            environment = {"GOLOG_LOG_LEVEL": "error"}
+            environment = {"GOLOG_LOG_LEVEL": "debug" if debugging() else "error"}
             return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
     finally:
         key_file.unlink()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+from gossiptrain.logs import debugging
 from gossiptrain.net.daemon import Daemon
 from gossiptrain.net.directory import MAX_LIFETIME_S, MAX_SUBKEYS, check_entry
 from gossiptrain.net.directory_codec import CLOCK_TOLERANCE_S, decode_record, is_acceptable
@@ -24,6 +26,7 @@ from gossiptrain.net.hivemind_names import (
     PeerID,
     RecordValidatorBase,
     get_dht_time,
+    use_hivemind_log_handler,
 )
 from gossiptrain.net.task_family import TaskFamily
 from gossiptrain.net.transport import Directory, PeerId
@@ -49,8 +52,15 @@ class BoundedSerializer(MSGPackSerializer):  # type: ignore[misc]
         return dictionary
 
 
-# All that the DHT decodes passes through this attribute; the class's own dictionaries are decoded above, not by it.
-DHTProtocol.serializer = BoundedSerializer
+def prepare_hivemind() -> None:
+    """Has hivemind decode within our bounds, and say what it says through our log. To be called before its DHT is used.
+
+    Importing it changes nothing of hivemind, which another part of the program may use in its own way.
+    """
+    # All that the DHT decodes passes through this attribute; the class's own dictionaries are decoded above, not by it.
+    DHTProtocol.serializer = BoundedSerializer
+    use_hivemind_log_handler("nowhere")
+    logging.getLogger("hivemind").setLevel(logging.DEBUG if debugging() else logging.CRITICAL)
 
 
 class EntryValidator(RecordValidatorBase):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__package__)
 _BACKLOG = 128
 _RETRY_S = 0.5
 

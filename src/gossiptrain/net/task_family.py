@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__package__)
 _current: contextvars.ContextVar[TaskFamily | None] = contextvars.ContextVar("task_family", default=None)
 _prepared: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 

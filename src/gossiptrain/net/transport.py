@@ -37,6 +37,8 @@ class Stream(ABC):
 
     def __init__(self, remote: PeerId) -> None:
         self.remote = remote
+        self.protocol = ""
+        """What it was opened for; empty for the words that begin a stream on a connection of its own."""
         self.bytes_sent = 0
         self.bytes_received = 0
 

@@ -147,9 +147,11 @@ class VirtualTransport(Transport):
         there = Pipe(network.link(caller.peer_id, self.peer_id), network.buffer_bytes)
         back = Pipe(network.link(self.peer_id, caller.peer_id), network.buffer_bytes)
         mine = VirtualStream(caller.peer_id, self._streams, incoming=there, outgoing=back)
+        theirs = VirtualStream(self.peer_id, caller._streams, incoming=back, outgoing=there)
+        mine.protocol = theirs.protocol = protocol
         answering = answer(self._protocols[protocol], mine, self._limits)
         self._handlers.start(answering, name=f"handler of {protocol}", release=mine.abort)
-        return VirtualStream(self.peer_id, caller._streams, incoming=back, outgoing=there)
+        return theirs
 
     def sign(self, data: bytes) -> bytes:
         return self._signature(self.peer_id, data)

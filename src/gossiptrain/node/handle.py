@@ -8,7 +8,9 @@ not know what the messages mean for a model.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import site
 import socket
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from gossiptrain.node import control
 from gossiptrain.node.kept_peers import KeptPeers
 from gossiptrain.node.memory import SharedVectors
 
+_logger = logging.getLogger(__package__)
 FROZEN_AFTER_S = 5.0
 """A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
 START_TIMEOUT_S = 60.0
@@ -91,8 +94,15 @@ class _Process:
 
 
 def _python_path() -> str:
-    """Where the node finds this very package, whether it is installed or run from its sources."""
-    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """Where the node finds this very package when it is run from its sources.
+
+    Where it is installed, the node finds it without this. What stands here goes before the standard library, and any
+    package beside an installed one may have the name of a standard module.
+    """
+    home = Path(__file__).resolve().parents[2]
+    installed = {Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())}
+    given = os.environ.get("PYTHONPATH", "")
+    return given if home in installed else os.pathsep.join([str(home), *filter(None, [given])])
 
 
 class NodeHandle:
@@ -153,6 +163,7 @@ class NodeHandle:
                 return None
             process = self._process = _Process(self.memory)
         launch, known = self._launch, self.kept.known
+        _logger.info("started the node %d, %s", process.process.pid, "first" if first else "to replace another one")
         configure = control.Configure(
             fingerprint=launch.fingerprint,
             state_vectors=launch.state_vectors,
@@ -187,6 +198,7 @@ class NodeHandle:
                     # The end of this thread would be the node's, which is still saying goodbye; `close` bounds that.
                     process.process.wait()
                     return
+                _logger.info("the node %d went down: %s", process.process.pid, reason)
                 process.end(grace_s=0.5)
             if not self._has_joined:
                 self._failure = self._failure or NodeFailedError(

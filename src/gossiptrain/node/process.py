@@ -8,6 +8,7 @@ sees flat vectors in shared memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -34,6 +35,7 @@ from gossiptrain.swarm.membership import Change
 from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
+_logger = logging.getLogger(__package__)
 ALIVE_S = 1.0
 DAEMON_PROBE_S = 2.0
 DAEMON_PATIENCE_S = 5.0
@@ -77,6 +79,9 @@ class Node:
         )
         own = replace(self._peer.membership.own, step=configure.step, joined=not configure.take_state)
         self._peer.membership.describe(own)
+        _logger.info(
+            "%s of run %s listens at %s", self._transport.peer_id, configure.fingerprint.run, self._transport.addresses
+        )
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
         beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
@@ -97,7 +102,9 @@ class Node:
             if configure.must_join:
                 raise
         received = await self._peer.take_state(self._memory.state) if configure.take_state else None
-        self._trainer.send(control.Joined(received=received, peers=len(self._peer.membership.live()) + 1))
+        peers = len(self._peer.membership.live()) + 1
+        _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
+        self._trainer.send(control.Joined(received=received, peers=peers))
 
     async def _serve(self) -> None:
         """Does what the trainer says, in its order, until it says `Leave`, which ends a round that goes on beside."""
@@ -250,6 +257,7 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
                 await asyncio.gather(work, interrupted, return_exceptions=True)
                 await transport.close()
     except GossipError as error:
+        _logger.error("the node ends: %s", error.what)
         failed = control.NodeFailed(error=type(error).__name__, what=error.what, cause=error.cause, remedy=error.remedy)
         trainer.send(failed)
         await trainer.flush()

@@ -6,6 +6,7 @@ something else is refused by name of the field that differs, before any other by
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from gossiptrain.config import TimingSettings
@@ -16,6 +17,7 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
 from gossiptrain.swarm.messages import Hello, SignedHeartbeat, Welcome
 
+_logger = logging.getLogger(__package__)
 HELLO = "/gossiptrain/hello"
 MAX_REMEMBERED = 4096
 """Peers of which it is remembered that they were let in; whoever was not heard of for longest is greeted anew."""
@@ -81,12 +83,14 @@ class Door:
             return welcome
         difference = self.fingerprint.difference(welcome.hello.fingerprint)
         if difference is not None or not welcome.accepted:
+            _logger.info("%s is of another run: %s", peer, difference or "it refuses this one")
             raise RunMismatchError(
                 f"The peer {peer} takes part in another run: {difference or 'it refuses this one'}.",
                 cause="Peers average only with peers of the same run, task, model and protocol version.",
                 remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
             )
         self._admitted[peer] = self._greeted[peer] = None
+        _logger.info("admitted %s, which has let this peer in", peer)
         return welcome
 
     async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
@@ -112,12 +116,14 @@ class Door:
 
         async def guarded(stream: Stream) -> None:
             if stream.remote not in self._admitted:
+                _logger.info("refused a stream of %s on %s: it has not greeted", stream.remote, protocol)
                 stream.abort()
                 return
             self._admitted[stream.remote] = None
             try:
                 await handler(stream)
-            except (ConnectionError, TimeoutError):
+            except (ConnectionError, TimeoutError) as error:
+                _logger.debug("a stream of %s on %s broke: %r", stream.remote, protocol, error)
                 stream.abort()
 
         await self.transport.serve(protocol, guarded)
@@ -141,10 +147,11 @@ class Door:
         try:
             async with self.transport.clock.timeout(self.timing.dial_timeout_s):
                 hello = await receive_message(stream, Hello)
-                same_run = self.fingerprint.difference(hello.fingerprint) is None
-                accepted = same_run and not self._is_helper and not hello.helper
+                difference = self.fingerprint.difference(hello.fingerprint)
+                accepted = difference is None and not self._is_helper and not hello.helper
                 if accepted:
                     self._admitted[stream.remote] = None
+                _logger.info("%s %s", stream.remote, "admitted" if accepted else f"refused: {difference or 'helper'}")
                 members = self._members() if accepted else ()
                 await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
         except (ConnectionError, TimeoutError):

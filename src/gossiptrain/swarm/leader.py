@@ -10,6 +10,7 @@ deadline, whatever it answers meanwhile. Does not know how an attempt is made.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from gossiptrain.swarm import probing
 from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import Abandon, Commit, Probe, Report, Retry, RoundState
 
+_logger = logging.getLogger(__package__)
 MAX_ATTEMPTS = 16
 MAX_STOPS = 2
 """A member that was stopped this often and still has not reported is not waited for."""
@@ -86,7 +88,9 @@ class Leader:
                 await self._inquire(due, own, inquiry, stop=in_trouble)
             else:
                 await self._wait_for_report(deadlines.ask_s / 4)
-        return self._judge(own, committed=bool(inquiry.committed))
+        verdict = self._judge(own, committed=bool(inquiry.committed))
+        _log_verdict(verdict, own, self._on(own), self.gone)
+        return verdict
 
     def _on(self, own: Report) -> dict[PeerId, Report]:
         """The reports on exactly the attempt of the own one."""
@@ -182,6 +186,21 @@ def unexplained(waits: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         if all(third == waiting for other, third in waits if other == waited)
     }
     return first or set(waits)
+
+
+def _log_verdict(verdict: Verdict, own: Report, reports: dict[PeerId, Report], gone: Collection[PeerId]) -> None:
+    """Why a round went as it did is known only here: who complained of whom, and who did not answer."""
+    _logger.info(
+        "round %s, attempt %d of %d members: %r; suspects %s, waited for %s, unreadable for %s, silent %s",
+        own.round_id,
+        own.attempt,
+        len(own.members),
+        verdict,
+        {peer: report.suspects for peer, report in reports.items() if report.suspects},
+        {peer: report.waited_for for peer, report in reports.items() if report.waited_for},
+        [peer for peer, report in reports.items() if report.unreadable],
+        sorted(gone),
+    )
 
 
 def _disagreement(reports: dict[PeerId, Report], *, members: int) -> float | None:

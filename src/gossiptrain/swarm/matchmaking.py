@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from gossiptrain.swarm.messages import (
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.speeds import agreed_speeds
 
+_logger = logging.getLogger(__package__)
 READY = "/gossiptrain/ready"
 MAX_REDIRECTS = 3
 """A peer that was sent on so often for one round stays where it is."""
@@ -262,7 +264,8 @@ class Matchmaker:
             return await self._wait_in_hall(organiser, ready, stream=None)
         try:
             answer = await self._ask(organiser, ready, silent)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError) as error:
+            _logger.info("the organiser %s gave no group: %r", organiser, error)
             self._membership.suspect(organiser)
             return None
         if isinstance(answer, NewerRound):
@@ -461,6 +464,7 @@ class Matchmaker:
             grouping=how,
             last_groups={peer: guest.ready.last_group for peer, guest in guests.items()},
         )
+        _logger.info("round %d: groups %s, left out %s", hall.round, grouping.groups, grouping.left_out)
         for group in grouping.groups:
             # Who has held a round up does not lead one.
             members = self._promises.in_order([PeerId(peer) for peer in group])

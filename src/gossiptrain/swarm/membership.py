@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.intake import as_count, as_seconds, farthest_round, records_that_fit, tellable_addresses
 from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Beats, Heartbeat, SignedHeartbeat
 
+_logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
@@ -350,8 +352,10 @@ class Membership:
             # Only then: a transport dials anew after each note.
             self._transport.remember(peer, heartbeat.addresses)
         if heartbeat.leaving and was_live:
+            _logger.info("%s said goodbye", peer)
             self._on_change("left", peer)
         elif not heartbeat.leaving and not was_live:
+            _logger.info("%s is here, at step %d", peer, heartbeat.step)
             self._on_change("joined", peer)
         elif moved and not heartbeat.leaving:
             self._on_change("moved", peer)
@@ -373,6 +377,7 @@ class Membership:
         for peer, member in list(self._members.items()):
             silent_s = now - member.advanced_at
             if member.live and silent_s > self._timing.lifetime_s:
+                _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
             elif not member.live and silent_s > 20 * self._timing.lifetime_s:
                 # Kept until then so that old heartbeats still on their way do not bring the peer back.
@@ -431,9 +436,11 @@ class Membership:
                 finally:
                     await stream.close()
                 return True
-        except UnreachableError:
+        except UnreachableError as error:
+            _logger.info("%s cannot be reached: %s", peer, error)
             self.suspect(peer)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError) as error:
+            _logger.debug("no heartbeats from %s: %r", peer, error)
             # The link broke or is slow; the peer's lifetime decides. It may have started anew and not know this peer.
             self._door.forget(peer)
         return False

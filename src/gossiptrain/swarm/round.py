@@ -9,6 +9,7 @@ is in `leader`; how groups are found and what is done with the average is not kn
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from gossiptrain.net.framing import Message, receive_one_of, send_message
@@ -20,6 +21,7 @@ from gossiptrain.swarm.exchange import Exchange, LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
 
+_logger = logging.getLogger(__package__)
 REPORT = "/gossiptrain/report"
 
 
@@ -102,6 +104,7 @@ class Round:
                     outcome = await self._run_attempt()
                     verdict = await self._find_verdict(outcome)
                     self.verdicts[self.attempt.number] = verdict
+                    _logger.debug("round %s, attempt %d: %r", self.attempt.round_id, self.attempt.number, verdict)
                     if isinstance(verdict, Retry) and self.me not in verdict.members:
                         verdict = _abandon("the others go on without this peer")
                     if not isinstance(verdict, Retry):

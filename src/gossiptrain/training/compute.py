@@ -59,10 +59,27 @@ class MixedPrecision:
         return torch.autocast(self._device.type, dtype=dtype)
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Goes one optimizer step down the gradient of `loss`; float16 may skip one whose gradients overflow."""
+        """Goes one optimizer step down the gradient of `loss`.
+
+        Each call is one step for whoever counts by the optimizer's hooks; one whose float16 gradients overflow changes
+        nothing.
+        """
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._scaler.is_enabled():
+            self._step_scaled(optimizer)
+        else:
+            optimizer.step()
+
+    def _step_scaled(self, optimizer: torch.optim.Optimizer) -> None:
+        """Fused optimizers skip what overflows inside of their step; for all others the scaler leaves the step out."""
+        steps: list[None] = []
+        hook = optimizer.register_step_post_hook(lambda *told: steps.append(None))
         self._scaler.step(optimizer)
+        hook.remove()
+        if not steps:
+            optimizer.zero_grad(set_to_none=True)
+            optimizer.step()  # without gradients, so that nothing changes but the count
         self._scaler.update()
 
     def state(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
 from gossiptrain.errors import UsageError
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.plan import Names, planned
 
@@ -57,7 +58,7 @@ def gossip(
 
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
-    others with another batch size. on_event: called in the training thread with each event of `training.events`.
+    others with another batch size. on_event: called in the training thread with each event of `gossiptrain.events`.
     on_ready: called once this peer can be reached, before it has met the swarm; by default a `Started` event is told.
 
     Raises UsageError and AddressError for wrong settings and for models that cannot be averaged, UsageError also at a
@@ -74,7 +75,7 @@ def gossip(
         raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
     joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
     names, settled = Names(run, task), chosen.settled(every_steps=DEFAULT_EVERY_STEPS)
-    bus = events.EventBus()
+    bus = EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
     return Gossip(

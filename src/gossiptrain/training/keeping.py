@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gossiptrain import events
 from gossiptrain.errors import CheckpointError
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter, RunState
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.model.binding import not_finite
@@ -46,7 +47,7 @@ class Keeper:
     batches: TrainingBatches
     precision: MixedPrecision
     checkpoints: CheckpointWriter
-    bus: events.EventBus
+    bus: EventBus
 
     def __post_init__(self) -> None:
         # A mask of minus infinity, for example, says nothing of how training goes.

@@ -18,7 +18,8 @@ from torch import nn
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
 from gossiptrain.node import control
-from gossiptrain.training import ending, events
+from gossiptrain.training import ending
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.plan import Names, Plan
 from gossiptrain.training.rounds import Progress
 from gossiptrain.training.session import Session
@@ -35,7 +36,7 @@ class Gossip:
         plan: Plan,
         network: NetworkSettings,
         samples_per_step: int,
-        bus: events.EventBus,
+        bus: EventBus,
         on_ready: Callable[[Gossip], None],
     ) -> None:
         self.model = model

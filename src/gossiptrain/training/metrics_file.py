@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from gossiptrain.training.events import Event, event_to_json
+from gossiptrain.events import Event, event_to_json
 
 
 class MetricsFile:

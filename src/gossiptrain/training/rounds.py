@@ -6,6 +6,7 @@ late average is taken. Does not know how the node is told, who the others are, o
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Effort, Strategy, late_share
 from gossiptrain.training.pacing import Pace
+
+_logger = logging.getLogger(__package__)
 
 
 @dataclass
@@ -78,6 +81,7 @@ class Rounds:
         self._snapshot_step = self._progress.step
         self._snapshot_told = False
         self.in_flight = True
+        _logger.info("a round begins at step %d, %d after the last snapshot", self._progress.step, steps)
 
     def snapshot_to_tell(self) -> bool:
         """True once for each snapshot, when it has arrived in the memory that is shared with the node."""
@@ -88,6 +92,7 @@ class Rounds:
 
     def fail(self) -> None:
         """The round is over, and nothing has changed."""
+        _logger.info("the round ends at step %d, and nothing has changed", self._progress.step)
         self.in_flight = False
         self.pace.round_failed(time.monotonic())
 
@@ -96,6 +101,7 @@ class Rounds:
 
         samples: of each member. whole: all of the average, whatever alpha and the average's age say.
         """
+        _logger.info("the round ends at step %d: committed, samples of the members %s", self._progress.step, samples)
         self.in_flight = False
         self.replica.take(alpha=1.0 if whole else self._alpha * self._share_of_late_average())
         self.pace.round_committed(time.monotonic())

@@ -30,7 +30,8 @@ from typing import Any, Self
 import tomli_w
 
 from gossiptrain.errors import GossipError, UsageError
-from gossiptrain.training.events import EventBus, Notice
+from gossiptrain.events import Notice
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.metrics_file import MetricsFile
 
 RUNS = Path("runs")
@@ -118,6 +119,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """`metrics.jsonl`."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """`log.txt`: what is logged while the live view has the terminal."""
+        return self.path / "log.txt"
 
     @property
     def summary(self) -> Path:

@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from gossiptrain import events
 from gossiptrain.core.guards import is_finite
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.peer import AveragedRound
-from gossiptrain.training import events, news
+from gossiptrain.training import news
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.plan import Plan
@@ -43,7 +45,7 @@ class State(enum.Enum):
 class Session:
     """Everything between one trainer and its node. Used by the training thread alone."""
 
-    def __init__(self, plan: Plan, bus: events.EventBus, *, progress: Progress, on_ready: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, bus: EventBus, *, progress: Progress, on_ready: Callable[[], None]) -> None:
         """on_ready: called once the node is reachable, before the swarm is met."""
         self.state = State.STARTING
         self.bus = bus

@@ -14,10 +14,11 @@ from typing import Literal
 
 import torch
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, Settings, StrategyName
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
-from gossiptrain.training import events
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.ending import Ended, Farewell, grace_of
@@ -64,7 +65,7 @@ class Assignment:
     gossip: GossipSettings
     network: NetworkSettings
     folder: RunFolder
-    bus: events.EventBus
+    bus: EventBus
     interrupts: Interrupts
     resume: Checkpoint | None = None
 

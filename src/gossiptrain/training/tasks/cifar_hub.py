@@ -30,7 +30,7 @@ from gossiptrain.errors import DataCorruptError, DataMissingError
 from gossiptrain.training.tasks.cifar_arrays import ImageArrays, Split, checked_arrays
 from gossiptrain.training.tasks.cifar_files import ARCHIVE_URL
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gossiptrain.training")
 
 REPOSITORY = "uoft-cs/cifar10"
 

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossiptrain.cli.child import Child
-from gossiptrain.cli.tethered import LATER, THEN, split_commands, tethered
+from gossiptrain.cli.child import LATER, THEN, Child, split_commands, tethered
 from gossiptrain.errors import UsageError
-from gossiptrain.training.events import Event
+from gossiptrain.events import Event
 from tests.processes import Family, wait_until
 
 arguments = st.text(min_size=1, max_size=8).filter(lambda text: text != THEN)
@@ -25,7 +24,7 @@ arguments = st.text(min_size=1, max_size=8).filter(lambda text: text != THEN)
 @given(st.lists(st.lists(arguments, max_size=4), min_size=1, max_size=4))
 def test_commands_arrive_as_they_were_given(commands: list[list[str]]) -> None:
     line = tethered(commands)
-    assert line[:4] == [sys.executable, "-m", "gossiptrain.cli.tethered", str(os.getpid())]
+    assert line[:4] == [sys.executable, "-m", "gossiptrain.cli.child_main", str(os.getpid())]
     assert split_commands(line[4:]) == commands
 
 
@@ -63,7 +62,7 @@ def test_a_child_waits_for_what_it_is_told_later_and_can_be_killed_meanwhile(chi
 
 PARENT = f"""
 import subprocess
-from gossiptrain.cli.tethered import tethered
+from gossiptrain.cli.child import tethered
 child = subprocess.Popen(tethered([["train", "{LATER}"]]), stdin=subprocess.PIPE)
 child.wait()
 """

@@ -1,0 +1,108 @@
+"""The flags of `gossip simulate learn`, in the order in which `--help` shows them.
+
+Owns this table. What fills `outer` is about the outer step: in a comparison only strategies that have one take it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gossiptrain.cli import options
+from gossiptrain.cli.flags import Flag
+from gossiptrain.cli.options import GOSSIP
+
+CONDITIONS, TRAINING, OUTPUT = "Conditions", "Training", "Output"
+
+STRATEGY = Flag(
+    ("--strategy",),
+    list[str],
+    "average, step-mix, diloco, noloco, sync; or alone, central to compare with. Repeatable (step-mix)",
+    panel=GOSSIP,
+    metavar="NAME",
+)
+MODEL = Flag(("--model",), str, "cifar10: small, tiny, vgg11; text: small, tiny", panel=TRAINING)
+SEED = Flag(("--seed",), int, "Seeds parameters, data, groups and conditions.", panel=TRAINING, default=0, lowest=0)
+SEEDS = Flag(
+    ("--seeds",), int, "How many seeds each strategy is run with.", panel=TRAINING, default=1, lowest=1, highest=1000
+)
+REPORT = Flag(("--report", "--json"), Path, "Write everything as JSON.", panel=OUTPUT, metavar="FILE")
+PICTURE = Flag(("--picture",), Path, "Draw loss and disagreement: .png, .svg or .pdf", panel=OUTPUT, metavar="FILE")
+
+LEARN_FLAGS = (
+    Flag(("--peers",), int, "How many, 2-256 (8)", fills="learn.peers"),
+    STRATEGY,
+    options.EVERY_STEPS.into("learn"),
+    Flag(("--group-size",), int, "Most peers that average together, 2-64 (16)", fills="learn.group_size", panel=GOSSIP),
+    options.GROUPING.into("learn"),
+    options.CODEC.into("learn"),
+    Flag(("--alpha",), float, "Share of the average that is taken, 0.1-1.0 (1.0)", fills="learn.alpha", panel=GOSSIP),
+    Flag(
+        ("--outer-lr",),
+        float,
+        "Learning rate of the outer step (by strategy)",
+        fills="outer.outer_learning_rate",
+        panel=GOSSIP,
+    ),
+    Flag(
+        ("--outer-momentum",),
+        float,
+        "Momentum of the outer step (by strategy)",
+        fills="outer.outer_momentum",
+        panel=GOSSIP,
+    ),
+    Flag(
+        ("--non-iid",),
+        float,
+        "Deal classes unequally, the smaller the more so; cut a text into parts (all alike)",
+        fills="learn.non_iid",
+        panel=CONDITIONS,
+        metavar="ALPHA",
+    ),
+    Flag(
+        ("--absent",),
+        float,
+        "How often a peer misses a round, 0-0.95 (0)",
+        fills="learn.absent",
+        panel=CONDITIONS,
+        metavar="SHARE",
+    ),
+    Flag(
+        ("--speeds",),
+        float,
+        "Fastest peer by slowest peer, 1-100 (1)",
+        fills="learn.speeds",
+        panel=CONDITIONS,
+        metavar="SPREAD",
+    ),
+    Flag(
+        ("--delay",),
+        int,
+        "Age of an average when it is taken (0)",
+        fills="learn.delay",
+        panel=CONDITIONS,
+        metavar="STEPS",
+    ),
+    Flag(("--steps",), int, "Inner steps of each peer (1600)", fills="learn.steps", panel=TRAINING),
+    Flag(("--batch",), int, "Samples in one step of one peer (by task)", fills="learn.batch", panel=TRAINING),
+    Flag(("--lr", "--learning-rate"), float, "Peak (by task)", fills="learn.learning_rate", panel=TRAINING),
+    MODEL,
+    SEED,
+    SEEDS,
+    Flag(
+        ("--evaluate-every",),
+        int,
+        "Steps between evaluations; 0: only at the end (40 of them)",
+        fills="learn.evaluate_every",
+    ),
+    Flag(
+        ("--evaluate-peers",),
+        bool,
+        "Then evaluate each peer by itself, too (in --report).",
+        fills="learn.evaluate_peers",
+        default=False,
+    ),
+    options.DATA_DIR.into("learn"),
+    options.DEVICE.into("learn"),
+    REPORT,
+    PICTURE,
+)
