@@ -41,7 +41,8 @@ def run(gossip: Command) -> Path:
 
 
 def test_the_commands_for_others_carry_every_setting_that_is_compared_when_peers_meet() -> None:
-    assert {field.name for field in fields(CommonSettings)} <= {flag.field for flag in GOSSIP_FLAGS if flag.equal_for_all}
+    carried = {flag.field for flag in GOSSIP_FLAGS if flag.equal_for_all}
+    assert {field.name for field in fields(CommonSettings)} <= carried
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
