@@ -18,7 +18,7 @@ from gossiptrain.cli.join_text import join_text, own_program
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
-from gossiptrain.events import Started
+from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
 from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.terminal import TerminalView
 from gossiptrain.monitor.view import Format
@@ -99,14 +99,23 @@ def run_training(order: TrainOrder, output: Output) -> None:
 
 
 def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
-    """Removes what would stand in the way of a second try where the peer never came up. new: the folder is so too."""
-    told = folder.metrics.exists() and folder.metrics.stat().st_size
-    if told or folder.summary.exists() or any(folder.checkpoints.iterdir()):
+    """Removes what would stand in the way of a second try where the peer has not begun. new: the folder is so too."""
+    if _has_trained(folder) or folder.summary.exists() or any(folder.checkpoints.iterdir()):
         return
     folder.metrics.unlink(missing_ok=True)
     folder.config.unlink(missing_ok=True)
     if new:
         shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _has_trained(folder: RunFolder) -> bool:
+    """Whether anything was told that comes only after the swarm was met."""
+    if not folder.metrics.exists():
+        return False
+    with folder.metrics.open("rb") as lines:
+        return any(
+            not isinstance(event_from_json(line), Started | NodeChanged | Notice | PeerChanged) for line in lines
+        )
 
 
 def _join_command(order: TrainOrder, usual: GossipSettings) -> list[str]:
