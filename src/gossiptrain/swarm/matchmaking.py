@@ -339,7 +339,7 @@ class Matchmaker:
                 self._let_go(hall, stream.remote)
 
     def _let_go(self, hall: _Hall, peer: PeerId) -> None:
-        """Takes a guest out of the hall that wants no group any more."""
+        """Takes out a peer that wants no group any more."""
         guest = hall.guests.pop(peer, None)
         if guest is not None:
             _answer(guest, NoGroup(left_out=False))

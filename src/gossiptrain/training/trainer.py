@@ -383,9 +383,9 @@ class Trainer:
         if swarm is None:
             place = Place(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
         else:
-            state = swarm.state_dict()
+            kept = swarm.state_dict()
             rounds = before.rounds + swarm.rounds
-            place = Place(self._step, self._own_steps, rounds, state["outer"], state["round_counts"])
+            place = Place(self._step, self._own_steps, rounds, kept["outer"], kept["round_counts"])
         self._keeper.save(place)
 
     def _notice(self, text: str) -> None:
