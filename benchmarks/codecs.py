@@ -30,7 +30,7 @@ from gossiptrain.core.codecs import Bytes, codec_named
 from gossiptrain.core.modular import Modular, blocks_of
 from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.near_coding import Nearness
+from gossiptrain.swarm.near_coding import SpreadEstimate
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 PEERS, GROUP, ROUNDS = 8, 4, 30
@@ -84,10 +84,14 @@ def coder(name: CodecName, values: Vector, found: Vector) -> tuple[Callable[[], 
     """Two calls that write `values` to the bytes, and those to `found`."""
     if name == "int8":
         modular = Modular(len(values))
-        reach = np.full(blocks_of(len(values)), 6 * APART, np.float32)
+        max_deviation = np.full(blocks_of(len(values)), 6 * APART, np.float32)
         other = values * np.float32(1 + APART)
         raw = np.empty(modular.size_bytes(len(values)), np.uint8)
-        return lambda: modular.encode(values, reach, raw, place=5), lambda: modular.decode(raw, other, found), raw
+        return (
+            lambda: modular.encode(values, max_deviation, raw, dither_offset=5),
+            lambda: modular.decode(raw, other, found),
+            raw,
+        )
     codec = codec_named(name, longest_elements=len(values))
     raw = np.empty(codec.size_bytes(len(values)), np.uint8)
     return lambda: codec.encode(values, raw), lambda: codec.decode(raw, found), raw
@@ -111,13 +115,13 @@ def in_groups(name: CodecName) -> Floor:
     averages = np.empty_like(peers)
     longest = longest_chunk(PEER_ELEMENTS)
     modular = Modular(longest)
-    nearnesses = [Nearness(PEER_ELEMENTS) for _ in range(PEERS)]
+    spreads = [SpreadEstimate(PEER_ELEMENTS) for _ in range(PEERS)]
     rng = np.random.default_rng(1)
     for _ in range(ROUNDS):
         for group in rng.permutation(PEERS).reshape(-1, GROUP):
             members = [Buffers(peers[peer], averages[peer]) for peer in group]
             if name == "int8":
-                known = [nearnesses[peer] for peer in group]
+                known = [spreads[peer] for peer in group]
                 meet_nearby(members, [1] * GROUP, modular, known, rng.integers(1 << 32, size=GROUP).tolist())
             else:
                 meet_coded(members, [1] * GROUP, codec_named(name, longest_elements=longest))

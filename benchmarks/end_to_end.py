@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from benchmarks.laboratory_pool import cores
+from benchmarks.laboratory.pool import cores
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.peer_processes import Event, train_alone, train_together
 

@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.measure import machine, show_table, whole_number
 from benchmarks.peer_processes import address_of, start_peer, started_processes, wait_for_event
-from gossiptrain.training.checkpoints import load_checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 
 WAYS = ("terminated", "interrupted", "steps", "seconds")
 BATCHES = (8, 64, 128, 256)

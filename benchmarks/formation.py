@@ -10,7 +10,7 @@ of all is what a round should come to, in odd swarms as in even ones; `rounds of
 Every peer is the swarm's own code over a libp2p daemon of its own, all on the loopback of this computer. All peers
 live in this one process and share its event loop, so the work of all of them is done one after another: a peer that
 has a process to itself waits no longer. Their vectors are tiny, since only the time until a group is found counts, as
-peers report it in `formation_seconds`. No round is left out, the first one, with its greetings, included.
+peers report it in `formation_seconds`. No round is left out, the first one, with its handshakes, included.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import uvloop
 from rich.console import Console
 
 from benchmarks.measure import Summary, machine, milliseconds, show_table, summary, whole_number, write_json
-from benchmarks.round import numbers
+from benchmarks.round.__main__ import numbers
 from gossiptrain.config import PRESETS, GossipSettings, NetworkSettings, Preset
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
+from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 ELEMENTS = 1000
@@ -94,7 +94,7 @@ async def swarm_of(count: int, *, preset: Preset) -> AsyncIterator[list[SwarmPee
             transport = await Libp2pTransport.start(network, Identity.generate())
             stack.push_async_callback(transport.close)
             peer = SwarmPeer(
-                Surroundings(transport, random.Random(number), incarnation=1),
+                Environment(transport, random.Random(number), incarnation=1),
                 FINGERPRINT,
                 settings=GossipSettings(gossip_group_size=max(16, count)),
                 timing=PRESETS[preset],

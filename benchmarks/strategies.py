@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from benchmarks.laboratory_pool import Runner, cores, laboratories
+from benchmarks.laboratory.pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain.config import checked
 from gossiptrain.simulate.learn_settings import LearnSettings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import re
 import shlex
@@ -22,7 +23,8 @@ from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
-from gossiptrain.net import lane, lane_words
+from gossiptrain.net.direct import connection as direct_connection
+from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.node import control
 from gossiptrain.swarm import messages
 from gossiptrain.training.settings import TrainSettings
@@ -142,8 +144,16 @@ def test_every_goal_of_make_and_every_benchmark_that_is_named_exists(document: s
         if found := re.match(r"make ([\w-]+)", line):
             assert found[1] in goals, line
         if found := re.match(r"python -m (benchmarks\.\w+)(.*)", line):
-            source = inspect.getsource(importlib.import_module(found[1]))
+            source = inspect.getsource(importlib.import_module(module_that_runs(found[1])))
             assert all(f'"{flag}"' in source for flag in re.findall(r"--[a-z-]+", found[2])), line
+
+
+def module_that_runs(name: str) -> str:
+    """What `python -m name` runs."""
+    package = importlib.util.find_spec(name)
+    is_started = package is not None and package.submodule_search_locations is not None
+    main = f"{name}.__main__"
+    return main if is_started and importlib.util.find_spec(main) is not None else name
 
 
 def test_the_lines_of_two_terminals_stand_in_the_readme_as_they_are_promised() -> None:
@@ -214,7 +224,9 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    assert described == {kind.__name__ for module in (messages, lane_words, lane) for kind in message_kinds(module)}
+    assert described == {
+        kind.__name__ for module in (messages, direct_messages, direct_connection) for kind in message_kinds(module)
+    }
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 

@@ -16,7 +16,7 @@ import pytest
 from gossiptrain.cli import main as cli
 from gossiptrain.config import Settings
 from gossiptrain.training import trainer
-from gossiptrain.training.trainer import Assignment
+from gossiptrain.training.trainer import TrainerInputs
 
 ROOT = Path(__file__).parents[1]
 PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
@@ -25,26 +25,26 @@ SCRIPTS = {
     "src/trainGossipCifar.py": "cifar10",
     "src/trainGossipImagenet.py": "imagenet",
 }
-DOORS = ["gossip train digits", *(f"python {script}" for script in SCRIPTS)]
+ENTRY_POINTS = ["gossip train digits", *(f"python {script}" for script in SCRIPTS)]
 GOSSIP_FLAGS = ["gossip_group_size", "gossip_min_group_size", "gossip_alpha"]
 
-Understood = Callable[[str], Assignment]
+Understood = Callable[[str], TrainerInputs]
 
 
 @pytest.fixture
 def understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Understood:
     """Runs a command line up to the point where training would begin, and gives what the trainer was told."""
-    assignments: list[Assignment] = []
+    inputs_given: list[TrainerInputs] = []
 
     class Listener:
         """Stands in the trainer's place and only listens."""
 
-        def __init__(self, assignment: Assignment) -> None:
-            assignments.append(assignment)
+        def __init__(self, inputs: TrainerInputs) -> None:
+            inputs_given.append(inputs)
 
         @property
         def resolved(self) -> dict[str, Settings]:
-            given = assignments[-1]
+            given = inputs_given[-1]
             return {"train": given.train, "gossip": given.gossip, "network": given.network}
 
         def run(self) -> None:
@@ -54,9 +54,9 @@ def understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Understood:
     monkeypatch.syspath_prepend(str(ROOT / "src"))
     monkeypatch.chdir(tmp_path)
 
-    def run(line: str) -> Assignment:
+    def run(line: str) -> TrainerInputs:
         assert run_line(line, monkeypatch) == 0
-        return assignments[-1]
+        return inputs_given[-1]
 
     return run
 
@@ -74,9 +74,9 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     raise AssertionError("a command ends with an exit code")
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_the_defaults_are_sixteen_two_and_one(understood: Understood, door: str) -> None:
-    told = understood(door).gossip
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_the_defaults_are_sixteen_two_and_one(understood: Understood, entry_point: str) -> None:
+    told = understood(entry_point).gossip
     assert (told.gossip_group_size, told.gossip_min_group_size, told.gossip_alpha) == (16, 2, 1.0)
 
 
@@ -86,7 +86,7 @@ def test_each_script_is_the_trainer_with_its_task(understood: Understood, script
     assert understood(f"gossip train {task}").train.task == task
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize(
     "flags",
     [
@@ -96,8 +96,10 @@ def test_each_script_is_the_trainer_with_its_task(understood: Understood, script
         "--gossip-group-size=8 --gossip-min_group-size 3 --gossip_alpha=.9",
     ],
 )
-def test_underscores_hyphens_and_equals_signs_mean_the_same(understood: Understood, door: str, flags: str) -> None:
-    told = understood(f"{door} {flags}").gossip
+def test_underscores_hyphens_and_equals_signs_mean_the_same(
+    understood: Understood, entry_point: str, flags: str
+) -> None:
+    told = understood(f"{entry_point} {flags}").gossip
     assert (told.gossip_group_size, told.gossip_min_group_size, told.gossip_alpha) == (8, 3, 0.9)
 
 
@@ -191,7 +193,7 @@ def test_both_ends_of_each_range_are_allowed(understood: Understood, flags: str)
     assert getattr(understood(f"gossip train digits {flags}").gossip, name) == float(value)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -214,11 +216,11 @@ def test_a_value_out_of_range_ends_with_two_and_the_name_of_the_setting(
     understood: Understood,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    door: str,
+    entry_point: str,
     flag: str,
     value: str,
 ) -> None:
-    assert run_line(f"{door} {flag}={value}", monkeypatch) == 2
+    assert run_line(f"{entry_point} {flag}={value}", monkeypatch) == 2
     said = capsys.readouterr()
     assert flag.removeprefix("--") in said.err
     assert f"not {float(value):g}"[:6] in said.err
@@ -292,3 +294,9 @@ def test_the_scripts_run_from_the_root_of_the_repository(script: str) -> None:
     }
     assert "gossiptrain.cli.main" in imported
     assert not imported & {"torch", "hivemind"}
+
+
+@pytest.mark.parametrize("line", ["--direct libp2p --direct-port 4013", "--lane libp2p --lane-port 4013"])
+def test_direct_connections_are_set_by_their_flags_and_by_the_former_ones(understood: Understood, line: str) -> None:
+    network = understood(f"gossip train digits {line}").network
+    assert (network.direct, network.direct_port) == ("libp2p", 4013)

@@ -31,14 +31,14 @@ import pytest
 from gossiptrain.config import NetworkSettings
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.transport import PeerId, Stream, Transport
-from gossiptrain.net.virtual import VirtualNetwork
-from gossiptrain.net.virtual_time import run_virtual
+from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.net.virtual.time import run_virtual
 
 if TYPE_CHECKING:
-    from gossiptrain.net.libp2p import Libp2pTransport
+    from gossiptrain.net.libp2p.transport import Libp2pTransport
 
 Kind = Literal["virtual", "libp2p", "direct"]
-"""`direct` is libp2p with every stream opened as one for bulk, and so over a lane."""
+"""`direct` is libp2p with every stream opened as one for bulk, and so over a direct connection."""
 KINDS: tuple[Kind, ...] = ("virtual", "libp2p")
 ResultT = TypeVar("ResultT")
 REAL_LIMIT_S = 60.0
@@ -90,17 +90,17 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def _open_lanes_only(transport: Libp2pTransport) -> None:
-    from gossiptrain.net.lanes import LANE, LANE_WORTH_BYTES
+def _open_direct_only(transport: Libp2pTransport) -> None:
+    from gossiptrain.net.direct.connections import DIRECT, DIRECT_WORTH_BYTES
 
     open_stream = transport.open_stream
 
-    async def open_lane(peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
-        stream = await open_stream(peer, protocol, bulk_bytes=0 if protocol == LANE else LANE_WORTH_BYTES)
-        assert stream.kind == ("libp2p" if protocol == LANE else "direct")
+    async def open_direct(peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        stream = await open_stream(peer, protocol, bulk_bytes=0 if protocol == DIRECT else DIRECT_WORTH_BYTES)
+        assert stream.kind == ("libp2p" if protocol == DIRECT else "direct")
         return stream
 
-    transport.open_stream = open_lane  # type: ignore[method-assign]
+    transport.open_stream = open_direct  # type: ignore[method-assign]
 
 
 class _VirtualMaker:
@@ -119,7 +119,7 @@ class _VirtualMaker:
 
 class _Libp2pMaker:
     def __init__(self, *, bulk: bool) -> None:
-        from gossiptrain.net.libp2p import Libp2pTransport  # takes seconds, and only some tests need it
+        from gossiptrain.net.libp2p.transport import Libp2pTransport  # takes seconds, and only some tests need it
 
         self._start = Libp2pTransport.start
         self._bulk = bulk
@@ -131,7 +131,7 @@ class _Libp2pMaker:
         transport = await self._start(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), identity)
         self._made.append(transport)
         if self._bulk:
-            _open_lanes_only(transport)
+            _open_direct_only(transport)
         return transport
 
     async def close(self) -> None:

@@ -71,7 +71,7 @@ CONTRACTING = [
 SETTLING = [Swarm(16, 2), Swarm(16, 4), Swarm(16, 8), Swarm(64, 8)]
 ALPHAS = [1.0, 0.9, 0.75, 0.5, 0.25]
 NOLOCO = [(0.3, 0.7), (0.5, 0.7), (0.5, 1.0), (0.8, 0.7), (0.9, 0.7), (0.9, 1.0)]
-"""Momentum alpha and gamma; the second is the published setting."""
+"""Momentum and learning rate; the second is the published setting."""
 MOMENTA = [0.5, 0.8, 0.9]
 OUTER_LEARNING_RATE = 0.7
 
@@ -101,16 +101,16 @@ def rounds_to(swarm: Swarm, share: float, *, samples: int) -> int:
     return rounds
 
 
-def noloco_factor(swarm: Swarm, alpha: float, gamma: float, *, samples: int) -> float:
+def noloco_factor(swarm: Swarm, momentum: float, learning_rate: float, *, samples: int) -> float:
     """Factor by which a round of NoLoCo multiplies the squared disagreement, over 36 rounds after the first 12."""
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(samples, swarm.peers))
-    momentum = np.zeros_like(weights)
+    velocity = np.zeros_like(weights)
     found = []
     for _ in range(48):
         mean = in_random_groups(weights, swarm.peers // swarm.size, rng)
-        momentum = alpha * momentum + gamma * (mean - weights)
-        weights = weights + momentum
+        velocity = momentum * velocity + learning_rate * (mean - weights)
+        weights = weights + velocity
         found.append(variance_among_peers(weights))
     return float((found[47] / found[11]) ** (1 / 36))
 
@@ -165,10 +165,17 @@ def measure_noloco(samples: int) -> list[Figure]:
     """By how much NoLoCo multiplies disagreement."""
     figures = []
     for swarm in (Swarm(16, 2), Swarm(16, 4)):
-        for alpha, gamma in NOLOCO:
-            law = noloco_radius(alpha, gamma, swarm.contraction)
-            ours = noloco_factor(swarm, alpha, gamma, samples=samples)
-            figures.append(beside(f"alpha {alpha:g}, gamma {gamma:g}", f"k = {swarm.size}", published=law, ours=ours))
+        for momentum, learning_rate in NOLOCO:
+            law = noloco_radius(momentum, learning_rate, swarm.contraction)
+            ours = noloco_factor(swarm, momentum, learning_rate, samples=samples)
+            figures.append(
+                beside(
+                    f"momentum {momentum:g}, learning rate {learning_rate:g}",
+                    f"k = {swarm.size}",
+                    published=law,
+                    ours=ours,
+                )
+            )
     return figures
 
 

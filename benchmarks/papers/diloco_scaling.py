@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.laboratory_pool import cores, laboratories
+from benchmarks.laboratory.pool import cores, laboratories
 from benchmarks.measure import whole_number
 from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
 from benchmarks.strategies import Bench, Figures, Line, measured, relative

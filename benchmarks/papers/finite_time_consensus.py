@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.papers.base_graph import base_graph
 from benchmarks.papers.mixing import Meetings, Values, mixing_matrix, variance_left
 from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
-from benchmarks.round import numbers
+from benchmarks.round.__main__ import numbers
 
 PEERS = [4, 5, 6, 7, 8, 9, 12, 16, 20, 25, 27, 32, 36, 48, 50, 63, 64]
 EXACT = 1e-28
@@ -56,7 +56,7 @@ def ring(peers: int) -> RoundOf:
 
 
 def package_rounds(meetings: Meetings, peers: int) -> RoundOf:
-    """As the package's organisers divide peers that are all there."""
+    """As the package's coordinators divide peers that are all there."""
     return lambda number: mixing_matrix(peers, meetings.groups(range(peers), number))
 
 

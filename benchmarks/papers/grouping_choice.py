@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.papers.mixing import Meetings, steady_disagreement
 from benchmarks.papers.tables import parser, show_notes
-from benchmarks.round import numbers
+from benchmarks.round.__main__ import numbers
 from gossiptrain.config import GroupingName
 from gossiptrain.core.schedules import grid_occupancy, grid_sides
 

@@ -20,7 +20,7 @@ Peers = npt.NDArray[np.intp]
 
 @dataclass
 class Meetings:
-    """Who meets whom in the rounds of one run, as the package's organisers divide the peers that are there."""
+    """Who meets whom in the rounds of one run, as the package's coordinators divide the peers that are there."""
 
     grouping: GroupingName
     size: int

@@ -32,7 +32,7 @@ from benchmarks.papers.moshpit_methods import (
     two_peer_exponential,
 )
 from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
-from benchmarks.round import numbers
+from benchmarks.round.__main__ import numbers
 
 PEERS = [512, 768, 900, 1024]
 FAILURES = [0.0, 0.001, 0.005, 0.01]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.laboratory_pool import Runner
+from benchmarks.laboratory.pool import Runner
 from benchmarks.measure import whole_number
 from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
 from benchmarks.strategies import Bench

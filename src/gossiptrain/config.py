@@ -15,7 +15,7 @@ from gossiptrain.errors import UsageError
 PositiveSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
 Preset = Literal["local", "lan", "wan"]
-LaneMode = Literal["auto", "direct", "libp2p"]
+DirectMode = Literal["auto", "direct", "libp2p"]
 CodecName = Literal["fp32", "fp16", "bf16", "int8"]
 GroupingName = Literal["auto", "crossed", "random", "grid", "exponential", "all"]
 StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
@@ -144,10 +144,10 @@ class NetworkSettings(Settings):
     """File in which addresses of other peers, and the own port, are kept for the next start. None: nowhere."""
     relay: bool = False
     """Whether to be reachable through other peers' relays when behind a NAT."""
-    lane: LaneMode = "auto"
+    direct: DirectMode = "auto"
     """How parameters travel: over a direct encrypted connection where one can be made (`auto`), over nothing else
     (`direct`), or always through libp2p's daemon (`libp2p`)."""
-    lane_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    direct_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port at which direct connections are taken. 0: any free one."""
     preset: Preset = "lan"
     """Which `TimingSettings` to use: `local` (one computer), `lan` or `wan`."""

@@ -84,7 +84,7 @@ class RoundCommitted(EventBase):
     """A committed round. `seconds` is the exchange alone, `formation_seconds` what it took to find the group.
 
     disagreement: root mean square distance of the group's snapshots from their average, divided by the root mean
-    square of the average. final: the exact merge at the end of the run. lanes: by other member, over what this peer's
+    square of the average. final: the exact merge at the end of the run. paths: by other member, over what this peer's
     bytes went to it: `direct`, a connection of their own, or `libp2p`.
     """
 
@@ -97,7 +97,7 @@ class RoundCommitted(EventBase):
     disagreement: float | None = None
     attempts: Count = 1
     final: bool = False
-    lanes: dict[Text, Text] = Field(default_factory=dict)
+    paths: dict[Text, Text] = Field(default_factory=dict)
 
 
 class RoundFailed(EventBase):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-
-from benchmarks import laboratory
+from benchmarks.laboratory import __main__ as laboratory
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def test_a_smaller_format_is_timed_and_its_error_told() -> None:
 
 
 def test_a_round_of_two_processes_is_timed_beside_its_floor(tmp_path: Path) -> None:
-    # A size at which the parts of two peers are worth a direct lane.
+    # A size at which the parts of two peers are worth a direct connection.
     arguments = ["--sizes=3", "--peers=2", "--repetitions=1", "--systems", "tls", "gossiptrain-direct-fp32", "--json"]
     command = [sys.executable, "-m", "benchmarks.round", *arguments, str(tmp_path / "round.json")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)

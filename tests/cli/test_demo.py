@@ -13,7 +13,7 @@ import pytest
 from gossiptrain.cli.demonstration import LEAST_TRAIN_S, TRAIN_S, time_to_train
 from gossiptrain.cli.main import EXIT_INTERRUPTED
 from gossiptrain.errors import SwarmFailedError, UsageError
-from gossiptrain.training.checkpoints import load_checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from tests.processes import GOSSIP, Command, Family, Peer, wait_until
 
 REPORT_KEYS = {

@@ -13,7 +13,7 @@ from gossiptrain.cli.demo_view import (
     JsonDemoView,
     LiveDemoView,
     PlainDemoView,
-    Storyteller,
+    SwarmEventText,
     demo_view,
 )
 from gossiptrain.errors import UsageError
@@ -37,29 +37,29 @@ def show(view: DemoView, table: SwarmTable, label: str, event: Event) -> None:
     view.handle(label, event)
 
 
-def two_peers(storyteller: Storyteller) -> None:
-    storyteller.tell("a", started())
-    storyteller.tell("b", started(peer_id=OTHER, first=False))
+def two_peers(swarm_event_text: SwarmEventText) -> None:
+    swarm_event_text.tell("a", started())
+    swarm_event_text.tell("b", started(peer_id=OTHER, first=False))
 
 
 @pytest.fixture
-def teller() -> Storyteller:
-    storyteller = Storyteller()
-    two_peers(storyteller)
-    return storyteller
+def teller() -> SwarmEventText:
+    swarm_event_text = SwarmEventText()
+    two_peers(swarm_event_text)
+    return swarm_event_text
 
 
-def test_most_events_deserve_no_sentence(teller: Storyteller) -> None:
+def test_most_events_deserve_no_sentence(teller: SwarmEventText) -> None:
     for event in (step(10), round_of(1, OWN, OTHER), peer(OTHER, "joined", 2), peer(OTHER, "left", 1), finished()):
         assert teller.tell("a", event) is None
 
 
-def test_a_joiner_is_told_of_with_its_donor(teller: Storyteller) -> None:
+def test_a_joiner_is_told_of_with_its_donor(teller: SwarmEventText) -> None:
     joined = Joined(donor=OWN, step=1234, seconds=0.01, bytes=69_000)
     assert teller.tell("b", joined) == "peer b took the parameters of step 1,234 from peer a"
 
 
-def test_a_lost_peer_is_told_of_once(teller: Storyteller) -> None:
+def test_a_lost_peer_is_told_of_once(teller: SwarmEventText) -> None:
     teller.tell("c", started(peer_id="12D3KooWthird"))
     assert teller.tell("a", peer(OTHER, "lost", 2)) == "the others noticed that peer b is gone; 2 peers go on"
     assert teller.tell("c", peer(OTHER, "lost", 2)) is None
@@ -68,17 +68,17 @@ def test_a_lost_peer_is_told_of_once(teller: Storyteller) -> None:
     )
 
 
-def test_a_peer_that_has_finished_is_not_missed(teller: Storyteller) -> None:
+def test_a_peer_that_has_finished_is_not_missed(teller: SwarmEventText) -> None:
     teller.tell("b", finished())
     assert teller.tell("a", peer(OTHER, "lost", 1)) is None
 
 
-def test_warnings_are_told_with_the_label_of_their_peer(teller: Storyteller) -> None:
+def test_warnings_are_told_with_the_label_of_their_peer(teller: SwarmEventText) -> None:
     assert teller.tell("b", Notice(level="warning", message="the disk is full")) == "peer b: the disk is full"
     assert teller.tell("b", Notice(message="nothing special")) is None
 
 
-def test_foreign_text_cannot_move_the_cursor(teller: Storyteller) -> None:
+def test_foreign_text_cannot_move_the_cursor(teller: SwarmEventText) -> None:
     told = teller.tell("a", RoundFailed(reason=HOSTILE)) or ""
     assert "bold" in told
     assert told.isprintable()

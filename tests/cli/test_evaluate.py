@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from gossiptrain.training.checkpoints import CheckpointWriter, RunState, list_checkpoints, load_checkpoint
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState, list_checkpoints, load_checkpoint
 from gossiptrain.training.tasks import task_named
 from tests.processes import Command
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.cli.final_models import measure
-from gossiptrain.training.checkpoints import CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState
 from gossiptrain.training.tasks import task_named
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan, label_of
 from gossiptrain.events import Event, Finished, Joined, RoundCommitted, Started
-from gossiptrain.training.checkpoints import load_checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from tests.cli.waiting import until
 from tests.processes import DAEMON, NODE, Family
 

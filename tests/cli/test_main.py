@@ -30,7 +30,7 @@ def error_kinds() -> list[type[GossipError]]:
 def failing_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Has training fail in this way."""
 
-    def fail(assignment: object) -> None:
+    def fail(inputs: object) -> None:
         raise error
 
     monkeypatch.setattr(trainer, "Trainer", fail)

@@ -83,3 +83,9 @@ def test_what_stands_in_no_known_table_is_refused_with_the_tables_there_are(tmp_
     with pytest.raises(UsageError, match=f"holds '{name}'") as caught:
         read_settings(path)
     assert "[train], [gossip], [network]" in caught.value.remedy
+
+
+def test_settings_of_an_older_version_are_read_by_their_former_names(tmp_path: Path) -> None:
+    file = written(tmp_path / "config.toml", "[network]\nlane = 'direct'\nlane_port = 4013\n")
+    network = merged(NetworkSettings, read_settings(file)["network"])
+    assert (network.direct, network.direct_port) == ("direct", 4013)

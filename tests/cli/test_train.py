@@ -12,8 +12,8 @@ import pytest
 
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.core.fingerprint import CommonSettings
-from gossiptrain.training.checkpoints import list_checkpoints, load_checkpoint
-from gossiptrain.training.run_folder import RunFolder
+from gossiptrain.training.runs.checkpoints import list_checkpoints, load_checkpoint
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.tasks import task_named
 from tests.members import LOCAL, Member
 from tests.processes import Command

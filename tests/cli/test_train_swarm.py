@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gossiptrain import events
-from gossiptrain.training.checkpoints import load_checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from tests.processes import Command, Family, Peer, wait_until
 from tests.training.tasks.image_trees import write_tree
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gossiptrain.cli.verdict import Outcome, PeerOutcome, lines_of, problems_of, report_of, success_of
+from gossiptrain.cli.verdict import PeerOutcome, SwarmOutcome, lines_of, problems_of, report_of, success_of
 
 
 def peer(label: str = "a", **more: Any) -> PeerOutcome:
@@ -15,12 +15,12 @@ def peer(label: str = "a", **more: Any) -> PeerOutcome:
     return PeerOutcome(label=label, **{**values, **more})
 
 
-def outcome(*peers: PeerOutcome, **more: Any) -> Outcome:
+def outcome(*peers: PeerOutcome, **more: Any) -> SwarmOutcome:
     values: dict[str, Any] = {"killed": 0, "rounds": 30, "seconds": 12.04, "merged": 0.966, "disagreement": 1e-8}
-    return Outcome(peers=peers, **{**values, **more})
+    return SwarmOutcome(peers=peers, **{**values, **more})
 
 
-def good(**more: Any) -> Outcome:
+def good(**more: Any) -> SwarmOutcome:
     return outcome(*(peer(label) for label in "abcd"), **more)
 
 

@@ -15,10 +15,10 @@ from gossiptrain.core.grouping import (
     LARGEST_GROUP,
     Grouping,
     GroupLimits,
+    coordinators,
     form_groups,
     group_sizes,
     limits_for,
-    organisers,
     ranking,
     survivors,
 )
@@ -207,11 +207,11 @@ def test_nobody_is_left_out_twice_in_a_row(count: int, bounds: GroupLimits, grou
         urgent = formed.left_out
 
 
-def test_organisers_are_ranked_alike_by_all_and_anew_each_round() -> None:
+def test_coordinators_are_ranked_alike_by_all_and_anew_each_round() -> None:
     peers = peers_named(16)
-    orders = [organisers(peers[::step], run="r", round_number=1, seed=0) for step in (1, -1)]
+    orders = [coordinators(peers[::step], run="r", round_number=1, seed=0) for step in (1, -1)]
     assert orders[0] == orders[1]
-    firsts = {organisers(peers, run="r", round_number=number, seed=0)[0] for number in range(200)}
+    firsts = {coordinators(peers, run="r", round_number=number, seed=0)[0] for number in range(200)}
     assert len(firsts) > 12
 
 

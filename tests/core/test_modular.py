@@ -21,13 +21,13 @@ def make(longest_elements: int = LONGEST) -> Modular:
     return Modular(longest_elements)
 
 
-def everywhere(reach: float, elements: int = LONGEST) -> Vector:
-    return np.full(blocks_of(elements), reach, np.float32)
+def everywhere(max_deviation: float, elements: int = LONGEST) -> Vector:
+    return np.full(blocks_of(elements), max_deviation, np.float32)
 
 
-def encoded(values: Vector, reach: Vector, *, place: int = 0, filled_with: int = 0) -> Bytes:
+def encoded(values: Vector, max_deviation: Vector, *, dither_offset: int = 0, filled_with: int = 0) -> Bytes:
     out = np.full(make().size_bytes(len(values)), filled_with, np.uint8)
-    make().encode(values, reach, out, place=place)
+    make().encode(values, max_deviation, out, dither_offset=dither_offset)
     return out
 
 
@@ -53,34 +53,34 @@ def test_the_length_on_the_wire_is_known_beforehand() -> None:
 
 @given(seed=st.integers(0, 1000), apart=st.floats(1e-4, 10.0), scale=st.sampled_from([1e-6, 1.0, 1e6]))
 @settings(deadline=None, max_examples=60)
-def test_who_is_within_reach_understands_within_a_step(seed: int, apart: float, scale: float) -> None:
+def test_who_is_within_the_deviation_understands_within_a_step(seed: int, apart: float, scale: float) -> None:
     values = normal(seed=seed, scale=scale)
     away = np.random.default_rng(seed).uniform(-1, 1, LONGEST).astype(np.float32) * np.float32(apart * scale)
-    found, right = decoded(encoded(values, everywhere(1.001 * apart * scale), place=seed), values + away)
+    found, right = decoded(encoded(values, everywhere(1.001 * apart * scale), dither_offset=seed), values + away)
     assert right
     # Rounding to float32, of values and their sums, comes on top.
     step = np.minimum(1.001 * apart * scale, largest_of_blocks(values)) / RANGE
     assert (np.abs(found.astype(np.float64) - values) <= step + 2e-6 * largest_of_blocks(values)).all()
 
 
-@given(seed=st.integers(0, 1000), reach=st.sampled_from([1e-3, 0.1, 10.0, float(UNKNOWN)]))
+@given(seed=st.integers(0, 1000), max_deviation=st.sampled_from([1e-3, 0.1, 10.0, float(UNKNOWN)]))
 @settings(deadline=None, max_examples=40)
-def test_the_sender_knows_bitwise_what_is_read(seed: int, reach: float) -> None:
+def test_the_sender_knows_bitwise_what_is_read(seed: int, max_deviation: float) -> None:
     values = normal(seed=seed)
     values[::7] *= np.float32(1e-9)  # rounds to zero, from either side
     raw = np.empty(make().size_bytes(LONGEST), np.uint8)
-    told = np.empty(LONGEST, np.float32)
-    make().encode(values, everywhere(reach), raw, place=seed, told=told)
+    decoded_out = np.empty(LONGEST, np.float32)
+    make().encode(values, everywhere(max_deviation), raw, dither_offset=seed, decoded_out=decoded_out)
     found, right = decoded(raw, values)
     assert right
-    assert found.tobytes() == told.tobytes()
+    assert found.tobytes() == decoded_out.tobytes()
 
 
 @given(seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=30)
 def test_all_who_understand_hold_bitwise_the_same_values(seed: int) -> None:
     values = normal(seed=seed)
-    raw = encoded(values, everywhere(0.1), place=seed)
+    raw = encoded(values, everywhere(0.1), dither_offset=seed)
     away = np.random.default_rng(seed).uniform(-0.1, 0.1, (3, LONGEST)).astype(np.float32)
     heard = [decoded(raw, values + own) for own in away]
     assert all(right for _, right in heard)
@@ -89,14 +89,14 @@ def test_all_who_understand_hold_bitwise_the_same_values(seed: int) -> None:
 
 @pytest.mark.parametrize("where", [0, 255, 256, 999])
 @pytest.mark.parametrize("side", [-1.0, 1.0])
-def test_who_is_out_of_reach_at_a_single_value_knows_it(where: int, side: float) -> None:
+def test_who_is_beyond_the_deviation_at_a_single_value_knows_it(where: int, side: float) -> None:
     values = normal()
     other = values.copy()
     other[where] += np.float32(2.5 * side * 0.1)
     assert not decoded(encoded(values, everywhere(0.1)), other)[1]
 
 
-def test_two_values_out_of_reach_on_opposite_sides_do_not_hide_each_other() -> None:
+def test_two_values_beyond_the_deviation_on_opposite_sides_do_not_hide_each_other() -> None:
     values = normal()
     other = values.copy()
     other[10] += np.float32(0.25)
@@ -104,7 +104,7 @@ def test_two_values_out_of_reach_on_opposite_sides_do_not_hide_each_other() -> N
     assert not decoded(encoded(values, everywhere(0.1)), other)[1]
 
 
-def test_of_whom_nothing_is_known_each_block_is_told_by_itself() -> None:
+def test_of_whom_nothing_is_known_each_block_is_absolute() -> None:
     values = normal()
     raw = encoded(values, everywhere(float(UNKNOWN)))
     first, right = decoded(raw, normal(seed=1, scale=100.0))
@@ -115,17 +115,17 @@ def test_of_whom_nothing_is_known_each_block_is_told_by_itself() -> None:
     assert (make().steps_of(raw, LONGEST) < 0).all()
 
 
-def test_a_block_is_told_by_itself_where_that_is_finer() -> None:
+def test_a_block_is_absolute_where_that_is_finer() -> None:
     values = normal()
     values[BLOCK:] *= np.float32(1e-3)
     steps = make().steps_of(encoded(values, everywhere(0.1)), LONGEST)
     assert (steps > 0).tolist() == [True, False, False, False]
 
 
-@pytest.mark.parametrize("reach", [0.0, 0.1, float(UNKNOWN)])
-def test_zeros_come_back_as_zeros(reach: float) -> None:
+@pytest.mark.parametrize("max_deviation", [0.0, 0.1, float(UNKNOWN)])
+def test_zeros_come_back_as_zeros(max_deviation: float) -> None:
     values = np.concatenate([np.zeros(BLOCK, np.float32), normal(BLOCK), np.zeros(10, np.float32)])
-    found, right = decoded(encoded(values, everywhere(reach, len(values))), values)
+    found, right = decoded(encoded(values, everywhere(max_deviation, len(values))), values)
     assert right
     assert np.abs(found[:BLOCK]).max() <= np.finfo(np.float32).tiny
     assert np.abs(found[-10:]).max() <= np.finfo(np.float32).tiny
@@ -138,13 +138,14 @@ def test_where_nobody_moves_values_arrive_as_exactly_as_float32_lets_them() -> N
     assert np.allclose(found, values, atol=1e-5)
 
 
-@given(bits=patterns, seed=st.integers(0, Modular.DISTANCES - 1), reach=st.sampled_from([0.0, 1.0, np.inf]))
+@given(bits=patterns, seed=st.integers(0, Modular.DITHERS - 1), max_deviation=st.sampled_from([0.0, 1.0, np.inf]))
 @settings(deadline=None, max_examples=60)
-def test_encoding_writes_every_byte_and_leaves_its_input_alone(bits: Bytes, seed: int, reach: float) -> None:
+def test_encoding_writes_every_byte_and_leaves_its_input_alone(bits: Bytes, seed: int, max_deviation: float) -> None:
     values = bits.view(np.float32)
     before = values.tobytes()
     first, second = (
-        encoded(values, everywhere(reach, len(values)), place=seed, filled_with=filler) for filler in (0x55, 0xAA)
+        encoded(values, everywhere(max_deviation, len(values)), dither_offset=seed, filled_with=filler)
+        for filler in (0x55, 0xAA)
     )
     assert first.tobytes() == second.tobytes()
     assert values.tobytes() == before
@@ -161,32 +162,32 @@ def test_any_bytes_decode_to_something_wherever_they_lie(elements: int, data: st
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("reach", [0.1, float(UNKNOWN)])
-def test_a_value_that_is_not_finite_is_still_not_so_where_it_arrives(bad: float, reach: float) -> None:
+@pytest.mark.parametrize("max_deviation", [0.1, float(UNKNOWN)])
+def test_a_value_that_is_not_finite_is_still_not_so_where_it_arrives(bad: float, max_deviation: float) -> None:
     values = normal()
     values[300] = bad
-    found, _ = decoded(encoded(values, everywhere(reach)), normal(seed=1))
+    found, _ = decoded(encoded(values, everywhere(max_deviation)), normal(seed=1))
     assert not np.isfinite(found[300])
     assert np.isfinite(found[:BLOCK]).all()
 
 
-@pytest.mark.parametrize("reach", [0.5, float(UNKNOWN)])
-def test_it_is_right_on_average(reach: float) -> None:
+@pytest.mark.parametrize("max_deviation", [0.5, float(UNKNOWN)])
+def test_it_is_right_on_average(max_deviation: float) -> None:
     values, rounds = normal(300), 2000
     total = np.zeros(300)
-    for place in np.random.default_rng(3).integers(Modular.DISTANCES, size=rounds):
-        total += decoded(encoded(values, everywhere(reach, 300), place=int(place)), values)[0]
+    for dither_offset in np.random.default_rng(3).integers(Modular.DITHERS, size=rounds):
+        total += decoded(encoded(values, everywhere(max_deviation, 300), dither_offset=int(dither_offset)), values)[0]
     # Of a step, a single result deviates by half at most: five times that of the mean, and of all elements' mean.
-    steps = np.abs(make().steps_of(encoded(values, everywhere(reach, 300)), 300)).repeat(BLOCK)[:300]
+    steps = np.abs(make().steps_of(encoded(values, everywhere(max_deviation, 300)), 300)).repeat(BLOCK)[:300]
     deviation = (total / rounds - values) / steps
     assert np.abs(deviation).max() < 5 * 0.5 / np.sqrt(rounds)
     assert abs(deviation.mean()) < 5 * 0.5 / np.sqrt(rounds * len(values))
 
 
-def test_errors_are_those_of_the_place_and_independent_of_others() -> None:
-    values, reach = normal(), everywhere(0.1)
-    raws = [encoded(values, reach, place=place) for place in (1, 2, 40_000)]
-    assert raws[0].tobytes() == encoded(values, reach, place=1).tobytes()
+def test_errors_are_those_of_the_dither_and_independent_of_others() -> None:
+    values, max_deviation = normal(), everywhere(0.1)
+    raws = [encoded(values, max_deviation, dither_offset=dither_offset) for dither_offset in (1, 2, 40_000)]
+    assert raws[0].tobytes() == encoded(values, max_deviation, dither_offset=1).tobytes()
     errors = [decoded(raw, values)[0] - values for raw in raws]
     assert np.abs(np.corrcoef(errors) - np.eye(3)).max() < 0.15
 
@@ -194,10 +195,10 @@ def test_errors_are_those_of_the_place_and_independent_of_others() -> None:
 def test_little_is_allocated_for_a_chunk() -> None:
     elements = 65536
     modular, values, out = make(elements), normal(elements), np.empty(elements, np.float32)
-    raw, reach = np.empty(modular.size_bytes(elements), np.uint8), everywhere(0.1, elements)
+    raw, max_deviation = np.empty(modular.size_bytes(elements), np.uint8), everywhere(0.1, elements)
     tracemalloc.start()
     try:
-        modular.encode(values, reach, raw, place=5)
+        modular.encode(values, max_deviation, raw, dither_offset=5)
         modular.decode(raw, values, out)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
@@ -205,7 +206,7 @@ def test_little_is_allocated_for_a_chunk() -> None:
     assert peak_bytes < elements
 
 
-def test_how_far_apart_two_are_is_told_for_each_block() -> None:
+def test_how_far_apart_two_are_is_known_for_each_block() -> None:
     values, others = np.zeros(600, np.float32), np.zeros(600, np.float32)
     others[[3, 300, 599]] = [-2.0, 0.5, 4.0]
     assert furthest(values, others, np.empty(600, np.float32)).tolist() == [2.0, 0.5, 4.0]

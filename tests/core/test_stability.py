@@ -25,20 +25,22 @@ def contraction_of(peers: int, groups: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("peers", "groups", "alpha", "gamma"),
+    ("peers", "groups", "momentum", "learning_rate"),
     [(16, 8, 0.5, 0.7), (16, 8, 0.9, 0.7), (16, 4, 0.9, 0.7), (8, 2, 0.3, 0.7), (16, 8, 0.5, 1.0)],
 )
-def test_noloco_multiplies_disagreement_by_its_radius(peers: int, groups: int, alpha: float, gamma: float) -> None:
+def test_noloco_multiplies_disagreement_by_its_radius(
+    peers: int, groups: int, momentum: float, learning_rate: float
+) -> None:
     rng = np.random.default_rng(3)
     weights = rng.normal(size=(SWARMS, peers))
-    momentum = np.zeros_like(weights)
+    velocity = np.zeros_like(weights)
     found = []
     for _ in range(48):
         mean = in_random_groups(weights, groups, rng)
-        momentum = alpha * momentum + gamma * (mean - weights)
-        weights = weights + momentum
+        velocity = momentum * velocity + learning_rate * (mean - weights)
+        weights = weights + velocity
         found.append(variance_among_peers(weights))
-    predicted = noloco_radius(alpha, gamma, contraction_of(peers, groups))
+    predicted = noloco_radius(momentum, learning_rate, contraction_of(peers, groups))
     # Over many rounds, since where the momentum is large, disagreement swings on its way.
     assert (found[47] / found[11]) ** (1 / 36) == pytest.approx(predicted, rel=0.01)
 
@@ -50,17 +52,17 @@ def test_noloco_in_pairs_drifts_apart_with_the_momentum_of_diloco_and_not_with_i
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_without_momentum_noloco_is_averaging_with_a_share(gamma: float, contraction: float) -> None:
-    predicted = contraction + (1 - gamma) ** 2 * (1 - contraction)
-    assert noloco_radius(0.0, gamma, contraction) == pytest.approx(predicted, abs=1e-9)
+def test_without_momentum_noloco_is_averaging_with_a_share(learning_rate: float, contraction: float) -> None:
+    predicted = contraction + (1 - learning_rate) ** 2 * (1 - contraction)
+    assert noloco_radius(0.0, learning_rate, contraction) == pytest.approx(predicted, abs=1e-9)
 
 
 @given(st.floats(0, 0.999), st.floats(0.01, 2))
-def test_momentum_dies_out_at_its_own_pace_where_everyone_meets(momentum: float, gamma: float) -> None:
+def test_momentum_dies_out_at_its_own_pace_where_everyone_meets(momentum: float, learning_rate: float) -> None:
     """With one group the disagreement is one linear recurrence of second order, with known roots."""
-    roots = np.roots([1.0, -(1 + momentum - gamma), momentum])
+    roots = np.roots([1.0, -(1 + momentum - learning_rate), momentum])
     # Where the roots meet, the eigenvalues of either matrix are only known to a cube root of the rounding error.
-    assert noloco_radius(momentum, gamma, 0.0) == pytest.approx(float(np.abs(roots).max() ** 2), abs=1e-4)
+    assert noloco_radius(momentum, learning_rate, 0.0) == pytest.approx(float(np.abs(roots).max() ** 2), abs=1e-4)
 
 
 @pytest.mark.parametrize(("peers", "groups"), [(16, 8), (16, 4), (16, 2), (12, 4)])

@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
-from gossiptrain.net import lane, lane_words
+from gossiptrain.net.direct import connection as direct_connection
+from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import Message
 from gossiptrain.swarm import messages
 
 GOLDEN = Path(__file__).with_name("messages.json")
-MODULES = (messages, lane_words, lane)
+MODULES = (messages, direct_messages, direct_connection)
 NOT_SENT = ("title", "description")
 """Parts of a schema that are for people: changing them changes nothing on the wire."""
 

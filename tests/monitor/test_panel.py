@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gossiptrain.events import Event, NodeChanged, Notice
-from gossiptrain.monitor.narrator import Message, Narrator
+from gossiptrain.monitor.event_text import EventText, Sentence
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
 from tests.monitor.stream import HOSTILE, OTHER, OWN, finished, peer, round_of, short_run, started, step
 
 
 def panel(*events: Event, width: int = 100, height: int = 40) -> str:
-    progress, narrator, messages = PeerProgress(), Narrator(), list[Message]()
+    progress, event_text, messages = PeerProgress(), EventText(), list[Sentence]()
     for event in events:
         progress.handle(event)
-        message = narrator.tell(event)
+        message = event_text.tell(event)
         if message is not None:
             messages.append(message)
     console = Console(file=io.StringIO(), width=width, height=height, record=True, color_system="truecolor")

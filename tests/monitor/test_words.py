@@ -14,8 +14,8 @@ from gossiptrain.monitor.words import (
     counted,
     data_size,
     duration,
-    lanes_in_words,
     number,
+    paths_in_words,
     percent,
     printable,
     short_peer,
@@ -138,5 +138,5 @@ def test_whatever_was_measured_can_be_drawn(values: list[float], width: int, log
         ({"a": "direct", "b": "libp2p", "c": "libp2p"}, "1 of 3 direct"),
     ],
 )
-def test_the_lanes_of_a_round_are_told_where_any_was_direct(used: dict[str, str], words: str) -> None:
-    assert lanes_in_words(used) == words
+def test_the_paths_of_a_round_are_told_where_any_was_direct(used: dict[str, str], words: str) -> None:
+    assert paths_in_words(used) == words

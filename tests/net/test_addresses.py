@@ -16,9 +16,8 @@ from gossiptrain.net.addresses import (
     parse_listen_address,
     readable_addresses,
 )
-from gossiptrain.net.base58 import encode_base58
-from gossiptrain.net.hivemind_names import Multiaddr, PeerID
-from gossiptrain.net.identity import Identity
+from gossiptrain.net.identity import Identity, encode_base58
+from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID
 
 PEER = Identity.generate().peer_id
 RELAY = Identity.generate().peer_id

@@ -1,4 +1,4 @@
-"""What every transport promises: the same scenario in memory, on real libp2p daemons, and over direct lanes."""
+"""What every transport promises: the same scenario in memory, on real libp2p daemons, and over direct connections."""
 
 from __future__ import annotations
 

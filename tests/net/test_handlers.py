@@ -8,9 +8,9 @@ import logging
 import pytest
 
 from gossiptrain.net.handlers import MAX_STREAMS, MAX_STREAMS_OF_ONE, SILENCE_S
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import Stream, StreamClosedError, Transport
-from gossiptrain.net.virtual import VirtualTransport
+from gossiptrain.net.virtual.network import VirtualTransport
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 ECHO, SILENT, BROKEN = "/test/echo", "/test/silent", "/test/broken"

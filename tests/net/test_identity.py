@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossiptrain.errors import IdentityInUseError, UsageError
-from gossiptrain.net.base58 import decode_base58, encode_base58
-from gossiptrain.net.identity import Identity, is_peer_id, verify
+from gossiptrain.net.identity import Identity, decode_base58, encode_base58, is_peer_id, verify
 from gossiptrain.net.transport import PeerId
 
 HOLDER = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.net.incarnation import MAX_INCARNATION, incarnation_file, next_incarnation
-from tests.training.test_run_folder import full_disk
+from tests.training.runs.test_folder import full_disk
 
 YEAR_NS = 365 * 24 * 3600 * 10**9
 

@@ -9,7 +9,7 @@ import pytest
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import UnreachableError
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 

@@ -37,7 +37,7 @@ ENDED = control.RoundEnded(
             committed=True, members=(PeerId("a"), PeerId("b")), attempts=1, seconds=0.25, bytes_sent=9, disagreement=0.5
         ),
     ),
-    lanes={"b": "direct"},
+    paths={"b": "direct"},
 )
 
 

@@ -13,7 +13,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.node import control
 from gossiptrain.node.kept_peers import LIMIT_BYTES, KeptPeers
 from gossiptrain.swarm.address_book import MAX_PEERS
-from tests.training.test_run_folder import full_disk
+from tests.training.runs.test_folder import full_disk
 
 A, B, C = (Identity.generate().peer_id for _ in range(3))
 

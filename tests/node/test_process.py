@@ -9,9 +9,9 @@ import numpy as np
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.net.framing import Message
-from gossiptrain.net.libp2p import Libp2pTransport
-from gossiptrain.net.virtual import VirtualNetwork, VirtualTransport
-from gossiptrain.net.virtual_wires import LinkSettings
+from gossiptrain.net.libp2p.transport import Libp2pTransport
+from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
+from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.node import control
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.process import Node
@@ -58,7 +58,7 @@ class Peer:
     def __init__(self, transport: VirtualTransport, initial_peer: str) -> None:
         transport.daemon_exited = asyncio.Event()  # type: ignore[attr-defined]
         transport.daemon_alive = _answers  # type: ignore[attr-defined]
-        transport.lanes_used = {}  # type: ignore[attr-defined]
+        transport.paths_used = {}  # type: ignore[attr-defined]
         self.trainer = Trainer()
         self.memory = SharedVectors.create(ELEMENTS, state_vectors=1)
         self.memory.snapshot[:] = np.ones(ELEMENTS, np.float32)

@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    """However many cores there are: two squads."""
+    """However many cores there are: two shards."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gossiptrain.simulate.gradients import AtOnce, InTurn, gradients_for
+from gossiptrain.simulate.gradients import Sequential, Vmapped, gradients_for
 from gossiptrain.simulate.perceptron import Perceptrons, are_perceptrons
 from gossiptrain.simulate.stack import Stack
 from gossiptrain.training.tasks.batches import Batch
@@ -52,7 +52,7 @@ def each_alone(
     return losses, gradients
 
 
-def check(way: type[InTurn] | type[AtOnce], model: nn.Module, task: Task, batch: Batch) -> None:
+def check(way: type[Sequential] | type[Vmapped], model: nn.Module, task: Task, batch: Batch) -> None:
     stack = stack_of(model, task)
     losses, gradients = each_alone(model, stack, task, batch)
     found = way(stack, task)(batch.inputs, batch.targets, EVERYONE)
@@ -62,8 +62,8 @@ def check(way: type[InTurn] | type[AtOnce], model: nn.Module, task: Task, batch:
             assert torch.allclose(stack.gradient(name)[peer], gradient, rtol=1e-3, atol=1e-5), name
 
 
-@pytest.mark.parametrize("way", [InTurn, AtOnce])
-def test_of_a_transformer(way: type[InTurn] | type[AtOnce]) -> None:
+@pytest.mark.parametrize("way", [Sequential, Vmapped])
+def test_of_a_transformer(way: type[Sequential] | type[Vmapped]) -> None:
     task = TextTask(model="tiny")
     tokens = torch.randint(0, 256, (PEERS, 2, 17), generator=torch.Generator().manual_seed(1))
     # The attention that torch has for CPUs cannot be stacked; those for GPUs can.
@@ -71,8 +71,8 @@ def test_of_a_transformer(way: type[InTurn] | type[AtOnce]) -> None:
         check(way, task.build_model(0), task, Batch(tokens[..., :-1], tokens[..., 1:]))
 
 
-@pytest.mark.parametrize("way", [InTurn, AtOnce])
-def test_of_a_convolutional_network(way: type[InTurn] | type[AtOnce]) -> None:
+@pytest.mark.parametrize("way", [Sequential, Vmapped])
+def test_of_a_convolutional_network(way: type[Sequential] | type[Vmapped]) -> None:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(PEERS, 4, 3, 16, 16, generator=generator)
     labels = torch.randint(0, 10, (PEERS, 4), generator=generator)
@@ -87,7 +87,7 @@ def test_running_statistics_are_each_peers_own_and_the_same_by_every_way() -> No
     torch.manual_seed(0)
     model = ConvNet(ConvNetShape(stem=4, widths=(8, 8)))
     found = []
-    for way in (InTurn, AtOnce):
+    for way in (Sequential, Vmapped):
         stack = stack_of(model, task)
         before = stack.matrix()[:, stack.trained_elements :]
         way(stack, task)(images, labels, EVERYONE)
@@ -100,7 +100,7 @@ def test_running_statistics_are_each_peers_own_and_the_same_by_every_way() -> No
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("layers", [(12, 10), (12, 7, 10), (12, 7, 5, 9, 10)])
-def test_of_perceptrons_written_out(layers: tuple[int, ...], label_smoothing: float) -> None:
+def test_of_perceptrons_with_a_manual_backward(layers: tuple[int, ...], label_smoothing: float) -> None:
     torch.manual_seed(0)
     modules: list[nn.Module] = []
     for features_in, features_out in itertools.pairwise(layers):
@@ -148,14 +148,14 @@ def test_networks_of_which_a_part_is_frozen_are_not_taken_for_perceptrons() -> N
 def test_each_kind_of_model_gets_its_way() -> None:
     digits, text = DigitsTask(), TextTask(model="tiny")
     assert isinstance(gradients_for(stack_of(digits.build_model(0), digits), digits), Perceptrons)
-    assert isinstance(gradients_for(stack_of(text.build_model(0), text), text), InTurn)
+    assert isinstance(gradients_for(stack_of(text.build_model(0), text), text), Sequential)
 
 
 def test_a_peer_that_does_not_move_is_passed_over() -> None:
     task = TextTask(model="tiny")
     stack = stack_of(task.build_model(0), task)
     tokens = torch.randint(0, 256, (PEERS, 2, 9))
-    InTurn(stack, task)(tokens[..., :-1], tokens[..., 1:], [True, False, True])
+    Sequential(stack, task)(tokens[..., :-1], tokens[..., 1:], [True, False, True])
     norms = [float(stack.gradient("positions")[peer].norm()) for peer in range(PEERS)]
     assert norms[1] == 0
     assert norms[0] > 0

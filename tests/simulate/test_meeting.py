@@ -17,7 +17,7 @@ from gossiptrain.simulate.meeting import meet_coded, meet_nearby, meet_plainly
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers, Coding
 from gossiptrain.swarm.exchange import Exchange
-from gossiptrain.swarm.near_coding import Nearness
+from gossiptrain.swarm.near_coding import SpreadEstimate
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
 
@@ -46,9 +46,9 @@ def buffers_of(swarm: Swarm, attempt: Attempt) -> list[Buffers]:
     return [Buffers(by_id[member].values.copy(), by_id[member].buffers.average.copy()) for member in attempt.members]
 
 
-def knowledge_of(peer: TestPeer) -> Nearness:
+def knowledge_of(peer: TestPeer) -> SpreadEstimate:
     """What it thinks of the others now."""
-    return copy.deepcopy(peer.swarm._averager._learnt.nearness)
+    return copy.deepcopy(peer.swarm._averager._statistics.spread)
 
 
 async def one_round(swarm: Swarm, attempts: list[Attempt]) -> tuple[Attempt, dict[str, Vector]]:

@@ -13,11 +13,11 @@ import torch
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights
-from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import LearnSettings
-from gossiptrain.simulate.rounds import RoundRules, Rounds
+from gossiptrain.simulate.rounds import VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.sources import TensorSource, source_of
-from gossiptrain.training.model.strategies import Effort, Held
+from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
+from gossiptrain.training.model.strategies import LocalWork, ParameterState
 from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
@@ -39,38 +39,40 @@ class SmallImages(Cifar10Task):
 @contextmanager
 def swarm_of(
     peers: int, *, absent: float = 0.0, speeds: tuple[float, ...] = (), **gossip: Any
-) -> Iterator[tuple[Crew, Rounds]]:
-    """A crew that learns digits, and its rounds."""
+) -> Iterator[tuple[VirtualPeers, VirtualRounds]]:
+    """Virtual peers that learn digits, and their rounds."""
     task = task_named("digits")
     source = source_of(task, data_dir=None, device=CPU)
     shares = source.shares(LearnSettings(task="digits", peers=peers))
-    order = CrewOrder(task, shares, speeds or [1.0] * peers, batch=4, learning_rate=0.05, total_steps=200, seed=3)
-    crew = Crew(order, source, device=CPU)
+    order = VirtualPeersPlan(
+        task, shares, speeds or [1.0] * peers, batch=4, learning_rate=0.05, total_steps=200, seed=3
+    )
+    virtual_peers = VirtualPeers(order, source, device=CPU)
     try:
-        rules = RoundRules(GossipSettings(**gossip), every_steps=EVERY, batch=4, absent=absent, seed=3)
-        yield crew, Rounds(rules, crew)
+        rules = VirtualRoundRules(GossipSettings(**gossip), every_steps=EVERY, batch=4, absent=absent, seed=3)
+        yield virtual_peers, VirtualRounds(rules, virtual_peers)
     finally:
-        crew.close()
+        virtual_peers.close()
 
 
 def test_after_a_round_of_all_every_peer_holds_bitwise_the_mean() -> None:
-    with swarm_of(6) as (crew, rounds):
-        crew.train(EVERY)
-        before = crew.matrix()
+    with swarm_of(6) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
         rounds.meet()
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.allclose(after[0], before.mean(dim=0), atol=1e-6)
     assert all(torch.equal(row, after[0]) for row in after)
 
 
 def test_groups_move_to_their_own_means_and_the_mean_of_all_stays() -> None:
-    with swarm_of(9, gossip_group_size=3) as (crew, rounds):
-        crew.train(EVERY)
-        before = crew.matrix()
+    with swarm_of(9, gossip_group_size=3) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
         found = rounds.meet(measured=True)
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert len({row.numpy().tobytes() for row in after}) == 3
     assert torch.allclose(after.mean(dim=0), before.mean(dim=0), atol=1e-6)
     assert found is not None
@@ -79,21 +81,21 @@ def test_groups_move_to_their_own_means_and_the_mean_of_all_stays() -> None:
 
 
 def test_a_full_grid_agrees_after_two_rounds() -> None:
-    with swarm_of(9, gossip_group_size=3) as (crew, rounds):
-        crew.train(EVERY)
+    with swarm_of(9, gossip_group_size=3) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
         for _ in range(2):
             rounds.meet()
             rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.allclose(after, after[:1].expand_as(after), atol=1e-6)
 
 
 @pytest.mark.parametrize("grouping", ["random", "grid", "exponential", "all", "auto"])
 def test_contraction_is_what_the_groups_promise_on_average(grouping: str) -> None:
-    with swarm_of(8, gossip_group_size=4, grouping=grouping) as (crew, rounds):
+    with swarm_of(8, gossip_group_size=4, grouping=grouping) as (virtual_peers, rounds):
         measured, expected = [], []
         for _ in range(12):
-            crew.train(EVERY)
+            virtual_peers.train(EVERY)
             found = rounds.meet(measured=True)
             rounds.take()
             assert found is not None
@@ -105,19 +107,20 @@ def test_contraction_is_what_the_groups_promise_on_average(grouping: str) -> Non
 
 @pytest.mark.parametrize("strategy", ["step-mix", "diloco", "noloco"])
 def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) -> None:
-    with swarm_of(4, strategy=strategy, gossip_group_size=2) as (crew, rounds):
+    with swarm_of(4, strategy=strategy, gossip_group_size=2) as (virtual_peers, rounds):
         rule = strategy_for(GossipSettings(strategy=strategy, gossip_group_size=2))  # type: ignore[arg-type]
-        values = crew.matrix()
+        values = virtual_peers.matrix()
         alone = [
-            Held(row.clone(), row.clone(), tuple(torch.zeros_like(row) for _ in rule.state_names)) for row in values
+            ParameterState(row.clone(), row.clone(), tuple(torch.zeros_like(row) for _ in rule.state_names))
+            for row in values
         ]
-        for held in alone:
-            rule.begin(held)
+        for parameters in alone:
+            rule.begin(parameters)
         for _ in range(3):
-            crew.train(EVERY)
-            for held, row in zip(alone, crew.matrix(), strict=True):
-                held.local.copy_(row)
-                rule.contribute(held, Effort())
+            virtual_peers.train(EVERY)
+            for parameters, row in zip(alone, virtual_peers.matrix(), strict=True):
+                parameters.local.copy_(row)
+                rule.contribute(parameters, LocalWork())
             rounds.meet()
             groups = [list(group) for group in rounds.groups]
             rounds.take()
@@ -125,42 +128,42 @@ def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) 
                 average = torch.stack([alone[peer].shared for peer in group]).mean(dim=0)
                 for peer in group:
                     rule.take(alone[peer], average, alpha=1.0)
-        after = crew.matrix()
-    assert torch.allclose(after, torch.stack([held.local for held in alone]), atol=1e-5)
+        after = virtual_peers.matrix()
+    assert torch.allclose(after, torch.stack([parameters.local for parameters in alone]), atol=1e-5)
 
 
 def test_what_is_learnt_while_an_average_is_on_its_way_stays() -> None:
-    with swarm_of(4) as (crew, rounds):
-        crew.train(EVERY)
-        snapshot = crew.matrix()
+    with swarm_of(4) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        snapshot = virtual_peers.matrix()
         rounds.meet()
-        crew.train(3)
-        moved = crew.matrix()
+        virtual_peers.train(3)
+        moved = virtual_peers.matrix()
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.allclose(after, snapshot.mean(dim=0) + moved - snapshot, atol=1e-5)
 
 
 def test_an_average_that_is_a_whole_interval_late_is_taken_by_half() -> None:
-    with swarm_of(4) as (crew, rounds):
-        crew.train(EVERY)
-        snapshot = crew.matrix()
+    with swarm_of(4) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        snapshot = virtual_peers.matrix()
         rounds.meet()
-        crew.train(EVERY)
-        moved = crew.matrix()
+        virtual_peers.train(EVERY)
+        moved = virtual_peers.matrix()
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.allclose(after, moved + 0.5 * (snapshot.mean(dim=0) - snapshot), atol=1e-5)
 
 
 def test_absent_peers_train_on_and_change_nothing_else() -> None:
-    with swarm_of(8, absent=0.5) as (crew, rounds):
-        crew.train(EVERY)
-        before = crew.matrix()
+    with swarm_of(8, absent=0.5) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
         rounds.meet()
         (group,) = rounds.groups
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     away = [peer for peer in range(8) if peer not in group]
     assert 2 <= len(group) <= 7
     assert torch.equal(after[away], before[away])
@@ -168,14 +171,14 @@ def test_absent_peers_train_on_and_change_nothing_else() -> None:
 
 
 def test_with_step_mix_absent_peers_keep_their_own_outer_step() -> None:
-    with swarm_of(8, strategy="step-mix", absent=0.5) as (crew, rounds):
-        begun = crew.matrix()
-        crew.train(EVERY)
-        learnt = crew.matrix() - begun
+    with swarm_of(8, strategy="step-mix", absent=0.5) as (virtual_peers, rounds):
+        begun = virtual_peers.matrix()
+        virtual_peers.train(EVERY)
+        learnt = virtual_peers.matrix() - begun
         rounds.meet()
         met = {peer for group in rounds.groups for peer in group}
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     outer = OUTER_DEFAULTS["step-mix"]
     stepped = begun + outer.learning_rate * (1 + outer.momentum) * learnt
     away = [peer for peer in range(8) if peer not in met]
@@ -185,68 +188,68 @@ def test_with_step_mix_absent_peers_keep_their_own_outer_step() -> None:
 
 
 def test_a_round_to_which_nobody_comes_changes_nothing() -> None:
-    with swarm_of(2, absent=0.95) as (crew, rounds):
-        crew.train(EVERY)
-        before = crew.matrix()
+    with swarm_of(2, absent=0.95) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
         found = rounds.meet(measured=True)
         rounds.take()
         assert rounds.groups == []
-        assert torch.equal(crew.matrix(), before)
+        assert torch.equal(virtual_peers.matrix(), before)
     assert found is not None
     assert (found.measured, found.expected) == (1.0, 1.0)
 
 
 def test_members_weigh_by_the_samples_since_their_last_round() -> None:
-    with swarm_of(3, speeds=(0.4, 1.0, 1.6)) as (crew, rounds):
-        crew.train(EVERY)
-        before = crew.matrix()
+    with swarm_of(3, speeds=(0.4, 1.0, 1.6)) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
         rounds.meet()
         rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     weights = torch.tensor(clipped_weights([8, 20, 32])).unsqueeze(1)
     assert torch.allclose(after[0], (before * weights).sum(dim=0), atol=1e-6)
 
 
 def test_with_step_mix_peers_weigh_their_own_steps_instead_so_that_the_mean_stays() -> None:
-    with swarm_of(4, strategy="step-mix", speeds=(0.4, 1.0, 1.6, 1.0)) as (crew, rounds):
+    with swarm_of(4, strategy="step-mix", speeds=(0.4, 1.0, 1.6, 1.0)) as (virtual_peers, rounds):
         for _ in range(2):
-            crew.train(EVERY)
+            virtual_peers.train(EVERY)
             rounds.meet()
             mean = rounds._shared.mean(dim=0)
             rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.allclose(after.mean(dim=0), mean, atol=1e-6)
 
 
 def test_who_has_met_a_peer_that_had_been_away_takes_no_smaller_step_of_its_own() -> None:
-    with swarm_of(8, strategy="step-mix", absent=0.5, gossip_group_size=4) as (crew, rounds):
+    with swarm_of(8, strategy="step-mix", absent=0.5, gossip_group_size=4) as (virtual_peers, rounds):
         for _ in range(5):
-            crew.train(EVERY)
+            virtual_peers.train(EVERY)
             rounds.meet()
             rounds.take()
-        assert [rounds._tallies.weight(peer) for peer in range(8)] == [1.0] * 8
+        assert [rounds._counters.weight(peer) for peer in range(8)] == [1.0] * 8
 
 
 def test_a_peer_with_nan_shows_it_to_nobody_and_the_others_go_on() -> None:
-    with swarm_of(4) as (crew, rounds):
-        crew.train(EVERY)
-        values = crew.matrix()
+    with swarm_of(4) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        values = virtual_peers.matrix()
         values[2, 5] = torch.nan
-        crew.put(values)
+        virtual_peers.put(values)
         for _ in range(2):
             rounds.meet()
             rounds.take()
-        after = crew.matrix()
+        after = virtual_peers.matrix()
     assert torch.equal(after[[0, 1, 3]], after[:1].expand(3, -1))
     assert after[[0, 1, 3]].isfinite().all()
     assert after[2].isnan().any()
 
 
 def test_who_finds_no_group_is_the_first_to_get_one_in_the_next_round() -> None:
-    with swarm_of(5, gossip_group_size=2, grouping="random") as (crew, rounds):
+    with swarm_of(5, gossip_group_size=2, grouping="random") as (virtual_peers, rounds):
         left_out = []
         for _ in range(6):
-            crew.train(1)
+            virtual_peers.train(1)
             rounds.meet()
             left_out += [peer for peer in range(5) if not any(peer in group for group in rounds.groups)]
             rounds.take()
@@ -256,45 +259,49 @@ def test_who_finds_no_group_is_the_first_to_get_one_in_the_next_round() -> None:
 
 @pytest.mark.parametrize(("codec", "bytes_per_value"), [("fp32", 4), ("fp16", 2), ("bf16", 2)])
 def test_a_round_costs_the_least_possible(codec: CodecName, bytes_per_value: int) -> None:
-    with swarm_of(8, codec=codec, gossip_group_size=4) as (crew, rounds):
-        crew.train(1)
+    with swarm_of(8, codec=codec, gossip_group_size=4) as (virtual_peers, rounds):
+        virtual_peers.train(1)
         rounds.meet()
         rounds.take()
-        assert rounds.bytes_per_peer == 1.5 * bytes_per_value * crew.stack.elements
+        assert rounds.bytes_per_peer == 1.5 * bytes_per_value * virtual_peers.stack.elements
 
 
 @pytest.mark.parametrize("group_size", [4, 8])
-def test_int8_is_a_byte_a_value_in_every_round_also_where_groups_mix(group_size: int) -> None:
-    with swarm_of(8, codec="int8", gossip_group_size=group_size) as (crew, rounds):
+def test_int8_takes_one_byte_for_each_value_in_every_round_also_where_groups_mix(group_size: int) -> None:
+    with swarm_of(8, codec="int8", gossip_group_size=group_size) as (virtual_peers, rounds):
         errors = []
         for _ in range(4):
-            crew.train(2)
-            before = crew.matrix()
+            virtual_peers.train(2)
+            before = virtual_peers.matrix()
             rounds.meet()
             rounds.take()
-            after = crew.matrix()
+            after = virtual_peers.matrix()
             assert len({row.numpy().tobytes() for row in after}) == 8 // group_size
             spread = (before - before.mean(dim=0)).norm()
             errors.append(float((after.mean(dim=0) - before.mean(dim=0)).norm() / spread))
     share = 2 * (group_size - 1) / group_size
     assert rounds.fallbacks == 0
-    assert 4 * share * crew.stack.elements < rounds.bytes_per_peer < 4 * 1.04 * share * crew.stack.elements
+    assert (
+        4 * share * virtual_peers.stack.elements
+        < rounds.bytes_per_peer
+        < 4 * 1.04 * share * virtual_peers.stack.elements
+    )
     assert errors[-1] < 0.05, "a small share of what the peers differ by"
 
 
 def test_peers_that_are_further_apart_than_was_thought_meet_in_another_codec() -> None:
-    with swarm_of(4, codec="int8") as (crew, rounds):
+    with swarm_of(4, codec="int8") as (virtual_peers, rounds):
         for _ in range(2):
-            crew.train(1)
+            virtual_peers.train(1)
             rounds.meet()
             rounds.take()
-        values = crew.matrix()
+        values = virtual_peers.matrix()
         values[2] += 5 * torch.randn(values.shape[1], generator=torch.Generator().manual_seed(0))
-        crew.put(values)
+        virtual_peers.put(values)
         rounds.meet()
         rounds.take()
         assert rounds.fallbacks == 1
-        after = crew.matrix()
+        after = virtual_peers.matrix()
         assert torch.allclose(after[0], values.mean(dim=0), atol=1e-2)
         assert all(torch.equal(row, after[0]) for row in after)
 
@@ -303,18 +310,18 @@ def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:
     images, labels = torch.randn(40, 3, 8, 8), torch.arange(40) % 10
     shares = [np.arange(40)] * 3
     source = TensorSource(images, labels)
-    order = CrewOrder(SmallImages(), shares, [1.0] * 3, batch=8, learning_rate=0.05, total_steps=20, seed=0)
-    crew = Crew(order, source, device=CPU)
+    order = VirtualPeersPlan(SmallImages(), shares, [1.0] * 3, batch=8, learning_rate=0.05, total_steps=20, seed=0)
+    virtual_peers = VirtualPeers(order, source, device=CPU)
     try:
         gossip = GossipSettings(strategy="step-mix")
-        rounds = Rounds(RoundRules(gossip, every_steps=2, batch=8, absent=0.0, seed=0), crew)
+        rounds = VirtualRounds(VirtualRoundRules(gossip, every_steps=2, batch=8, absent=0.0, seed=0), virtual_peers)
         for _ in range(3):
-            crew.train(2)
-            statistics = crew.matrix()[:, crew.stack.trained_elements :]
+            virtual_peers.train(2)
+            statistics = virtual_peers.matrix()[:, virtual_peers.stack.trained_elements :]
             rounds.meet()
             rounds.take()
-        after = crew.matrix()[:, crew.stack.trained_elements :]
-        assert after.shape[1] == sum(buffer[0].numel() for buffer in crew.stack.buffers.values())
+        after = virtual_peers.matrix()[:, virtual_peers.stack.trained_elements :]
+        assert after.shape[1] == sum(buffer[0].numel() for buffer in virtual_peers.stack.buffers.values())
         assert torch.allclose(after[0], statistics.mean(dim=0), atol=1e-5)
     finally:
-        crew.close()
+        virtual_peers.close()

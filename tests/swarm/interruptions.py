@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gossiptrain.net.transport import PeerId
-from gossiptrain.net.virtual import VirtualNetwork, VirtualTransport
-from gossiptrain.net.virtual_stream import Pipe, VirtualStream
+from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
+from gossiptrain.net.virtual.stream import Pipe, VirtualStream
 
 
 @dataclass(frozen=True)

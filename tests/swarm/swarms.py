@@ -18,7 +18,7 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.membership import Change, OwnState
-from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
+from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 from tests.transports import MakeTransport
 
@@ -120,7 +120,7 @@ class Swarm:
             return Donation(vector=values.copy(), step=swarm.membership.own.step, samples=0)
 
         swarm = SwarmPeer(
-            Surroundings(transport, random.Random(self._starts), incarnation=self._starts),
+            Environment(transport, random.Random(self._starts), incarnation=self._starts),
             run or fingerprint(),
             settings=self._settings,
             timing=self._timing,

@@ -10,7 +10,7 @@ import pytest
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm import probing
 from gossiptrain.swarm.attempt import Outcome
 from gossiptrain.swarm.coding import Coding
@@ -59,7 +59,7 @@ def test_a_round_that_is_cancelled_is_over_for_others_too() -> None:
 
 async def _state(swarm: Swarm, asking: str, asked: str, round_id: str) -> str | None:
     probe = Probe(round_id=round_id, attempt=0)
-    return await probing.ask(swarm.peers[asking].swarm.door, swarm.peers[asked].id, probe)
+    return await probing.ask(swarm.peers[asking].swarm.admission, swarm.peers[asked].id, probe)
 
 
 def test_a_member_says_where_it_stands() -> None:
@@ -140,7 +140,7 @@ def _never_decides(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     decide = Leader.decide
 
     async def dither(self: Leader, own: Report, deadlines: Deadlines) -> Verdict:
-        if self._door.transport.peer_id == name:
+        if self._admission.transport.peer_id == name:
             await asyncio.Event().wait()
         return await decide(self, own, deadlines)
 
@@ -170,7 +170,7 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
 
 
 def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each chunk comes shortly before patience with the link ends, so that no single wait is too long."""
+    """Each chunk comes shortly before the link times out, so that no single wait is too long."""
     timing = TIMING.model_copy(update={"chunk_bytes": 32})  # some 30 chunks a slice
     send_contribution = Exchange._send_contribution
 
@@ -178,7 +178,7 @@ def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: py
         async with swarm_of(make, 4, timing=timing) as swarm:
             for _ in range(3):
                 await swarm.average()
-            patience = swarm.peers["b"].swarm._averager._learnt.patience
+            adaptive_timeout = swarm.peers["b"].swarm._averager._statistics.adaptive_timeout
 
             async def dawdle(self: Exchange, peer: PeerId, stream: Stream) -> None:
                 if self._plan.me != "a":
@@ -186,7 +186,7 @@ def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: py
                     return
                 await send_message(stream, ExchangeHeader(round_id=self.attempt.round_id, attempt=0))
                 for chunk in self._plan.chunks[peer]:
-                    await asyncio.sleep(0.9 * patience.stall_s)
+                    await asyncio.sleep(0.9 * adaptive_timeout.stall_s)
                     await stream.write(self._coding.contribution(chunk, self._scratch()))
 
             monkeypatch.setattr(Exchange, "_send_contribution", dawdle)

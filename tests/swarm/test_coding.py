@@ -16,7 +16,7 @@ from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.swarm.coding import Buffers, CodecCoding, Coding, PlainCoding, Scratch, UnreadableError
-from gossiptrain.swarm.near_coding import NearCoding, Nearness
+from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 ELEMENTS = 1000
@@ -37,18 +37,18 @@ def chunks_of(members: int) -> list[list[Slice]]:
     return [piece.chunks(CHUNK) for piece in slices_by_speed(ELEMENTS, [1] * members)]
 
 
-def made(name: CodecName, buffers: Buffers, own_chunks: list[Slice], *, seed: int, nearness: Nearness) -> Coding:
+def made(name: CodecName, buffers: Buffers, own_chunks: list[Slice], *, seed: int, spread: SpreadEstimate) -> Coding:
     if name == "int8":
-        return NearCoding(buffers, Modular(CHUNK), own_chunks, nearness=nearness, seed=seed)
+        return NearCoding(buffers, Modular(CHUNK), own_chunks, spread=spread, seed=seed)
     return CodecCoding(buffers, codec_named(name, longest_elements=CHUNK), own_chunks)
 
 
-def group_of(name: CodecName, values: list[Vector], nearnesses: list[Nearness] | None = None) -> list[Coding]:
+def group_of(name: CodecName, values: list[Vector], spreads: list[SpreadEstimate] | None = None) -> list[Coding]:
     """One coding per member."""
-    nearnesses = nearnesses or [Nearness(ELEMENTS) for _ in values]
+    spreads = spreads or [SpreadEstimate(ELEMENTS) for _ in values]
     return [
-        made(name, Buffers(own.copy(), np.zeros(ELEMENTS, np.float32)), chunks, seed=seed, nearness=nearness)
-        for seed, (own, chunks, nearness) in enumerate(zip(values, chunks_of(len(values)), nearnesses, strict=True))
+        made(name, Buffers(own.copy(), np.zeros(ELEMENTS, np.float32)), chunks, seed=seed, spread=spread)
+        for seed, (own, chunks, spread) in enumerate(zip(values, chunks_of(len(values)), spreads, strict=True))
     ]
 
 
@@ -227,11 +227,11 @@ def moved(values: Vector, *, seed: int, by: float = 0.01) -> list[Vector]:
 
 
 def test_once_members_have_met_the_error_is_a_small_share_of_what_they_differ_by() -> None:
-    nearnesses = [Nearness(ELEMENTS) for _ in range(3)]
+    spreads = [SpreadEstimate(ELEMENTS) for _ in range(3)]
     common, lost = normal(seed=99), []
     for number in range(3):
         values = moved(common, seed=number)
-        codings = group_of("int8", values, nearnesses)
+        codings = group_of("int8", values, spreads)
         average(codings)
         common = codings[0]._buffers.average
         lost.append(distance(common, mean_of(values)) / float(np.linalg.norm(values[0] - mean_of(values))))
@@ -242,15 +242,15 @@ def test_once_members_have_met_the_error_is_a_small_share_of_what_they_differ_by
 
 def test_members_of_other_groups_understand_each_other_without_an_average_in_common() -> None:
     common = normal(seed=99)
-    nearnesses = [Nearness(ELEMENTS) for _ in range(6)]
+    spreads = [SpreadEstimate(ELEMENTS) for _ in range(6)]
     values = [*moved(common, seed=1), *moved(common, seed=2)]
     for group in ([0, 1, 2], [3, 4, 5]):
-        codings = group_of("int8", [values[own] for own in group], [nearnesses[own] for own in group])
+        codings = group_of("int8", [values[own] for own in group], [spreads[own] for own in group])
         average(codings)
         for own, coding in zip(group, codings, strict=True):
             values[own] = coding._buffers.average + normal(seed=1000 + own, scale=0.01)
     mixed = [0, 4, 2]
-    codings = group_of("int8", [values[own] for own in mixed], [nearnesses[own] for own in mixed])
+    codings = group_of("int8", [values[own] for own in mixed], [spreads[own] for own in mixed])
     average(codings)
     mean = mean_of([values[own] for own in mixed])
     assert len({coding._buffers.average.tobytes() for coding in codings}) == 1
@@ -258,39 +258,39 @@ def test_members_of_other_groups_understand_each_other_without_an_average_in_com
 
 
 def test_who_learnt_much_more_than_was_thought_is_not_misunderstood() -> None:
-    nearnesses = [Nearness(ELEMENTS) for _ in range(3)]
+    spreads = [SpreadEstimate(ELEMENTS) for _ in range(3)]
     common = normal(seed=99)
-    codings = group_of("int8", moved(common, seed=1, by=0.001), nearnesses)
+    codings = group_of("int8", moved(common, seed=1, by=0.001), spreads)
     average(codings)
     values = moved(common, seed=2, by=0.1)
     with pytest.raises(UnreadableError):
-        average(group_of("int8", values, nearnesses))
-    for nearness in nearnesses:
+        average(group_of("int8", values, spreads))
+    for spread in spreads:
         for _ in range(8):
-            nearness.widen()
-    codings = group_of("int8", values, nearnesses)
+            spread.widen()
+    codings = group_of("int8", values, spreads)
     average(codings)
     assert distance(codings[0]._buffers.average, mean_of(values)) < 0.02 * float(np.linalg.norm(common))
 
 
 def test_a_mean_is_readable_by_every_member_however_suddenly_they_came_together() -> None:
-    nearnesses = [Nearness(ELEMENTS) for _ in range(3)]
+    spreads = [SpreadEstimate(ELEMENTS) for _ in range(3)]
     common = normal(seed=99)
     for number, by in enumerate([0.1, 1e-4, 1e-7, 0.0]):
         values = moved(common, seed=number, by=by)
-        average(group_of("int8", values, nearnesses))
+        average(group_of("int8", values, spreads))
 
 
 def test_a_block_that_lay_still_may_move_as_others_did() -> None:
-    nearness = Nearness(2000)
-    nearness.note(Slice(0, 2000), np.array([0.1, *[0.0] * 7], np.float32))
-    assert nearness.reach(Slice(0, 2000)).tolist()[2:] == pytest.approx([0.1] * 6)
-    assert nearness.reach(Slice(0, 256))[0] == pytest.approx(0.6)
+    spread = SpreadEstimate(2000)
+    spread.note(Slice(0, 2000), np.array([0.1, *[0.0] * 7], np.float32))
+    assert spread.max_deviation(Slice(0, 2000)).tolist()[2:] == pytest.approx([0.1] * 6)
+    assert spread.max_deviation(Slice(0, 256))[0] == pytest.approx(0.6)
 
 
-def test_what_is_known_of_a_place_holds_wherever_chunks_begin() -> None:
-    nearness = Nearness(2000)
-    nearness.note(Slice(0, 2000), np.array([1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0], np.float32))
-    shifted = nearness.reach(Slice(100, 1124))
+def test_what_is_known_of_a_block_holds_wherever_chunks_begin() -> None:
+    spread = SpreadEstimate(2000)
+    spread.note(Slice(0, 2000), np.array([1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0], np.float32))
+    shifted = spread.max_deviation(Slice(100, 1124))
     assert shifted.tolist() == pytest.approx([9.0, 9.0, 54.0, 54.0])
-    assert np.isinf(Nearness(2000).reach(Slice(100, 1124))).all()
+    assert np.isinf(SpreadEstimate(2000).max_deviation(Slice(100, 1124))).all()

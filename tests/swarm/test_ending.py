@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of

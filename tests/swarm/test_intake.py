@@ -13,15 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.net import lane_words
-from gossiptrain.net.directory import MAX_VALUE_BYTES, check_entry
+from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, encode_message, read_frame, write_frame
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.transport import PeerId, Stream, Transport
-from gossiptrain.net.virtual import VirtualTransport
+from gossiptrain.net.transport import MAX_VALUE_BYTES, PeerId, Stream, Transport, check_entry
+from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.swarm import messages
+from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
-from gossiptrain.swarm.door import HELLO, Door
 from gossiptrain.swarm.exchange import EXCHANGE
 from gossiptrain.swarm.intake import (
     ROUNDS_AT_ONCE,
@@ -41,8 +40,8 @@ from gossiptrain.swarm.messages import (
     MAX_ADDRESSES,
     MAX_COUNT,
     MAX_RECORDS,
-    Beats,
     Heartbeat,
+    HeartbeatBatch,
     Hello,
     SignedHeartbeat,
     Welcome,
@@ -55,7 +54,7 @@ from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
 from tests.transports import MakeTransport, run_on, until
 
 PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
-KINDS = messages_of(messages, lane_words)
+KINDS = messages_of(messages, direct_messages)
 SOMEBODY = Identity.generate().peer_id
 PLACES = (
     "/ip4/127.0.0.1/tcp/9",
@@ -83,7 +82,7 @@ class Liar:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        self.door = Door(transport, fingerprint(), timing=TIMING, members=lambda: ())
+        self.admission = Admission(transport, fingerprint(), timing=TIMING, members=lambda: ())
         self._counter = count(1)
 
     @property
@@ -91,7 +90,7 @@ class Liar:
         return self.transport.peer_id
 
     async def open(self) -> None:
-        await self.door.open()
+        await self.admission.open()
 
     def heartbeat(self, **changes: Any) -> Heartbeat:
         usual = {
@@ -130,7 +129,7 @@ class Liar:
             stream.abort()
 
     async def beat(self, peer: PeerId, heartbeat: Heartbeat) -> None:
-        await self.say(peer, HEARTBEATS, Beats(records=(self.signed(heartbeat),)))
+        await self.say(peer, HEARTBEATS, HeartbeatBatch(records=(self.signed(heartbeat),)))
 
     def own_heartbeats(self) -> Iterator[Heartbeat]:
         """Truly signed ones with every field at its ends, and addresses of every kind."""
@@ -153,7 +152,7 @@ async def attacked_swarm(make: MakeTransport) -> Any:
         await liar.open()
         for peer in swarm.peers.values():
             await liar.transport.connect(peer.swarm.transport.addresses[0])
-            assert (await liar.door.greet(peer.id)).accepted
+            assert (await liar.admission.handshake(peer.id)).accepted
         yield swarm, liar
 
 
@@ -346,7 +345,7 @@ def test_who_followed_a_liar_while_it_knew_nobody_else_comes_back() -> None:
             await liar.open()
             alone = await swarm.add("d", initial=None)
             await liar.transport.connect(alone.swarm.transport.addresses[0])
-            await liar.door.greet(alone.id)
+            await liar.admission.handshake(alone.id)
             await liar.beat(alone.id, liar.heartbeat(round=MAX_COUNT))
             await alone.swarm.join([swarm.peers["a"].swarm.transport.addresses[0]])
             await swarm.know_each_other()
@@ -374,7 +373,7 @@ def test_records_fit_into_a_message_with_the_own_one_first(own: SignedHeartbeat,
         assert isinstance(hello, Hello)
         welcome = Welcome(hello=hello, accepted=True, members=records)
         assert len(encode_message(welcome)) <= MESSAGE_LIMIT_BYTES
-    beats = Beats(records=records_that_fit(own, others, limit_bytes=BEATS_LIMIT_BYTES))
+    beats = HeartbeatBatch(records=records_that_fit(own, others, limit_bytes=BEATS_LIMIT_BYTES))
     assert len(encode_message(beats)) <= BEATS_LIMIT_BYTES
 
 
@@ -437,7 +436,7 @@ def test_peers_that_nobody_has_met_count_for_nothing_and_keep_nobody_out() -> No
             victim = swarm.peers["a"]
             for first in range(0, 1200, 60):
                 records = [await made_up(make, first + number) for number in range(60)]
-                await liar.say(victim.id, HEARTBEATS, Beats(records=tuple(records)))
+                await liar.say(victim.id, HEARTBEATS, HeartbeatBatch(records=tuple(records)))
             assert len(victim.swarm.membership.trainers()) == 4
             assert len(victim.swarm.membership._candidates) <= MAX_CANDIDATES
             await check_unharmed(swarm, limit_s=1.0)

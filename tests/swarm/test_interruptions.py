@@ -13,14 +13,14 @@ from typing import Literal
 import pytest
 
 from gossiptrain.config import PRESETS, GossipSettings, Preset
-from gossiptrain.core.grouping import GroupLimits, form_groups, organisers
+from gossiptrain.core.grouping import GroupLimits, coordinators, form_groups
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.interruptions import ObservedNetwork, Point
 from tests.swarm.swarms import Swarm, swarm_of
 from tests.transports import MakeTransport, run_on
 
 Fault = Literal["crash", "restart", "freeze"]
-Role = Literal["member", "leader", "organiser"]
+Role = Literal["member", "leader", "coordinator"]
 MOST_S = 3.0
 LATENCY_S = 0.002
 CHUNK_BYTES = 256
@@ -41,7 +41,7 @@ BY_ROLE: dict[Role, list[Point]] = {
         *points("report", sent=(1,), received=(1,)),
     ],
     "leader": [BEFORE, *EXCHANGE, *points("report", sent=(1, 2, 3), received=(1, 2, 3))],
-    "organiser": [BEFORE, *points("ready", sent=(1, 2, 3), received=(1, 2, 3)), *EXCHANGE],
+    "coordinator": [BEFORE, *points("ready", sent=(1, 2, 3), received=(1, 2, 3)), *EXCHANGE],
 }
 CASES = [(role, point) for role, those in BY_ROLE.items() for point in those]
 
@@ -51,14 +51,14 @@ def roles_in(swarm: Swarm) -> dict[Role, str]:
     peer = swarm.peers["a"].swarm
     names = {str(other.id): name for name, other in swarm.peers.items()}
     run, number = peer.fingerprint.key, peer.membership.round
-    organiser = names[organisers(list(names), run=run, round_number=number, seed=0)[0]]
+    coordinator = names[coordinators(list(names), run=run, round_number=number, seed=0)[0]]
     together = dict.fromkeys(names, "one group")
     (group,) = form_groups(
         list(names), limits=GroupLimits(2, 16), run=run, round_number=number, seed=0, last_groups=together
     ).groups
     leader = names[group[0]]
-    member = next(name for name in names.values() if name not in (organiser, leader))
-    return {"organiser": organiser, "leader": leader, "member": member}
+    member = next(name for name in names.values() if name not in (coordinator, leader))
+    return {"coordinator": coordinator, "leader": leader, "member": member}
 
 
 class Course:
@@ -157,7 +157,7 @@ def test_an_interruption_costs_the_others_at_most_three_seconds(role: Role, poin
         ("member", points("report", sent=(1,))[0]),
         ("leader", points("exchange", received=(13,))[0]),
         ("leader", points("report", sent=(2,))[0]),
-        ("organiser", points("ready", sent=(2,))[0]),
+        ("coordinator", points("ready", sent=(2,))[0]),
     ],
 )
 def test_so_does_one_in_the_first_round_of_all(role: Role, point: Point) -> None:

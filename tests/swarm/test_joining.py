@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossiptrain.net.transport import PeerId
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.joining import in_order
 from gossiptrain.swarm.state import ReceivedState
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
@@ -77,13 +77,13 @@ def test_a_joiner_waits_for_a_donor_that_cannot_give_yet_and_never_begins_with_i
             donor, joiner = swarm.peers["a"], swarm.peers["b"]
             refused = asyncio.Event()
             allowed = False
-            honest = donor.swarm._state_desk._donate
+            honest = donor.swarm._state_server._donate
 
             async def donate() -> object:
                 refused.set()
                 return await honest() if allowed else None
 
-            donor.swarm._state_desk._donate = donate  # type: ignore[assignment]
+            donor.swarm._state_server._donate = donate  # type: ignore[assignment]
             await begin_anew(joiner)
             beginning = asyncio.create_task(begin(joiner))
             await refused.wait()
@@ -101,13 +101,13 @@ def test_a_joiner_is_seen_alive_for_as_long_as_it_waits_and_downloads() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             donor, joiner = swarm.peers["a"], swarm.peers["b"]
-            honest = donor.swarm._state_desk._donate
+            honest = donor.swarm._state_server._donate
 
             async def donate_late() -> object:
                 await asyncio.sleep(10 * TIMING.lifetime_s)
                 return await honest()
 
-            donor.swarm._state_desk._donate = donate_late  # type: ignore[assignment]
+            donor.swarm._state_server._donate = donate_late  # type: ignore[assignment]
             await begin_anew(joiner)
             received = await begin(joiner)
             assert received is not None

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, organisers
+from gossiptrain.core.grouping import GroupLimits, coordinators
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.matchmaking import READY
 from gossiptrain.swarm.membership import OwnState
-from gossiptrain.swarm.messages import Elsewhere, NewerRound, Ready
+from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
@@ -21,18 +21,18 @@ from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 LATENCY_S = 0.01
 
 
-def organisers_of(swarm: Swarm) -> list[str]:
-    """The names of all peers in the order in which they organise the next round, one in place of the other."""
+def coordinators_of(swarm: Swarm) -> list[str]:
+    """The names of all peers in the order in which they coordinate the next round, one in place of the other."""
     a = swarm.peers["a"]
     membership = a.swarm.membership
-    ranked = organisers(membership.trainers(), run=a.swarm.fingerprint.key, round_number=membership.round, seed=0)
+    ranked = coordinators(membership.trainers(), run=a.swarm.fingerprint.key, round_number=membership.round, seed=0)
     names = {peer.id: name for name, peer in swarm.peers.items()}
     return [names[PeerId(peer)] for peer in ranked]
 
 
-def organiser_of(swarm: Swarm) -> str:
-    """The name of the peer that organises the next round."""
-    return organisers_of(swarm)[0]
+def coordinator_of(swarm: Swarm) -> str:
+    """The name of the peer that coordinates the next round."""
+    return coordinators_of(swarm)[0]
 
 
 def members_of(found: AveragedRound | None) -> int:
@@ -61,7 +61,7 @@ def test_forming_a_group_takes_no_longer_than_opening_one_stream_and_a_round_tri
             await swarm.average()
             for found in (await swarm.average()).values():
                 assert found is not None
-                # Greeting a peer for the first time takes another two round trips.
+                # The first handshake with a peer takes another two round trips.
                 assert found.formation_seconds <= 8 * LATENCY_S + 0.001
 
     run_on("virtual", scenario, network=network)
@@ -138,10 +138,10 @@ def test_nobody_is_left_out_twice_in_a_row() -> None:
 
 
 @on_both_transports
-def test_another_peer_stands_in_for_an_organiser_that_died(kind: Kind) -> None:
+def test_another_peer_stands_in_for_a_coordinator_that_died(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            dead = organiser_of(swarm)
+            dead = coordinator_of(swarm)
             await swarm.peers[dead].stop()
             await swarm.peers[dead].swarm.transport.close()
             alive = [name for name in swarm.peers if name != dead]
@@ -151,12 +151,12 @@ def test_another_peer_stands_in_for_an_organiser_that_died(kind: Kind) -> None:
     run_on(kind, scenario)
 
 
-def test_another_peer_stands_in_for_an_organiser_that_froze_while_others_waited() -> None:
+def test_another_peer_stands_in_for_a_coordinator_that_froze_while_others_waited() -> None:
     network = VirtualNetwork()
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            frozen = organiser_of(swarm)
+            frozen = coordinator_of(swarm)
             alive = [name for name in swarm.peers if name != frozen]
             tasks = [asyncio.create_task(swarm.peers[name].average()) for name in alive[:2]]
             await asyncio.sleep(0.1)
@@ -202,10 +202,10 @@ def test_groups_of_a_large_swarm_keep_the_limits_and_mix() -> None:
 
 
 @on_both_transports
-def test_an_organiser_sends_guests_on_to_a_peer_of_higher_rank_that_they_have_not_met(kind: Kind) -> None:
+def test_a_coordinator_sends_peers_on_to_a_peer_of_higher_rank_that_they_have_not_met(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            best = organiser_of(swarm)
+            best = coordinator_of(swarm)
             unaware = next(peer for name, peer in swarm.peers.items() if name != best)
             del unaware.swarm.membership._members[swarm.peers[best].id]
             rounds = await swarm.average()
@@ -215,13 +215,13 @@ def test_an_organiser_sends_guests_on_to_a_peer_of_higher_rank_that_they_have_no
     run_on(kind, scenario)
 
 
-def test_a_guest_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() -> None:
+def test_a_peer_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() -> None:
     network = VirtualNetwork()
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
             # The second in rank still believes in the first, and sends there whoever comes to itself.
-            best, *others = organisers_of(swarm)
+            best, *others = coordinators_of(swarm)
             network.freeze(best)
             for name in others[1:]:
                 swarm.peers[name].swarm.membership.suspect(swarm.peers[best].id)
@@ -254,7 +254,7 @@ def test_who_says_it_is_ready_for_ever_and_never_comes_costs_one_round_and_not_e
             liar.describe(OwnState(ready_in_s=0.0, finishing=finishing))
             await liar.meet_everyone()
             took_s = await seconds_of_rounds(swarm, *"abcd", rounds=8)
-            # Once where another one organises, and once where it does so itself.
+            # Once where another one coordinates, and once where it does so itself.
             assert sum(took_s) < 2 * 2.0 + 0.5, took_s
             assert sum(took_s[4:]) < 0.5, took_s
 
@@ -297,15 +297,15 @@ def test_who_stops_saying_when_it_is_ready_is_not_waited_for_from_the_next_heart
 # Answers that lead nowhere.
 
 
-@pytest.mark.parametrize("answer", ["the same round", "another organiser"])
-def test_an_organiser_that_answers_and_leads_nowhere_is_passed_over(
+@pytest.mark.parametrize("answer", ["the same round", "another coordinator"])
+def test_a_coordinator_that_answers_and_leads_nowhere_is_passed_over(
     answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            bad = organiser_of(swarm)
+            bad = coordinator_of(swarm)
             other = next(name for name in swarm.peers if name != bad)
 
             async def serve(stream: Stream) -> None:
@@ -313,11 +313,11 @@ def test_an_organiser_that_answers_and_leads_nowhere_is_passed_over(
                 asked += 1
                 ready = await receive_message(stream, Ready)
                 if answer == "the same round":
-                    await send_message(stream, NewerRound(round=ready.round))
+                    await send_message(stream, StaleRound(round=ready.round))
                 else:
-                    await send_message(stream, Elsewhere(organiser=swarm.peers[other].id))
+                    await send_message(stream, Redirect(coordinator=swarm.peers[other].id))
 
-            await swarm.peers[bad].swarm.door.serve(READY, serve)
+            await swarm.peers[bad].swarm.admission.serve(READY, serve)
             good = [name for name in swarm.peers if name != bad]
             took_s = await seconds_of_rounds(swarm, *good, rounds=1)
             assert asked < 30
@@ -329,10 +329,10 @@ def test_an_organiser_that_answers_and_leads_nowhere_is_passed_over(
 def test_peers_that_send_each_other_to_and_fro_find_a_group() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
-            # Each takes the other for the organiser of every round.
+            # Each takes the other for the coordinator of every round.
             for name, other in ("ab", "ba"):
                 matchmaker, best = swarm.peers[name].swarm._matchmaker, swarm.peers[other].id
-                matchmaker._organiser = lambda round_number, best=best: best  # type: ignore[method-assign,misc]
+                matchmaker._coordinator = lambda round_number, best=best: best  # type: ignore[method-assign,misc]
             await asyncio.gather(*(peer.average() for peer in swarm.peers.values()))
             assert asyncio.get_running_loop().time() < 10.0
 
@@ -398,7 +398,7 @@ def test_two_peers_that_cannot_reach_each_other_do_not_hold_up_the_others_in_eac
 
 
 def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_others() -> None:
-    """Whoever organises decides how large groups are; nobody refuses a group for being large."""
+    """Whoever coordinates decides how large groups are; nobody refuses a group for being large."""
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:

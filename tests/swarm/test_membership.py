@@ -10,7 +10,7 @@ import pytest
 
 from gossiptrain.net.framing import decode_message, encode_message
 from gossiptrain.net.transport import PeerId
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
-from gossiptrain.net.virtual import DIRECTORY, VirtualNetwork
-from gossiptrain.swarm.door import Door
+from gossiptrain.net.virtual.network import DIRECTORY, VirtualNetwork
+from gossiptrain.swarm.admission import Admission
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
@@ -34,7 +34,7 @@ def test_any_living_peer_serves_as_initial_peer(kind: Kind) -> None:
 def test_peers_that_know_only_a_helper_find_each_other_through_the_directory(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Door(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
         async with swarm_of(make, 0) as swarm:
             for name in "abc":
                 peer = await swarm.add(name, initial=None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gossiptrain.net.clock import Clock
-from gossiptrain.net.virtual_time import run_virtual
+from gossiptrain.net.transport import Clock
+from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.swarm.promises import REMEMBERED_PEERS, Promises
 
 

@@ -9,9 +9,9 @@ import itertools
 import pytest
 
 from gossiptrain.config import PRESETS, Preset, TimingSettings
-from gossiptrain.net.virtual import VirtualNetwork
-from gossiptrain.net.virtual_wires import LinkSettings
-from gossiptrain.swarm.door import Door
+from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.net.virtual.wires import LinkSettings
+from gossiptrain.swarm.admission import Admission
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on, until
 
@@ -219,7 +219,7 @@ def test_a_helper_of_an_old_book_that_answers_first_does_not_keep_it_from_the_me
 
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Door(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
         async with swarm_of(make, 1) as swarm:
             a = swarm.peers["a"].swarm.transport
             b = await swarm.add("b", initial=None)

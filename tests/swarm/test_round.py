@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights, contraction_with_alpha
-from gossiptrain.net.virtual import VirtualNetwork
-from gossiptrain.net.virtual_wires import LinkSettings
+from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
@@ -114,7 +114,7 @@ def test_int8_errs_by_a_share_of_the_movement_as_soon_as_members_know_each_other
                 assert all(found.result.attempts == 1 for found in rounds.values())
                 assert far_from(before, swarm) < 0.1 * 0.01, "the error is a share of the movement, not of the values"
                 for found in rounds.values():
-                    assert found.result.bytes_sent < 2 * 1.1 * ELEMENTS, "a byte a value, and what frames them"
+                    assert found.result.bytes_sent < 2 * 1.1 * ELEMENTS, "one byte for each value, and what frames them"
 
     run_on(kind, scenario)
 
@@ -404,7 +404,7 @@ def test_members_that_received_different_averages_keep_what_they_had(monkeypatch
 
     async def deceived(self: Exchange, peer: object, stream: object) -> None:
         await honest(self, peer, stream)  # type: ignore[arg-type]
-        if self._door.transport.peer_id == "b":
+        if self._admission.transport.peer_id == "b":
             self._digests[peer].update(b"another value")  # type: ignore[index]
 
     async def scenario(make: MakeTransport) -> None:

@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 
-from gossiptrain.net.clock import Clock
 from gossiptrain.net.framing import send_message
-from gossiptrain.net.transport import PeerId, Stream, StreamHandler
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.messages import ProbeReply, RoundState
 from gossiptrain.swarm.probing import PROBE
@@ -33,8 +32,8 @@ def saying(state: RoundState) -> StreamHandler:
 async def watching(swarm: Swarm) -> SilenceWatch:
     """The watch of a over b and c, which live and say that they are running."""
     for name in "bc":
-        await swarm.peers[name].swarm.door.serve(PROBE, saying("running"))
-    return SilenceWatch(swarm.peers["a"].swarm.door, ATTEMPT, {PeerId("b"): 2, PeerId("c"): 1})
+        await swarm.peers[name].swarm.admission.serve(PROBE, saying("running"))
+    return SilenceWatch(swarm.peers["a"].swarm.admission, ATTEMPT, {PeerId("b"): 2, PeerId("c"): 1})
 
 
 async def found_within(watch: SilenceWatch, seconds: float) -> tuple[PeerId, ...]:
@@ -71,7 +70,7 @@ def test_who_knows_nothing_of_the_round_any_more_is_gone(state: RoundState) -> N
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             watch = await watching(swarm)
-            await swarm.peers["b"].swarm.door.serve(PROBE, saying(state))
+            await swarm.peers["b"].swarm.admission.serve(PROBE, saying(state))
             assert await found_within(watch, 2 * AFTER_S) == ("b",)
 
     run_on("virtual", scenario)

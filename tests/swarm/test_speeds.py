@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossiptrain.net.transport import PeerId
-from gossiptrain.net.virtual import VirtualNetwork
+from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.speeds import FULL_SPEED, REMEMBERED_PEERS, SpeedsSeen, agreed_speeds
 from tests.swarm import swarms
 from tests.swarm.swarms import TIMING, swarm_of

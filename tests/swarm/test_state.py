@@ -12,10 +12,10 @@ from blake3 import blake3
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.framing import ProtocolViolationError
 from gossiptrain.net.transport import UnreachableError
-from gossiptrain.net.virtual import VirtualNetwork
-from gossiptrain.net.virtual_wires import LinkSettings
+from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.swarm.membership import OwnState
-from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateDesk
+from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -28,7 +28,7 @@ async def tell_step(swarm: Swarm, name: str, step: int) -> None:
 
 async def fetch(joiner: TestPeer, donor: TestPeer) -> tuple[Vector, ReceivedState]:
     into = np.zeros(ELEMENTS, np.float32)
-    return into, await joiner.swarm._state_desk.fetch(donor.id, into, most_steps=10_000)
+    return into, await joiner.swarm._state_server.fetch(donor.id, into, most_steps=10_000)
 
 
 @on_both_transports
@@ -84,12 +84,12 @@ def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypat
             elif damage == "too far ahead":
                 await tell_step(swarm, "a", 10_001)
             else:
-                honest = StateDesk._receive
+                honest = StateServer._receive
 
-                async def tampered(self: StateDesk, stream: object, into: object) -> str:
+                async def tampered(self: StateServer, stream: object, into: object) -> str:
                     return (await honest(self, stream, into))[::-1]  # type: ignore[arg-type]
 
-                monkeypatch.setattr(StateDesk, "_receive", tampered)
+                monkeypatch.setattr(StateServer, "_receive", tampered)
             with pytest.raises(ProtocolViolationError):
                 await fetch(swarm.peers["b"], swarm.peers["a"])
 
@@ -100,7 +100,7 @@ def _donate_from(peer: TestPeer) -> None:
     async def donate() -> Donation:
         return Donation(vector=peer.values, step=0, samples=0)
 
-    peer.swarm._state_desk._donate = donate
+    peer.swarm._state_server._donate = donate
 
 
 def test_a_donor_that_freezes_costs_the_joiner_a_bounded_time() -> None:
@@ -126,7 +126,7 @@ def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() ->
         async with swarm_of(make, 4) as swarm:
             await tell_step(swarm, "a", 500)
             donor = swarm.peers["a"]
-            honest = donor.swarm._state_desk._donate
+            honest = donor.swarm._state_server._donate
             at_once = most_at_once = 0
 
             async def donate() -> Donation | None:
@@ -138,7 +138,7 @@ def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() ->
                 at_once -= 1
                 return found
 
-            donor.swarm._state_desk._donate = donate
+            donor.swarm._state_server._donate = donate
             for into, received in await asyncio.gather(*(fetch(swarm.peers[name], donor) for name in "bcd")):
                 assert received.step == 500
                 assert into.tobytes() == donor.values.tobytes()
@@ -156,7 +156,7 @@ def test_a_donor_with_too_many_joiners_or_no_snapshot_says_so_at_once_or_in_time
                 await stuck.wait()
                 return None
 
-            donor.swarm._state_desk._donate = donate
+            donor.swarm._state_server._donate = donate
             line = [asyncio.create_task(fetch(swarm.peers["b"], donor)) for _ in range(MOST_IN_LINE)]
             await asyncio.sleep(1.0)
             with pytest.raises(UnreachableError, match="too many newcomers"):
@@ -196,7 +196,7 @@ def test_while_a_donor_computes_the_digest_of_its_state_everything_else_goes_on(
 
             other = asyncio.create_task(go_on())
             vector = swarm.peers["a"].values
-            digest = await swarm.peers["a"].swarm._state_desk._digest(vector)
+            digest = await swarm.peers["a"].swarm._state_server._digest(vector)
             other.cancel()
             await asyncio.gather(other, return_exceptions=True)
             assert digest == blake3(vector.tobytes()).hexdigest()

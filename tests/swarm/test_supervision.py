@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gossiptrain.errors import NodeFailedError
-from gossiptrain.net.clock import Clock
-from gossiptrain.net.virtual_time import run_virtual
+from gossiptrain.net.transport import Clock
+from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.swarm.supervision import MAX_RESTARTS, PROVOKED, WITHIN_S, supervised
 from tests.swarm.swarms import TIMING, swarm_of
 from tests.transports import MakeTransport, run_on

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.admission import Admission
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
 
@@ -30,7 +30,7 @@ def _wall_clock() -> float:
 @pytest.fixture(params=[-HOUR_S, HOUR_S])
 def offset_s(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """By how much a clock is wrong; from now on the directory goes by the clock of whoever asks."""
-    import gossiptrain.net.libp2p  # noqa: F401 - which loads all modules that know the time of day
+    import gossiptrain.net.libp2p.transport  # noqa: F401 - which loads all modules that know the time of day
 
     for module in list(sys.modules.values()):
         if getattr(module, "get_dht_time", None) is time.time:
@@ -64,7 +64,7 @@ def test_where_there_is_only_the_directory_one_side_finds_the_other(offset_s: fl
 
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Door(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
         async with swarm_of(make, 0) as swarm:
             right = await swarm.add("right", initial=None)
             wrong = await add_with_wrong_clock(swarm, offset_s, initial=None)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError
-from gossiptrain.training.checkpoints import (
+from gossiptrain.training.runs.checkpoints import (
     MODEL_FILE,
     OPTIMIZER_FILE,
     STATE_FILE,
@@ -19,7 +19,7 @@ from gossiptrain.training.checkpoints import (
     _digest_of,
     load_checkpoint,
 )
-from tests.training.test_checkpoints import adamw, fresh, state, train
+from tests.training.runs.test_checkpoints import adamw, fresh, state, train
 
 WRONG: tuple[Any, ...] = (None, 2**70, "x", [], {"$dict": [1]})
 LONGEST_LIST = 2

@@ -1,4 +1,4 @@
-"""The door for any PyTorch loop: what it refuses, what it does at step boundaries, that it leaves nothing behind."""
+"""`gossip()`, for any PyTorch loop: what it refuses, what it does at step boundaries, that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -615,15 +615,15 @@ def test_parameters_that_are_not_finite_are_shown_to_nobody() -> None:
 
 def test_a_member_that_leaves_says_goodbye(host: Member) -> None:
     with joining(host) as swarm:
-        guest = swarm.peer_id
-        wait_until(lambda: ("joined", guest) in changes(host), "the host hears of the guest")
-    wait_until(lambda: ("left", guest) in changes(host), "the host hears the goodbye")
+        joiner = swarm.peer_id
+        wait_until(lambda: ("joined", joiner) in changes(host), "the host hears of the joiner")
+    wait_until(lambda: ("left", joiner) in changes(host), "the host hears the goodbye")
 
 
 def changes(member: Member) -> list[tuple[str, str]]:
     return [(event.change, event.peer_id) for event in member.told if isinstance(event, events.PeerChanged)]
 
 
-def test_every_error_of_this_door_is_a_gossip_error() -> None:
+def test_every_error_of_gossip_is_a_gossip_error() -> None:
     for kind in (AddressError, IdentityInUseError, PeerUnreachableError, PortInUseError, RunMismatchError, UsageError):
         assert issubclass(kind, GossipError)

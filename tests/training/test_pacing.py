@@ -110,15 +110,15 @@ def test_after_a_failed_round_the_next_try_waits_a_moment_and_no_longer() -> Non
 
 def test_a_peer_that_wants_to_merge_makes_the_round_due_at_once() -> None:
     counted, now_s = after_steps(1, every_steps=1000)
-    counted.hurry()
+    counted.request_round_now()
     assert counted.is_due(now_s)
     assert counted.due_in_s(now_s) == 0.0
 
 
 @pytest.mark.parametrize("ended", [Pace.round_committed, Pace.round_failed])
-def test_the_hurry_is_over_after_one_try(ended: object) -> None:
+def test_a_request_for_a_round_is_over_after_one_try(ended: object) -> None:
     counted, now_s = after_steps(1, every_steps=1000)
-    counted.hurry()
+    counted.request_round_now()
     assert callable(ended)
     ended(counted, now_s)
     assert not counted.is_due(now_s + RETRY_S)

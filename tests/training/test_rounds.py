@@ -12,9 +12,9 @@ from gossiptrain.config import GossipSettings
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import Effort, Strategy
+from gossiptrain.training.model.strategies import LocalWork, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
-from gossiptrain.training.rounds import Progress, Rounds
+from gossiptrain.training.rounds import LocalProgress, Rounds
 
 
 class Recorded(Replica):
@@ -23,11 +23,11 @@ class Recorded(Replica):
     def __init__(self, strategy: Strategy) -> None:
         binding = ModelBinding(nn.Linear(2, 1))
         super().__init__(binding, strategy, Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2))))
-        self.efforts: list[Effort] = []
+        self.works: list[LocalWork] = []
         self.alphas: list[float] = []
 
-    def contribute(self, effort: Effort) -> None:
-        self.efforts.append(effort)
+    def contribute(self, work: LocalWork) -> None:
+        self.works.append(work)
 
     def take(self, *, alpha: float) -> None:
         self.alphas.append(alpha)
@@ -38,7 +38,7 @@ class Course:
 
     def __init__(self, settings: GossipSettings) -> None:
         strategy = strategy_for(settings)
-        self.progress = Progress()
+        self.progress = LocalProgress()
         self.replica = Recorded(strategy)
         self.rounds = Rounds(settings, strategy, replica=self.replica, progress=self.progress)
 
@@ -62,7 +62,7 @@ def test_a_round_of_the_usual_length_counts_as_one() -> None:
     course = Course(STEP_MIX)
     course.steps(10)
     course.round()
-    assert course.replica.efforts == [Effort(weight=1.0, horizon=1.0)]
+    assert course.replica.works == [LocalWork(weight=1.0, horizon=1.0)]
 
 
 def test_a_longer_pause_between_rounds_is_told_to_the_strategy() -> None:
@@ -70,7 +70,7 @@ def test_a_longer_pause_between_rounds_is_told_to_the_strategy() -> None:
     for count in (10, 25, 5):
         course.steps(count)
         course.round()
-    assert [effort.horizon for effort in course.replica.efforts] == [1.0, 2.5, 0.5]
+    assert [work.horizon for work in course.replica.works] == [1.0, 2.5, 0.5]
 
 
 def test_a_second_merge_with_nothing_learnt_takes_no_outer_step() -> None:
@@ -78,7 +78,7 @@ def test_a_second_merge_with_nothing_learnt_takes_no_outer_step() -> None:
     course.steps(10)
     course.round()
     course.round()
-    assert course.replica.efforts[-1].horizon == 0.0
+    assert course.replica.works[-1].horizon == 0.0
 
 
 def test_with_rounds_by_time_the_usual_length_follows_from_the_speed_of_the_steps() -> None:
@@ -98,7 +98,7 @@ def test_the_own_step_weighs_by_samples_against_the_last_group_within_limits(
     course.round(samples=samples)
     course.steps(10)
     course.round()
-    assert course.replica.efforts[-1].weight == weight
+    assert course.replica.works[-1].weight == weight
 
 
 def test_where_the_group_weighs_its_members_the_own_step_does_not() -> None:
@@ -106,7 +106,7 @@ def test_where_the_group_weighs_its_members_the_own_step_does_not() -> None:
     for _ in range(2):
         course.steps(10)
         course.round(samples=(1, 1))
-    assert [effort.weight for effort in course.replica.efforts] == [1.0, 1.0]
+    assert [work.weight for work in course.replica.works] == [1.0, 1.0]
 
 
 def test_samples_count_from_one_committed_round_to_the_next() -> None:
@@ -172,7 +172,7 @@ def test_after_a_missed_round_the_own_step_weighs_as_usual_since_more_was_learnt
     course.steps(10)
     assert course.rounds.samples == 100, "what others hear is of a usual round, too, and makes their steps no smaller"
     course.round()
-    assert course.replica.efforts[-1].weight == 1.0
+    assert course.replica.works[-1].weight == 1.0
 
 
 # A run that is resumed.
@@ -200,7 +200,7 @@ def test_a_resumed_peer_goes_on_between_two_rounds_where_it_stopped(settings: Go
     assert again.rounds.learnt_since_snapshot
     for course in (first, again):
         course.round(meanwhile=9)
-    assert again.replica.efforts[-1] == first.replica.efforts[-1]
+    assert again.replica.works[-1] == first.replica.works[-1]
     assert again.replica.alphas[-1] == first.replica.alphas[-1]
 
 
@@ -212,7 +212,7 @@ def test_what_was_learnt_before_a_checkpoint_counts_when_somebody_hurries_the_ne
     first.steps(8)
     again = resumed(first, STEP_MIX)
     again.round()
-    assert again.replica.efforts == [Effort(weight=1.0, horizon=0.8)]
+    assert again.replica.works == [LocalWork(weight=1.0, horizon=0.8)]
 
 
 def test_a_resumed_peer_is_ready_when_it_would_have_been() -> None:
@@ -233,4 +233,4 @@ def test_a_round_that_a_checkpoint_interrupted_is_not_in_flight_afterwards() -> 
     assert not again.rounds.in_flight
     assert again.rounds.samples == first.rounds.samples
     again.rounds.begin()
-    assert again.replica.efforts[-1].horizon == 0.3
+    assert again.replica.works[-1].horizon == 0.3

@@ -20,12 +20,12 @@ from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
 from gossiptrain.training.bus import EventBus
-from gossiptrain.training.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
 from gossiptrain.training.interrupts import Interrupts
-from gossiptrain.training.run_folder import RunFolder
+from gossiptrain.training.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks.evaluation import Evaluation, EvaluationSet
-from gossiptrain.training.trainer import Assignment, Trainer
+from gossiptrain.training.trainer import Trainer, TrainerInputs
 
 EventT = TypeVar("EventT", bound=events.EventBase)
 
@@ -43,7 +43,7 @@ class Run:
         train = TrainSettings(**{"task": "digits", "alone": True, "device": "cpu", "threads": 1, **settings})
         self.bus = bus
         self.trainer = Trainer(
-            Assignment(train, GossipSettings(), NetworkSettings(), folder, bus, interrupts, resume=resume),
+            TrainerInputs(train, GossipSettings(), NetworkSettings(), folder, bus, interrupts, resume=resume),
         )
 
     def find(self, kind: type[EventT]) -> list[EventT]:

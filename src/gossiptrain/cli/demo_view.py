@@ -20,7 +20,7 @@ from rich.text import Text
 
 from gossiptrain.errors import UsageError
 from gossiptrain.events import Event, Finished, Joined, PeerChanged, Started
-from gossiptrain.monitor.narrator import Narrator
+from gossiptrain.monitor.event_text import EventText
 from gossiptrain.monitor.swarm_table import KEY_HELP, SwarmTable
 from gossiptrain.monitor.view import Format, write_line
 from gossiptrain.monitor.words import counted
@@ -64,12 +64,12 @@ def demo_view(log_format: Format, stream: TextIO, table: SwarmTable) -> DemoView
     return LiveDemoView(Console(file=stream), table)
 
 
-class Storyteller:
+class SwarmEventText:
     """Puts the events of several peers into sentences; most deserve none."""
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
-        self._narrators: dict[str, Narrator] = {}
+        self._event_texts: dict[str, EventText] = {}
         self._finished: set[str] = set()
         self._missed: set[str] = set()
 
@@ -86,7 +86,7 @@ class Storyteller:
         if isinstance(event, Finished):
             self._finished.add(label)
             return None
-        message = self._narrators.setdefault(label, Narrator()).tell(event)
+        message = self._event_texts.setdefault(label, EventText()).tell(event)
         return f"peer {label}: {message.text}" if message is not None and message.level == "warning" else None
 
     def _lost(self, event: PeerChanged) -> str | None:
@@ -117,11 +117,11 @@ class PlainDemoView:
         self._clock = clock
         self._next_line_s = clock() + interval_s
         self._last_line = ""
-        self._storyteller = Storyteller()
+        self._swarm_event_text = SwarmEventText()
 
     def handle(self, label: str, event: Event) -> None:
         """See `DemoView`."""
-        if (text := self._storyteller.tell(label, event)) is not None:
+        if (text := self._swarm_event_text.tell(label, event)) is not None:
             self.tell(text)
 
     def tell(self, text: str) -> None:
@@ -175,7 +175,7 @@ class LiveDemoView:
         self._console = console
         self._table = table
         self._clock = clock
-        self._storyteller = Storyteller()
+        self._swarm_event_text = SwarmEventText()
         self._messages: deque[str] = deque(maxlen=MESSAGES)
         self._drawn_s = -float("inf")
         self._live: Live | None = None
@@ -184,7 +184,7 @@ class LiveDemoView:
 
     def handle(self, label: str, event: Event) -> None:
         """See `DemoView`."""
-        if (text := self._storyteller.tell(label, event)) is not None:
+        if (text := self._swarm_event_text.tell(label, event)) is not None:
             self._messages.append(text)
 
     def tell(self, text: str) -> None:

@@ -23,12 +23,12 @@ from gossiptrain.cli.evaluate import write_report
 from gossiptrain.cli.join_text import join_command, own_program
 from gossiptrain.cli.keys import Keys
 from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan
-from gossiptrain.cli.verdict import Outcome, PeerOutcome, lines_of, problems_of, report_of, success_of
+from gossiptrain.cli.verdict import PeerOutcome, SwarmOutcome, lines_of, problems_of, report_of, success_of
 from gossiptrain.errors import SwarmFailedError
 from gossiptrain.events import Event
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.words import counted
-from gossiptrain.training.run_folder import RUNS
+from gossiptrain.training.runs.folder import RUNS
 
 MAX_PEERS = 16
 TICK_S = 0.1
@@ -81,7 +81,7 @@ class Demonstration:
         """From here on there is nothing left to stop politely: Ctrl+C ends everything at once."""
         self._judged: list[LocalPeer] = []
         self._overdue: set[str] = set()
-        self._mourned: set[str] = set()
+        self._reported_dead: set[str] = set()
         self._began_s = time.monotonic()
         self._ends_s = float("inf")
 
@@ -90,7 +90,7 @@ class Demonstration:
         """Where the run folders of its peers are."""
         return self._plan.folder
 
-    async def run(self) -> Outcome:
+    async def run(self) -> SwarmOutcome:
         """Runs the whole course. On the way out, however it comes about, all processes are ended.
 
         Raises SwarmFailedError where the swarm never came to train, and CancelledError when told to end at once.
@@ -113,7 +113,7 @@ class Demonstration:
         self._tell_outcome(outcome, compared.complaint)
         return outcome
 
-    def _interrupt(self, demonstration: asyncio.Task[Outcome] | None) -> None:
+    def _interrupt(self, demonstration: asyncio.Task[SwarmOutcome] | None) -> None:
         if not (self._saved or self._asked_to_stop):
             self._asked_to_stop = True
         elif demonstration is not None:
@@ -122,16 +122,18 @@ class Demonstration:
     # The course.
 
     async def _start(self) -> None:
-        patience_s = START_S + START_S_PER_PEER * self._order.peers
+        start_timeout_s = START_S + START_S_PER_PEER * self._order.peers
         await self._swarm.start(self._order.peers)
         for label in self._swarm.peers:
             self._table.add(label)
         first = next(iter(self._swarm.peers.values()))
         self._view.tell(f"Peer {first.label} is started with: {_shown(first.command)}")
-        await self._until(lambda: bool(first.addresses) or self._has_lost_one(), self._starting, timeout_s=patience_s)
+        await self._until(
+            lambda: bool(first.addresses) or self._has_lost_one(), self._starting, timeout_s=start_timeout_s
+        )
         if first.addresses:
             self._view.tell(f"To join it from another terminal: {self._join_command(first)}")
-            await self._until(self._all_train, self._starting, timeout_s=patience_s)
+            await self._until(self._all_train, self._starting, timeout_s=start_timeout_s)
         if self._asked_to_stop:
             raise SwarmFailedError("The demonstration was stopped before all peers trained.")
         for peer in self._swarm.peers.values():
@@ -160,7 +162,7 @@ class Demonstration:
     def _time_is_over(self) -> bool:
         living = self._swarm.living
         if not all(peer.is_training for peer in living):
-            # A peer that was added is not left standing at the door.
+            # A peer that was just added is not shut out while it still joins.
             self._ends_s = max(self._ends_s, time.monotonic() + LEAST_TRAIN_S)
         return time.monotonic() >= self._ends_s or not living
 
@@ -179,7 +181,7 @@ class Demonstration:
         self._hear()
         self._saved = True
 
-    def _outcome(self, compared: Comparison, seconds: float) -> Outcome:
+    def _outcome(self, compared: Comparison, seconds: float) -> SwarmOutcome:
         peers = []
         for peer in self._judged:
             measured = compared.by_label.get(peer.label, Measured())
@@ -194,7 +196,7 @@ class Demonstration:
                     failure=self._failure_of(peer),
                 )
             )
-        return Outcome(
+        return SwarmOutcome(
             peers=peers,
             killed=sum(peer.was_killed for peer in self._swarm.peers.values()),
             rounds=self._table.rounds,
@@ -209,14 +211,14 @@ class Demonstration:
             return f"did not end within {STOP_S:.0f} s"
         return _end_of(peer) if peer.child.exit_code else "" if peer.saved else "could not save its model"
 
-    def _tell_outcome(self, outcome: Outcome, complaint: str) -> None:
+    def _tell_outcome(self, outcome: SwarmOutcome, complaint: str) -> None:
         if self._order.report is not None:
             write_report(self._order.report, report_of(outcome))
         for line in (*complaint.splitlines(), "", *lines_of(outcome)):
             self._view.tell(line)
         self._view.tell(f"All that was saved is in {self._plan.folder}")
-        door = next((peer for peer in self._judged if peer.addresses), self._swarm.peers["a"])
-        self._view.tell(f"While it ran, another terminal could have joined with: {self._join_command(door)}")
+        reachable_peer = next((peer for peer in self._judged if peer.addresses), self._swarm.peers["a"])
+        self._view.tell(f"While it ran, another terminal could have joined with: {self._join_command(reachable_peer)}")
         if not problems_of(outcome):
             self._view.tell(success_of(outcome))
 
@@ -236,8 +238,8 @@ class Demonstration:
         await self._obey_keys()
         self._hear()
         for peer in self._swarm.peers.values():
-            if peer.child.exit_code and not peer.was_killed and peer.label not in self._mourned:
-                self._mourned.add(peer.label)
+            if peer.child.exit_code and not peer.was_killed and peer.label not in self._reported_dead:
+                self._reported_dead.add(peer.label)
                 self._view.tell(f"peer {peer.label} {_end_of(peer)}")
         self._view.tick(status, keys=self._keys.works and self._training)
         await asyncio.sleep(TICK_S)

@@ -13,7 +13,7 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.errors import CheckpointMismatchError, UsageError
 
 if TYPE_CHECKING:
-    from gossiptrain.training.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoints import Checkpoint
 
 
 @with_flags(options.DATA_DIR, options.DEVICE, options.REPORT)
@@ -28,7 +28,7 @@ def evaluate(
     Example:  gossip eval runs/digits-20261122-153012-3f9a
     """
     from gossiptrain.training.compute import chosen_device
-    from gossiptrain.training.merging import merge
+    from gossiptrain.training.runs.merging import merge
     from gossiptrain.training.tasks import task_named
 
     data_dir, report = given[options.DATA_DIR], given[options.REPORT]
@@ -61,7 +61,7 @@ def evaluate(
 
 def load_all(paths: list[Path]) -> list[Checkpoint]:
     """The newest undamaged checkpoint of each path, all of one task and model. Raises CheckpointError."""
-    from gossiptrain.training.checkpoints import load_checkpoint
+    from gossiptrain.training.runs.checkpoints import load_checkpoint
 
     loaded = [load_checkpoint(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
     first = loaded[0]
@@ -76,7 +76,7 @@ def load_all(paths: list[Path]) -> list[Checkpoint]:
 
 def write_report(path: Path, result: dict[str, object]) -> None:
     """Writes one JSON object. Raises UsageError where the file cannot be written."""
-    from gossiptrain.training.run_folder import write_whole
+    from gossiptrain.training.runs.folder import write_whole
 
     try:
         write_whole(path, json.dumps(result, indent=2).encode() + b"\n")

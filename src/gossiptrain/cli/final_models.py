@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from gossiptrain.errors import CheckpointError
-from gossiptrain.training.checkpoints import Checkpoint, load_checkpoint
-from gossiptrain.training.merging import merge
+from gossiptrain.training.runs.checkpoints import Checkpoint, load_checkpoint
+from gossiptrain.training.runs.merging import merge
 from gossiptrain.training.tasks import task_named
 
 

@@ -50,7 +50,7 @@ RELAY = Flag(("--relay/--no-relay",), bool, "Be reachable behind a NAT through o
 PRESET = Flag(
     ("--preset",),
     str,
-    "How patient to be with the network (lan)",
+    "How long to wait for the network (lan)",
     fills="network.preset",
     metavar="local|lan|wan",
 )
@@ -96,6 +96,8 @@ LOG_FORMAT = Flag(("--log-format",), str, "How progress is shown.", metavar="aut
 
 TABLES = ("train", "gossip", "network")
 """The tables of a settings file."""
+FORMER_NAMES = {"lane": "direct", "lane_port": "direct_port"}
+"""Settings by the names that older versions gave them: the `config.toml` of a run may hold them."""
 ALTERNATIVES = ({"every_steps", "every_seconds"}, {"max_steps", "epochs"})
 
 
@@ -118,7 +120,11 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
                 f"The settings file {path} holds {name!r}, which is not one of its tables.",
                 remedy=f"Settings stand in the tables {', '.join(f'[{known}]' for known in TABLES)}.",
             )
-    return tables
+    return {name: _with_current_names(table) for name, table in tables.items()}
+
+
+def _with_current_names(table: dict[str, Any]) -> dict[str, Any]:
+    return {FORMER_NAMES.get(name, name): value for name, value in table.items()}
 
 
 def merged(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:

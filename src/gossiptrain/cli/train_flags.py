@@ -24,13 +24,18 @@ TRACE = Flag(
 NETWORK_FLAGS = (
     *options.MEETING,
     Flag(
-        ("--lane",),
+        ("--direct", "--lane"),
         str,
         "How parameters travel: directly where that is possible (auto)",
-        fills="network.lane",
+        fills="network.direct",
         metavar="auto|direct|libp2p",
     ),
-    Flag(("--lane-port",), int, "TCP port for direct connections; 0: any free one (0)", fills="network.lane_port"),
+    Flag(
+        ("--direct-port", "--lane-port"),
+        int,
+        "TCP port for direct connections; 0: any free one (0)",
+        fills="network.direct_port",
+    ),
 )
 
 GOSSIP_FLAGS = (

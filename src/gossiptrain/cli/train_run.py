@@ -25,11 +25,11 @@ from gossiptrain.monitor.view import Format
 from gossiptrain.net.trace import traced
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
-from gossiptrain.training.run_folder import RunFolder
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from gossiptrain.training.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def run_training(order: TrainOrder, output: Output) -> None:
     """Trains until the end of the run, and shows it. Raises GossipError."""
     output.check()
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
-    from gossiptrain.training.trainer import Assignment, Trainer
+    from gossiptrain.training.trainer import Trainer, TrainerInputs
 
     bus = EventBus()
 
@@ -85,7 +85,7 @@ def run_training(order: TrainOrder, output: Output) -> None:
         bus.subscribe(view.handle, name="the output")
         try:
             trainer = Trainer(
-                Assignment(order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint)
+                TrainerInputs(order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint)
             )
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
             folder.write_config(options.tables_of(**trainer.resolved))

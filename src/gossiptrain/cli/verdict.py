@@ -37,7 +37,7 @@ class PeerOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SwarmOutcome:
     """What became of the swarm. seconds: how long all trained together. merged: accuracy of the mean of all models."""
 
     peers: Sequence[PeerOutcome]
@@ -50,7 +50,7 @@ class Outcome:
     """Whether a person ended it early."""
 
 
-def problems_of(outcome: Outcome) -> list[str]:
+def problems_of(outcome: SwarmOutcome) -> list[str]:
     """What the swarm should have done and did not; empty where all is well.
 
     Killed peers are not held against the others: with their share of the data the promise of a certain accuracy goes
@@ -86,7 +86,7 @@ def _problems_of_peer(peer: PeerOutcome, *, whole: bool) -> list[str]:
     return problems
 
 
-def success_of(outcome: Outcome) -> str:
+def success_of(outcome: SwarmOutcome) -> str:
     """The last word on a swarm without problems."""
     if outcome.killed and len(outcome.peers) == 1:
         return "The swarm did what it should: the peer that was left went on and saved its model."
@@ -94,7 +94,7 @@ def success_of(outcome: Outcome) -> str:
     return f"The swarm did what it should: {better}" + (", whoever was killed." if outcome.killed else ".")
 
 
-def lines_of(outcome: Outcome) -> list[str]:
+def lines_of(outcome: SwarmOutcome) -> list[str]:
     """The outcome as a small table and the figures of the whole swarm, for a person."""
     rows = [["peer", "share", "own steps", "alone", "together", "gain", "sent"]]
     for peer in outcome.peers:
@@ -115,7 +115,7 @@ def lines_of(outcome: Outcome) -> list[str]:
     return lines
 
 
-def report_of(outcome: Outcome) -> dict[str, object]:
+def report_of(outcome: SwarmOutcome) -> dict[str, object]:
     """The outcome for `--report`; the lists are in the order of the peers. What could not be measured is null."""
     return {
         "peers": len(outcome.peers),

@@ -36,9 +36,9 @@ class TensorSpec:
 class CommonSettings:
     """Settings, by their names, that have to be equal for groups to come about.
 
-    A peer refuses groups below its minimum, whoever forms them; ranks who organises a round by the seed; and takes its
-    place in a cycle of rounds by the grouping. All else may differ: the largest group is up to whoever organises, the
-    codec is agreed upon by each group, waits and paces are everybody's own.
+    A peer refuses groups below its minimum, whoever forms them; ranks who coordinates a round by the seed; and takes
+    its place in a cycle of rounds by the grouping. All else may differ: the largest group is up to whoever coordinates,
+    the codec is agreed upon by each group, waits and paces are everybody's own.
     """
 
     gossip_min_group_size: int = 2

@@ -1,6 +1,6 @@
 """Who meets whom: the division of the peers that are ready into groups.
 
-Owns group sizes, the seeded choice of groups and the order in which peers act as organiser. Knows peers only as
+Owns group sizes, the seeded choice of groups and the order in which peers act as coordinator. Knows peers only as
 strings and time only as the number of the round; every function is pure, so all peers that are asked agree. Which
 positions of a grid meet is for `core/schedules.py` to say.
 """
@@ -51,9 +51,9 @@ def ranking(peers: Collection[str], *, key: str) -> list[str]:
     return sorted(peers, key=lambda peer: (_draw(key, peer), peer))
 
 
-def organisers(peers: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
+def coordinators(peers: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
     """Who collects the ready peers of a round: the first that lives; the others stand in, in this order."""
-    return ranking(peers, key=f"organiser/{run}/{seed}/{round_number}")
+    return ranking(peers, key=f"coordinator/{run}/{seed}/{round_number}")
 
 
 def group_sizes(ready: int, limits: GroupLimits) -> list[int]:

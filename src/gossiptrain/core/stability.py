@@ -19,27 +19,28 @@ import numpy as np
 import numpy.typing as npt
 
 
-def noloco_radius(alpha: float, gamma: float, contraction: float) -> float:
+def noloco_radius(momentum: float, learning_rate: float, contraction: float) -> float:
     """Factor by which NoLoCo (Kolehmainen et al. 2025) multiplies the squared disagreement in a round, in the long run.
 
-    alpha: momentum. gamma: share of the way to the group's mean. Peers drift apart where the factor is 1 or more.
+    momentum, learning_rate: of the outer step; the latter is here the share of the way to the group's mean. Peers
+    drift apart where the factor is 1 or more.
 
-    With slow weights x and momentum m a round is m' = alpha m - gamma Qx, x' = x + m', where Q = 1 - P and
-    E[Q] = q = 1 - contraction. For A = E|x|^2, C = E<x, m> and B = E|m|^2, with Q^2 = Q:
+    With mu, lr for these, slow weights x and momentum m, a round is m' = mu m - lr Qx, x' = x + m', where
+    Q = 1 - P and E[Q] = q = 1 - contraction. For A = E|x|^2, C = E<x, m> and B = E|m|^2, with Q^2 = Q:
 
-        A' = (1 - (2 gamma - gamma^2) q) A + 2 alpha (1 - gamma q) C + alpha^2 B
-        C' = (gamma^2 - gamma) q A + (alpha - 2 alpha gamma q) C + alpha^2 B
-        B' = gamma^2 q A - 2 alpha gamma q C + alpha^2 B
+        A' = (1 - (2 lr - lr^2) q) A + 2 mu (1 - lr q) C + mu^2 B
+        C' = (lr^2 - lr) q A + (mu - 2 mu lr q) C + mu^2 B
+        B' = lr^2 q A - 2 mu lr q C + mu^2 B
 
     The factor is the spectral radius of this matrix.
     """
     _check_contraction(contraction)
-    q = 1.0 - contraction
+    q, mu, lr = 1.0 - contraction, momentum, learning_rate
     moments = np.array(
         [
-            [1 - (2 * gamma - gamma**2) * q, 2 * alpha * (1 - gamma * q), alpha**2],
-            [(gamma**2 - gamma) * q, alpha - 2 * alpha * gamma * q, alpha**2],
-            [gamma**2 * q, -2 * alpha * gamma * q, alpha**2],
+            [1 - (2 * lr - lr**2) * q, 2 * mu * (1 - lr * q), mu**2],
+            [(lr**2 - lr) * q, mu - 2 * mu * lr * q, mu**2],
+            [lr**2 * q, -2 * mu * lr * q, mu**2],
         ]
     )
     return float(np.abs(np.linalg.eigvals(moments)).max())

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gossiptrain.events import RoundCommitted, Started
-from gossiptrain.monitor.narrator import Message
+from gossiptrain.monitor.event_text import Sentence
 from gossiptrain.monitor.progress import KnownPeer, PeerProgress
 from gossiptrain.monitor.words import counted, data_size, duration, number, percent, printable, short_peer, sparkline
 
@@ -33,7 +33,7 @@ _PEER_STYLES = {"here": "green", "left": "dim", "lost": "red"}
 class PeerPanel:
     """A Rich renderable of the present state of `progress`, with the last of `messages` below."""
 
-    def __init__(self, progress: PeerProgress, messages: Sequence[Message]) -> None:
+    def __init__(self, progress: PeerProgress, messages: Sequence[Sentence]) -> None:
         self._progress = progress
         self._messages = messages
 
@@ -131,7 +131,7 @@ class PeerPanel:
         for peer in known[:rows]:
             state = Text(peer.state, _PEER_STYLES[peer.state])
             cells = [Text(short_peer(peer.peer_id)), state, Text(f"{peer.rounds:,}")]
-            cells += [Text(printable(peer.lane, 8)), Text(self._last_met(peer))]
+            cells += [Text(printable(peer.path, 8)), Text(self._last_met(peer))]
             table.add_row(*cells[: len(table.columns)])
         if len(known) > rows:
             table.add_row(Text(f"+{len(known) - rows} more", "dim"))

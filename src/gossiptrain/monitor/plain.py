@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TextIO
 
 from gossiptrain.events import Event, StepDone
-from gossiptrain.monitor.narrator import Narrator
+from gossiptrain.monitor.event_text import EventText
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.view import JoinText, new_join_lines, write_line
-from gossiptrain.monitor.words import counted, data_size, duration, lanes_in_words, number, percent
+from gossiptrain.monitor.words import counted, data_size, duration, number, paths_in_words, percent
 
 
 class PlainView:
@@ -31,14 +31,14 @@ class PlainView:
         self._interval_s = interval_s
         self._clock = clock
         self._join_text = join_text
-        self._narrator = Narrator()
+        self._event_text = EventText()
         self._progress = PeerProgress()
         self._next_line_at = -float("inf")
 
     def handle(self, event: Event) -> None:
         """See `View`."""
         self._progress.handle(event)
-        message = self._narrator.tell(event)
+        message = self._event_text.tell(event)
         if message is not None:
             write_line(self._stream, f"warning: {message.text}" if message.level == "warning" else message.text)
         for line in new_join_lines(self._join_text, event, self._progress):
@@ -61,7 +61,7 @@ def progress_line(progress: PeerProgress) -> str:
         parts.append(f"accuracy {percent(progress.accuracy)}")
     parts.append(counted(progress.peers, "peer"))
     if (last := progress.last_round) is not None:
-        about = (f"{len(last.members)} peers", duration(last.seconds), lanes_in_words(last.lanes))
+        about = (f"{len(last.members)} peers", duration(last.seconds), paths_in_words(last.paths))
         ending = ", ".join(filter(None, about))
         parts.append(f"{counted(progress.rounds, 'round')} (last: {ending})")
         parts.append(f"{data_size(progress.bytes_sent)} sent")

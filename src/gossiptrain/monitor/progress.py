@@ -35,7 +35,7 @@ class KnownPeer:
     rounds: int = 0
     last_met: float | None = None
     """Unix time of the last round together."""
-    lane: str = ""
+    path: str = ""
     """Over what this peer's bytes went to it then."""
 
 
@@ -154,7 +154,7 @@ class PeerProgress:
                 peer = self._peer(peer_id)
                 peer.rounds += 1
                 peer.last_met = event.time
-                peer.lane = event.lanes.get(peer_id, "")
+                peer.path = event.paths.get(peer_id, "")
 
     def _peer_changed(self, event: PeerChanged) -> None:
         self.peers = event.peers

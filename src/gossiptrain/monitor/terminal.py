@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from gossiptrain.events import Event, Finished, Started
-from gossiptrain.monitor.narrator import Message, Narrator
+from gossiptrain.monitor.event_text import EventText, Sentence
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
 from gossiptrain.monitor.view import JoinText, new_join_lines
@@ -47,9 +47,9 @@ class TerminalView:
         self._interval_s = interval_s
         self._clock = clock
         self._join_text = join_text
-        self._narrator = Narrator()
+        self._event_text = EventText()
         self._progress = PeerProgress()
-        self._messages: deque[Message] = deque(maxlen=8)
+        self._messages: deque[Sentence] = deque(maxlen=8)
         self._drawn_at = -float("inf")
         self._lock = threading.RLock()
         self._live: Live | None = Live(
@@ -67,7 +67,7 @@ class TerminalView:
             if self._live is None:
                 return
             self._progress.handle(event)
-            message = self._narrator.tell(event)
+            message = self._event_text.tell(event)
             if message is not None and not isinstance(event, Started):
                 self._messages.append(message)
             self._show_above(event, message)
@@ -78,7 +78,7 @@ class TerminalView:
                 self._drawn_at = self._clock()
                 self._live.refresh()
 
-    def _show_above(self, event: Event, message: Message | None) -> None:
+    def _show_above(self, event: Event, message: Sentence | None) -> None:
         """What was started and how to join it, above the panel, where it can be copied: not wrapped, not coloured."""
         if message is not None and isinstance(event, Started):
             self._console.print(Text(message.text, "bold"), soft_wrap=True)

@@ -78,7 +78,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours:,}:{minutes:02d} h" if hours < 1_000_000 else UNKNOWN
 
 
-def lanes_in_words(used: Mapping[str, str]) -> str:
+def paths_in_words(used: Mapping[str, str]) -> str:
     """`direct` where all links were so, `1 of 3 direct` where some were, nothing where libp2p's daemon carried all."""
     direct = sum(1 for kind in used.values() if kind == "direct")
     if not direct:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import AddressError
-from gossiptrain.net.base58 import decode_base58
+from gossiptrain.net.identity import decode_base58
 from gossiptrain.net.transport import PeerId
 
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")

@@ -18,8 +18,37 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gossiptrain.errors import IdentityInUseError, UsageError
-from gossiptrain.net.base58 import decode_base58, encode_base58
 from gossiptrain.net.transport import PeerId
+
+_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+MAX_TEXT_LENGTH = 128
+"""Longest text that is decoded; decoding takes quadratic time."""
+
+
+def encode_base58(data: bytes) -> str:
+    """The text of `data`; each leading zero byte becomes a leading "1"."""
+    number = int.from_bytes(data, "big")
+    letters = []
+    while number:
+        number, value = divmod(number, 58)
+        letters.append(_ALPHABET[value])
+    zeros = len(data) - len(data.lstrip(b"\0"))
+    return "1" * zeros + "".join(reversed(letters))
+
+
+def decode_base58(text: str) -> bytes:
+    """The bytes that `text` stands for. Raises ValueError for a foreign letter or a text that is too long."""
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError("too long for base58")
+    number = 0
+    for letter in text:
+        if letter not in _VALUES:
+            raise ValueError("not base58")
+        number = number * 58 + _VALUES[letter]
+    zeros = len(text) - len(text.lstrip("1"))
+    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
 
 _KEY_BYTES = 32
 # Both fields of the protobuf message: 1 = key type (1: Ed25519), 2 = key data, here its tag and length.

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from gossiptrain.errors import AddressError
 from gossiptrain.net.addresses import Address, parse_dial_address
-from gossiptrain.net.daemon_control import DaemonControl
-from gossiptrain.net.hivemind_names import Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.identity import is_peer_id
+from gossiptrain.net.libp2p.daemon_control import DaemonControl
+from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.transport import PeerId, UnreachableError
 
 PROBE_S = 4.0

@@ -13,7 +13,7 @@ from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import PortInUseError
 from gossiptrain.net.addresses import Address, parse_listen_address, readable_addresses
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 
 TRIES = 4
 PAUSE_S = 0.25

@@ -1,16 +1,53 @@
 """The interfaces through which peers reach each other.
 
-Owns the words `Transport`, `Stream` and `Directory`; does not know what travels in a stream. Two rooms implement
-them: `libp2p` for real networks and `virtual` for a network in memory under virtual time.
+Owns the words `Transport`, `Stream`, `Directory` and `Clock`, and the limits of directory entries; does not know what
+travels in a stream. Two wings implement them: `libp2p` for real networks and `virtual` for a network in memory under
+virtual time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NewType, TypeAlias
 
-from gossiptrain.net.clock import Clock
+MAX_NAME_BYTES = 128
+MAX_VALUE_BYTES = 1024
+MAX_LIFETIME_S = 3600.0
+MAX_SUBKEYS = 128
+"""Most entries that one key has. Where there are more, those that would have expired first are dropped."""
+
+
+def check_entry(key: str, subkey: str, *, value: bytes, lifetime_s: float) -> None:
+    """Raises ValueError where an entry is outside the limits."""
+    if not 0 < len(key.encode()) <= MAX_NAME_BYTES or not 0 < len(subkey.encode()) <= MAX_NAME_BYTES:
+        raise ValueError(f"key and subkey of a directory entry have 1 to {MAX_NAME_BYTES} bytes")
+    if len(value) > MAX_VALUE_BYTES:
+        raise ValueError(f"a directory entry has at most {MAX_VALUE_BYTES} bytes, not {len(value)}")
+    if not 0 < lifetime_s <= MAX_LIFETIME_S:
+        raise ValueError(f"a directory entry lives at most {MAX_LIFETIME_S:g} s, not {lifetime_s:g}")
+
+
+class Clock:
+    """Monotonic seconds of the running event loop, the one way to read the time and to wait.
+
+    Under the loop of `virtual.time` the same protocol code runs in virtual time. There is no wall clock here: peers
+    never compare clocks.
+    """
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start; only differences mean anything."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits; returns at once for zero or less."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        """A context that raises TimeoutError in its body after `seconds`."""
+        return asyncio.timeout(max(0.0, seconds))
+
 
 PeerId = NewType("PeerId", str)
 """A libp2p peer id in base58, for example `12D3KooW...`. It is authenticated: nobody else can speak under it."""
@@ -94,7 +131,7 @@ class Directory(ABC):
 
 
 class Transport(ABC):
-    """One peer's door to the network, under one identity."""
+    """One peer's access to the network, under one identity."""
 
     peer_id: PeerId
     addresses: tuple[str, ...]

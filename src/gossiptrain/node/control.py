@@ -125,7 +125,7 @@ class RoundEnded(Message):
 
     averaged: AveragedRound | None
     """None where no group was found."""
-    lanes: dict[str, str] = Field(default_factory=dict)
+    paths: dict[str, str] = Field(default_factory=dict)
     """By member, over what this peer's bytes went to it: `direct` or `libp2p`."""
 
     @property

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import NodeFailedError
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.dialling import dial_all
-from gossiptrain.swarm.door import Door
 
 
 async def help_others(
@@ -29,7 +29,7 @@ async def help_others(
     """
     transport = await Libp2pTransport.start(network, identity)
     try:
-        await Door(transport, None, timing=network.timing, members=lambda: ()).open()
+        await Admission(transport, None, timing=network.timing, members=lambda: ()).open()
         await _join_directory(transport, network)
         on_ready(transport.addresses)
         ended = asyncio.create_task(transport.daemon_exited.wait())

@@ -23,7 +23,7 @@ import uvloop
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.incarnation import next_incarnation
-from gossiptrain.net.libp2p import Libp2pTransport
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
@@ -32,13 +32,13 @@ from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.membership import Change
-from gossiptrain.swarm.peer import AveragedRound, Surroundings, SwarmPeer
+from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 _logger = logging.getLogger(__package__)
 ALIVE_S = 1.0
 DAEMON_PROBE_S = 2.0
-DAEMON_PATIENCE_S = 5.0
+DAEMON_TIMEOUT_S = 5.0
 
 
 class Node:
@@ -68,7 +68,7 @@ class Node:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         self._peer = SwarmPeer(
-            Surroundings(self._transport, random.Random(os.urandom(16)), self._incarnation),
+            Environment(self._transport, random.Random(os.urandom(16)), self._incarnation),
             configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -195,7 +195,7 @@ class Node:
                 async with asyncio.timeout(DAEMON_PROBE_S):
                     await self._transport.daemon_exited.wait()
             except TimeoutError:
-                if await self._transport.daemon_alive(DAEMON_PATIENCE_S):
+                if await self._transport.daemon_alive(DAEMON_TIMEOUT_S):
                     continue
                 raise NodeFailedError("libp2p's daemon does not answer any more.") from None
             raise NodeFailedError("libp2p's daemon has ended.")
@@ -212,8 +212,8 @@ async def _until_done(serving: asyncio.Task[None], background: Sequence[asyncio.
 
 def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> control.RoundEnded:
     members = averaged.result.members if averaged is not None else ()
-    lanes = {str(peer): transport.lanes_used.get(peer, "libp2p") for peer in members if peer != transport.peer_id}
-    return control.RoundEnded(averaged=averaged, lanes=lanes)
+    paths = {str(peer): transport.paths_used.get(peer, "libp2p") for peer in members if peer != transport.peer_id}
+    return control.RoundEnded(averaged=averaged, paths=paths)
 
 
 async def _live(connection: socket.socket, memory_descriptor: int) -> int:

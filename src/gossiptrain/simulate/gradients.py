@@ -30,20 +30,20 @@ class Gradients(Protocol):
         """
 
 
-def written_out(model: nn.Module, task: Task) -> bool:
-    """Whether the steps of this model are written out in `perceptron`, the fastest way."""
+def has_manual_backward(model: nn.Module, task: Task) -> bool:
+    """Whether `perceptron` has a backward pass by hand for this model, the fastest way."""
     return type(task).loss is Task.loss and are_perceptrons(model)
 
 
 def gradients_for(stack: Stack, task: Task) -> Gradients:
     """The fastest way for this model and device."""
-    if written_out(stack.template, task):
+    if has_manual_backward(stack.template, task):
         return Perceptrons.of(stack, label_smoothing=task.recipe.label_smoothing)
     # Under vmap convolutions become grouped ones, for which CPUs have no good code. GPUs want few and large calls.
-    return InTurn(stack, task) if stack.device.type == "cpu" else AtOnce(stack, task)
+    return Sequential(stack, task) if stack.device.type == "cpu" else Vmapped(stack, task)
 
 
-class InTurn:
+class Sequential:
     """One peer after the other, each with a model whose tensors are its row of the stack."""
 
     def __init__(self, stack: Stack, task: Task) -> None:
@@ -74,7 +74,7 @@ class InTurn:
         return losses
 
 
-class AtOnce:
+class Vmapped:
     """All peers in one call of each operation, by `torch.func.vmap`."""
 
     def __init__(self, stack: Stack, task: Task) -> None:

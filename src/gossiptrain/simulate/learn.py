@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gossiptrain.core.averaging import relative_disagreement
-from gossiptrain.simulate.crew import Crew, CrewOrder
 from gossiptrain.simulate.learn_settings import BASELINES, LearnSettings
 from gossiptrain.simulate.resolving import resolved, speeds_of
 from gossiptrain.simulate.results import LearnResult, Record, Score, mean_score
-from gossiptrain.simulate.rounds import Contraction, RoundRules, Rounds
+from gossiptrain.simulate.rounds import Contraction, VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.scores import Scorer
 from gossiptrain.simulate.sources import Draws, source_of
+from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
 from gossiptrain.training.compute import chosen_device
 from gossiptrain.training.tasks.sampling import seed_from
 
@@ -53,7 +53,7 @@ class _Course:
     def __init__(self, settings: LearnSettings, on_record: Callable[[Record], None]) -> None:
         self._settings = settings
         self._on_record = on_record
-        # What can be wrong comes first: the crew has threads.
+        # What can be wrong comes first: the virtual peers have threads.
         self._task, self._resolved = resolved(settings)
         device = chosen_device(settings.device)
         self._source = source_of(self._task, data_dir=settings.data_dir, device=device)
@@ -61,27 +61,27 @@ class _Course:
         self._shares = self._source.shares(settings)
         self._started_s = time.perf_counter()
         self._training_s = 0.0
-        self._crew = Crew(self._order(), self._source, device=device)
+        self._virtual_peers = VirtualPeers(self._order(), self._source, device=device)
         model = self._task.build_model(settings.seed).to(device)
         self._scorer = Scorer(model, held_out, inputs=self._inputs)
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         if self._parameters < SMALL_MODEL and device.type == "cpu":
             torch.set_num_threads(1)
-        self._rounds = None if settings.strategy in BASELINES else Rounds(self._rules(), self._crew)
+        self._rounds = None if settings.strategy in BASELINES else VirtualRounds(self._rules(), self._virtual_peers)
         self._records: list[Record] = []
         self._losses: list[Tensor] = []
         self._recorded_steps = 0
         self._evaluated_step = 0
 
     def close(self) -> None:
-        self._crew.close()
+        self._virtual_peers.close()
 
     # How it is made up.
 
-    def _order(self) -> CrewOrder:
+    def _order(self) -> VirtualPeersPlan:
         settings, found = self._settings, self._resolved
         central = settings.strategy == "central"
-        return CrewOrder(
+        return VirtualPeersPlan(
             task=self._task,
             shares=[np.concatenate(self._shares)] if central else self._shares,
             speeds=[1.0] if central else speeds_of(settings.peers, settings.speeds, seed=settings.seed),
@@ -91,9 +91,11 @@ class _Course:
             seed=settings.seed,
         )
 
-    def _rules(self) -> RoundRules:
+    def _rules(self) -> VirtualRoundRules:
         settings, found = self._settings, self._resolved
-        return RoundRules(settings.gossip(), found.steps_between_rounds, found.batch, settings.absent, settings.seed)
+        return VirtualRoundRules(
+            settings.gossip(), found.steps_between_rounds, found.batch, settings.absent, settings.seed
+        )
 
     def _inputs(self) -> Iterator[Tensor]:
         """Training samples of all peers alike, for running statistics."""
@@ -107,15 +109,15 @@ class _Course:
     # The course.
 
     def run(self) -> LearnResult:
-        while self._crew.step < self._settings.steps:
+        while self._virtual_peers.step < self._settings.steps:
             whole = self._train(self._resolved.steps_between_rounds)
             if self._rounds is not None and whole:
                 self._round(self._rounds)
-            elif self._is_due() or self._crew.step == self._settings.steps:
+            elif self._is_due() or self._virtual_peers.step == self._settings.steps:
                 self._record(None, self._look_at_peers())
         return self._result()
 
-    def _round(self, rounds: Rounds) -> None:
+    def _round(self, rounds: VirtualRounds) -> None:
         due = self._is_due()
         before = self._look_at_peers() if due else None
         contraction = rounds.meet(measured=due)
@@ -126,24 +128,24 @@ class _Course:
 
     def _train(self, wanted: int) -> bool:
         """Takes so many steps, or what is left of the run. Returns whether there was time for all of them."""
-        steps = min(wanted, self._settings.steps - self._crew.step)
+        steps = min(wanted, self._settings.steps - self._virtual_peers.step)
         if steps:
             started_s = time.perf_counter()
-            self._losses.append(self._crew.train(steps))
+            self._losses.append(self._virtual_peers.train(steps))
             self._training_s += time.perf_counter() - started_s
         return steps == wanted
 
     def _is_due(self) -> bool:
         """Whether to record: at every round, or as often as others where there are rounds after every step."""
-        return self._crew.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
+        return self._virtual_peers.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
 
     def _record(self, contraction: Contraction | None, mean_peer: Score | None) -> None:
-        values = self._crew.matrix()
+        values = self._virtual_peers.matrix()
         steps = self._steps_of_all()
         loss = float(torch.stack(self._losses).sum()) / max(1, steps - self._recorded_steps)
         self._losses, self._recorded_steps = [], steps
         record = Record(
-            step=self._crew.step,
+            step=self._virtual_peers.step,
             training_loss=loss,
             disagreement=_disagreement(values),
             bytes_per_peer=self._bytes_per_peer(),
@@ -157,21 +159,21 @@ class _Course:
 
     def _looks(self) -> bool:
         every = self._resolved.evaluate_every
-        return every > 0 and self._crew.step - self._evaluated_step >= every
+        return every > 0 and self._virtual_peers.step - self._evaluated_step >= every
 
     def _look(self, values: Tensor) -> Score | None:
         if not self._looks():
             return None
-        self._evaluated_step = self._crew.step
+        self._evaluated_step = self._virtual_peers.step
         return self._scorer.of_mean(values, samples=EVALUATION_SAMPLES)
 
     def _look_at_peers(self) -> Score | None:
         if not self._settings.evaluate_peers or not self._looks():
             return None
-        return mean_score(self._scores_of(self._crew.matrix(), samples=None))
+        return mean_score(self._scores_of(self._virtual_peers.matrix(), samples=None))
 
     def _result(self) -> LearnResult:
-        values = self._crew.matrix()
+        values = self._virtual_peers.matrix()
         merged = self._scorer.of_mean(values, anew=True)
         return LearnResult(
             resolved=self._resolved,
@@ -193,16 +195,16 @@ class _Course:
             scorer = self._scorer.copy()
             return [scorer.of_row(values[peer], samples=samples) for peer in members]
 
-        return tuple(itertools.chain.from_iterable(self._crew.share_out(of_some)))
+        return tuple(itertools.chain.from_iterable(self._virtual_peers.share_out(of_some)))
 
     def _steps_of_all(self) -> int:
-        return sum(self._crew.steps_of(peer) for peer in range(self._crew.peers))
+        return sum(self._virtual_peers.steps_of(peer) for peer in range(self._virtual_peers.peers))
 
     def _bytes_per_peer(self) -> float:
         if self._settings.strategy == "central":
             # An all-reduce of the gradients in every step; the least that it can cost (Patarasuk and Yuan 2009).
             share = 2 * (self._settings.peers - 1) / self._settings.peers
-            return share * BYTES_PER_VALUE * self._parameters * self._crew.step
+            return share * BYTES_PER_VALUE * self._parameters * self._virtual_peers.step
         return self._rounds.bytes_per_peer if self._rounds else 0.0
 
 

@@ -16,7 +16,7 @@ from gossiptrain.core.codecs import Codec
 from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
-from gossiptrain.swarm.near_coding import NearCoding, Nearness
+from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
 from gossiptrain.swarm.reduction import Reduction
 
 CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
@@ -51,17 +51,17 @@ def meet_nearby(
     members: Sequence[Buffers],
     samples: Sequence[int],
     modular: Modular,
-    nearnesses: Sequence[Nearness],
+    spreads: Sequence[SpreadEstimate],
     seeds: Sequence[int],
 ) -> int:
-    """The same in int8. nearnesses, seeds: of each member, see `near_coding`.
+    """The same in int8. spreads, seeds: of each member, see `near_coding`.
 
     Raises UnreadableError where two members are further apart than was thought; the averages are then of no use.
     """
     chunks = _chunks_of(members)
     codings = [
-        NearCoding(member, modular, own, nearness=nearness, seed=seed)
-        for member, own, nearness, seed in zip(members, chunks, nearnesses, seeds, strict=True)
+        NearCoding(member, modular, own, spread=spread, seed=seed)
+        for member, own, spread, seed in zip(members, chunks, spreads, seeds, strict=True)
     ]
     return _meet(codings, chunks, samples)
 
@@ -81,7 +81,7 @@ def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples:
     weights = clipped_weights(samples)
     longest = max(len(chunk) for own in chunks for chunk in own)
     scratches = [coding.scratch(longest) for coding in codings]
-    # Every contribution is told before any mean is kept: what is learnt from means is for the next round.
+    # Every contribution is coded before any mean is kept: what is learnt from means is for the next round.
     told = [_tell_all(codings, chunks, teller, scratches[teller]) for teller in range(len(codings))]
     sent_bytes = sum(map(len, (wire for wires in told for wire in wires.values())))
     for owner, coding in enumerate(codings):

@@ -37,7 +37,7 @@ def numpy_multiplies_faster() -> bool:
     return information.exists() and "AuthenticAMD" in information.read_text()
 
 
-def squads_for(peers: int, *, threads: int) -> int:
+def shards_for(peers: int, *, threads: int) -> int:
     """Into how many parts, each a stack of its own, to divide the peers whom so many threads train, one part after the
     other."""
     if numpy_multiplies_faster() and peers >= MANY_PEERS * threads:

@@ -20,12 +20,12 @@ from gossiptrain.core.codecs import Codec, codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.modular import Modular
-from gossiptrain.simulate.crew import Crew
+from gossiptrain.simulate.counters import Counters
 from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby, meet_plainly
-from gossiptrain.simulate.tallies import Tallies
+from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
-from gossiptrain.swarm.near_coding import FALLBACK, Nearness
-from gossiptrain.training.model.strategies import Average, Effort, Held, Scale, Strategy
+from gossiptrain.swarm.near_coding import FALLBACK, SpreadEstimate
+from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
 
@@ -35,7 +35,7 @@ RUN = "laboratory"
 
 
 @dataclass(frozen=True)
-class RoundRules:
+class VirtualRoundRules:
     """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one."""
 
     gossip: GossipSettings
@@ -53,11 +53,11 @@ class Contraction:
     expected: float
 
 
-class Rounds:
-    """One round is `meet`, perhaps some more steps of the crew, and `take`."""
+class VirtualRounds:
+    """One round is `meet`, perhaps some more steps of the peers, and `take`."""
 
-    def __init__(self, rules: RoundRules, crew: Crew) -> None:
-        """Begins at the crew's current values. Raises UsageError for settings that make peers drift apart."""
+    def __init__(self, rules: VirtualRoundRules, virtual_peers: VirtualPeers) -> None:
+        """Begins at the peers' current values. Raises UsageError for settings that make peers drift apart."""
         self.strategy: Strategy = strategy_for(rules.gossip)
         self.number = 0
         self.bytes_per_peer = 0.0
@@ -67,41 +67,43 @@ class Rounds:
         self.fallbacks = 0
         """Groups that could not read int8 and met in another codec."""
         self._rules = rules
-        self._crew = crew
+        self._virtual_peers = virtual_peers
         gossip = rules.gossip
         limits = GroupLimits(gossip.gossip_min_group_size, gossip.gossip_group_size)
         self._limits = limits_for(gossip.grouping, limits)
         weighs_average = self.strategy.weighs_average
-        self._tallies = Tallies(crew, every_steps=rules.every_steps, batch=rules.batch, weighs_average=weighs_average)
+        self._counters = Counters(
+            virtual_peers, every_steps=rules.every_steps, batch=rules.batch, weighs_average=weighs_average
+        )
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
         self._last_groups: dict[str, str] = {}
-        values = crew.matrix()
+        values = virtual_peers.matrix()
         longest = longest_chunk(values.shape[1])
         # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
         codec = FALLBACK if gossip.codec == "int8" else gossip.codec
         self._codec: Codec = codec_named(codec, longest_elements=longest)
-        near = range(crew.peers if gossip.codec == "int8" else 0)
+        near = range(virtual_peers.peers if gossip.codec == "int8" else 0)
         self._modular = Modular(longest)
-        self._nearnesses = [Nearness(values.shape[1]) for _ in near]
+        self._spreads = [SpreadEstimate(values.shape[1]) for _ in near]
         self._shared = torch.empty_like(values)
         self._average = np.empty(values.shape, np.float32)
-        self._trained = crew.stack.trained_elements
+        self._trained = virtual_peers.stack.trained_elements
         self._state = [torch.empty_like(values[:, : self._trained]) for _ in self.strategy.state_names]
-        for _, rule, held in self._held(values, range(crew.peers)):
-            rule.begin(held)
+        for _, rule, parameters in self._parameter_state(values, range(virtual_peers.peers)):
+            rule.begin(parameters)
 
     @torch.no_grad()
     def meet(self, *, measured: bool = False) -> Contraction | None:
         """Snapshots, groups and averages; nobody has taken anything yet. measured: whether to return what it did."""
-        values = self._crew.matrix()
-        trying = [peer for peer in range(self._crew.peers) if peer not in self._stopped]
+        values = self._virtual_peers.matrix()
+        trying = [peer for peer in range(self._virtual_peers.peers) if peer not in self._stopped]
         self._contribute(values, trying)
         snapshots = self._shared.cpu().numpy()
         # As a real peer does: what is not finite is shown to nobody, and its owner does not take part any more.
         self._stopped |= {peer for peer in trying if not is_finite(snapshots[peer])}
-        away = self._absences.random(self._crew.peers) < self._rules.absent
+        away = self._absences.random(self._virtual_peers.peers) < self._rules.absent
         ready = [peer for peer in trying if not (away[peer] or peer in self._stopped)]
         self._form_groups(ready)
         for group in self.groups:
@@ -115,28 +117,28 @@ class Rounds:
         rows = sorted(peer for group in self.groups for peer in group)
         if not rows:
             return
-        values = self._crew.matrix()
+        values = self._virtual_peers.matrix()
         average = torch.from_numpy(self._average[rows]).to(values.device)
         alpha = self._rules.gossip.gossip_alpha
-        shares = _column([alpha * self._tallies.late_share(peer) for peer in rows], values)
-        for columns, rule, held in self._held(values, rows):
-            rule.take(held, average[:, columns], alpha=shares)
-        self._crew.put(values)
+        shares = _column([alpha * self._counters.late_share(peer) for peer in rows], values)
+        for columns, rule, parameters in self._parameter_state(values, rows):
+            rule.take(parameters, average[:, columns], alpha=shares)
+        self._virtual_peers.put(values)
         for group in self.groups:
-            self._tallies.round_committed(group)
+            self._counters.round_committed(group)
         self._urgent -= set(rows)
         self.groups = []
 
     def _contribute(self, values: Tensor, peers: Sequence[int]) -> None:
-        """These prepare what they bring; moves `values` and the crew where the strategy does."""
-        effort = Effort(
-            weight=_column([self._tallies.weight(peer) for peer in peers], values),
-            horizon=_column([self._tallies.horizon(peer) for peer in peers], values),
+        """These prepare what they bring; moves `values` and the peers where the strategy does."""
+        work = LocalWork(
+            weight=_column([self._counters.weight(peer) for peer in peers], values),
+            horizon=_column([self._counters.horizon(peer) for peer in peers], values),
         )
-        for _, rule, held in self._held(values, peers):
-            rule.contribute(held, effort)
-        self._crew.put(values)
-        self._tallies.snapshot_taken(peers)
+        for _, rule, parameters in self._parameter_state(values, peers):
+            rule.contribute(parameters, work)
+        self._virtual_peers.put(values)
+        self._counters.snapshot_taken(peers)
 
     def _form_groups(self, ready: Sequence[int]) -> None:
         peers = {f"peer {peer}": peer for peer in ready}
@@ -157,7 +159,7 @@ class Rounds:
 
     def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:
         members = [Buffers(snapshots[peer], self._average[peer]) for peer in group]
-        samples = [self._tallies.samples(peer) if self.strategy.weighs_average else 1 for peer in group]
+        samples = [self._counters.samples(peer) if self.strategy.weighs_average else 1 for peer in group]
         match self._rules.gossip.codec:
             case "fp32":
                 sent_bytes = meet_plainly(members, samples)
@@ -165,24 +167,24 @@ class Rounds:
                 sent_bytes = self._meet_nearby(group, members, samples)
             case _:
                 sent_bytes = meet_coded(members, samples, self._codec)
-        self.bytes_per_peer += sent_bytes / self._crew.peers
+        self.bytes_per_peer += sent_bytes / self._virtual_peers.peers
 
     def _meet_nearby(self, group: Sequence[int], members: Sequence[Buffers], samples: Sequence[int]) -> int:
-        nearnesses = [self._nearnesses[peer] for peer in group]
+        spreads = [self._spreads[peer] for peer in group]
         try:
             seeds = [seed_from("codec", self._rules.seed, self.number, peer) for peer in group]
-            return meet_nearby(members, samples, self._modular, nearnesses, seeds)
+            return meet_nearby(members, samples, self._modular, spreads, seeds)
         except UnreadableError:
             # As real peers do in their second attempt; the bytes of the first are not counted, it ends early.
-            for nearness in nearnesses:
-                nearness.widen()
+            for spread in spreads:
+                spread.widen()
             self.fallbacks += 1
             return meet_coded(members, samples, self._codec)
 
-    def _held(self, values: Tensor, rows: Sequence[int]) -> Iterator[tuple[slice, Strategy, Held]]:
+    def _parameter_state(self, values: Tensor, rows: Sequence[int]) -> Iterator[tuple[slice, Strategy, ParameterState]]:
         """What the peers in `rows` hold: the parameters under the strategy, and buffers, such as running variances,
         which momentum could take below zero, under plain averaging. What is changed is kept in `values` and here."""
-        everyone = len(rows) == self._crew.peers
+        everyone = len(rows) == self._virtual_peers.peers
         index = torch.tensor(rows, dtype=torch.int64, device=values.device)
         for rule, columns in ((self.strategy, slice(0, self._trained)), (Average(), slice(self._trained, None))):
             state = self._state if rule is self.strategy else []
@@ -190,7 +192,7 @@ class Rounds:
             if not rows or not wholes[0].shape[1]:
                 continue
             parts = wholes if everyone else [whole[index] for whole in wholes]
-            yield columns, rule, Held(parts[0], parts[1], tuple(parts[2:]))
+            yield columns, rule, ParameterState(parts[0], parts[1], tuple(parts[2:]))
             if not everyone:
                 for whole, part in zip(wholes, parts, strict=True):
                     whole[index] = part

@@ -41,7 +41,7 @@ class Outcome:
     suspects: peers whose contribution did not come or was not finite; those of them that do not answer either, or know
     nothing of the round, are silent. waited_for: peers that did not move, but
     perhaps only because they were themselves waiting. unreadable: whether this member ended it because it could not
-    read what another one told it, see `near_coding`.
+    read what another one sent it, see `near_coding`.
     """
 
     finished: bool

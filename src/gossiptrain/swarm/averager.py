@@ -1,4 +1,4 @@
-"""The desk at which the rounds of a peer are served.
+"""Serves the rounds of a peer: its own, and its share of those of others.
 
 Owns the round that is under way and what is kept of the last ones, so that streams, reports and questions find the
 round they belong to, also when they come a little before it or after it. One round at a time is this peer's own; of
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import EXCHANGE, LinkStatistics
 from gossiptrain.swarm.messages import Assignment, ExchangeHeader, Probe, ProbeReply, Report, Waiting
-from gossiptrain.swarm.near_coding import Nearness
-from gossiptrain.swarm.patience import Patience
+from gossiptrain.swarm.near_coding import SpreadEstimate
 from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.round import REPORT, FinishedRound, Round, RoundResult
 from gossiptrain.swarm.speeds import SpeedsSeen
+from gossiptrain.swarm.timeouts import AdaptiveTimeout
 
 REMEMBERED_ROUNDS = 16
 SHARE_OF_FIRST_EXCHANGE = 1 / 4
@@ -40,15 +40,18 @@ class RoundRules:
 class Averager:
     """Runs this peer's rounds and answers for them."""
 
-    def __init__(self, door: Door, rules: RoundRules) -> None:
-        self._door = door
-        self._clock = door.transport.clock
-        self._timing = door.timing
+    def __init__(self, admission: Admission, rules: RoundRules) -> None:
+        self._admission = admission
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
         self._rules = rules
-        patience = Patience(
-            door.timing.stall_timeout_s, longest_exchange_s=door.timing.round_timeout_s * SHARE_OF_FIRST_EXCHANGE
+        adaptive_timeout = AdaptiveTimeout(
+            admission.timing.stall_timeout_s,
+            longest_exchange_s=admission.timing.round_timeout_s * SHARE_OF_FIRST_EXCHANGE,
         )
-        self._learnt = LinkStatistics(patience, SpeedsSeen(), Nearness(door.fingerprint.elements))
+        self._statistics = LinkStatistics(
+            adaptive_timeout, SpeedsSeen(), SpreadEstimate(admission.fingerprint.elements)
+        )
         self._rounds: OrderedDict[str, Round | FinishedRound] = OrderedDict()
         self._arrived = asyncio.Event()
         self._reporting: set[Stream] = set()
@@ -57,9 +60,9 @@ class Averager:
 
     async def open(self) -> None:
         """From now on answers other members."""
-        await self._door.serve(EXCHANGE, self._serve_exchange)
-        await self._door.serve(REPORT, self._serve_report)
-        await self._door.serve(PROBE, self._serve_probe)
+        await self._admission.serve(EXCHANGE, self._serve_exchange)
+        await self._admission.serve(REPORT, self._serve_report)
+        await self._admission.serve(PROBE, self._serve_probe)
 
     async def average(self, assignment: Assignment, buffers: Buffers) -> RoundResult:
         """Takes part in a round with the snapshot in `buffers`; where it commits, the average is in `buffers`."""
@@ -71,7 +74,9 @@ class Averager:
             speeds=assignment.speeds,
             codec=assignment.codec,
         )
-        current = Round(self._door, attempt, buffers, minimum_members=self._rules.minimum_members, learnt=self._learnt)
+        current = Round(
+            self._admission, attempt, buffers, minimum_members=self._rules.minimum_members, statistics=self._statistics
+        )
         self._rounds[attempt.round_id] = current
         while len(self._rounds) > REMEMBERED_ROUNDS:
             self._rounds.popitem(last=False)
@@ -85,7 +90,7 @@ class Averager:
     @property
     def speeds_seen(self) -> dict[PeerId, float]:
         """How fast the links of others were in the last rounds, relative to the fastest."""
-        return self._learnt.speeds.relative()
+        return self._statistics.speeds.relative()
 
     async def _round(self, round_id: str, peer: PeerId, *, within_s: float) -> Round | FinishedRound | None:
         """The round of that id in which `peer` may speak; waits for it a little, since others may be ahead."""

@@ -7,8 +7,8 @@ which then wants to merge; that ends the waiting of all the others too. Does not
 
 from __future__ import annotations
 
-from gossiptrain.net.clock import Clock
 from gossiptrain.net.framing import Message
+from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.membership import Membership
 
 

@@ -25,6 +25,7 @@ from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import (
     ELEMENT_BYTES,
@@ -35,14 +36,13 @@ from gossiptrain.swarm.coding import (
     Scratch,
     UnreadableError,
 )
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.messages import ExchangeHeader
-from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, Nearness
-from gossiptrain.swarm.patience import BehindError, Patience, Watch
+from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, SpreadEstimate
 from gossiptrain.swarm.reduction import Reduction
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
+from gossiptrain.swarm.timeouts import AdaptiveTimeout, BehindError, ProgressDeadline
 
 EXCHANGE = "/gossiptrain/exchange"
 
@@ -53,9 +53,9 @@ FailureT = TypeVar("FailureT", bound=Exception)
 class LinkStatistics:
     """What earlier rounds of this peer have taught about links, and each further one adds to."""
 
-    patience: Patience
+    adaptive_timeout: AdaptiveTimeout
     speeds: SpeedsSeen
-    nearness: Nearness
+    spread: SpreadEstimate
 
 
 class _LinkFailedError(Exception):
@@ -90,7 +90,7 @@ class _Blame:
 
 
 @dataclass
-class _Frontier:
+class _ReducedChunks:
     """How many chunks of the own slice are reduced; those who give back wait for it to advance."""
 
     reduced: int = 0
@@ -109,17 +109,17 @@ class _Frontier:
 class Exchange:
     """Runs one attempt. Create it, let `accept` have the streams that others open for it, and await `run`."""
 
-    def __init__(self, door: Door, attempt: Attempt, buffers: Buffers, *, learnt: LinkStatistics) -> None:
-        me = door.transport.peer_id
+    def __init__(self, admission: Admission, attempt: Attempt, buffers: Buffers, *, statistics: LinkStatistics) -> None:
+        me = admission.transport.peer_id
         self.attempt = attempt
-        self._door = door
-        self._clock = door.transport.clock
-        self._timing: TimingSettings = door.timing
-        self._patience = learnt.patience
-        self._speeds_seen = learnt.speeds
-        self._nearness = learnt.nearness
-        self._stall_s = learnt.patience.stall_s
-        self._watches: list[Watch] = []
+        self._admission = admission
+        self._clock = admission.transport.clock
+        self._timing: TimingSettings = admission.timing
+        self._adaptive_timeout = statistics.adaptive_timeout
+        self._speeds_seen = statistics.speeds
+        self._spread = statistics.spread
+        self._stall_s = statistics.adaptive_timeout.stall_s
+        self._deadlines: list[ProgressDeadline] = []
         chunk_elements = self._timing.chunk_bytes // ELEMENT_BYTES
         self._plan = ExchangePlan.of(attempt, me, elements=len(buffers.snapshot), chunk_elements=chunk_elements)
         self._coding = self._chosen_coding(buffers)
@@ -128,10 +128,10 @@ class Exchange:
             peer: asyncio.get_running_loop().create_future() for peer in self._plan.others
         }
         self._streams: list[Stream] = []
-        self._frontier = _Frontier()
+        self._reduced_chunks = _ReducedChunks()
         self._digests = {peer: blake3() for peer in attempt.members}
         expected = {peer: bool(self._plan.own_chunks) + bool(self._plan.chunks[peer]) for peer in self._plan.others}
-        self._silence = SilenceWatch(door, attempt, expected)
+        self._silence = SilenceWatch(admission, attempt, expected)
         self._halted = asyncio.Event()
         self.over = asyncio.Event()
         """Set when `run` has returned."""
@@ -176,8 +176,8 @@ class Exchange:
             self._end(finished=finished)
         if not finished:
             return self._failed(blame)
-        longest_wait_s = max((watch.longest_wait_s for watch in self._watches), default=0.0)
-        self._patience.went_well(longest_wait_s, exchange_s=self._clock.now() - started_s)
+        longest_wait_s = max((deadline.longest_wait_s for deadline in self._deadlines), default=0.0)
+        self._adaptive_timeout.went_well(longest_wait_s, exchange_s=self._clock.now() - started_s)
         return Outcome(
             finished=True,
             digest=self._digest(),
@@ -195,8 +195,8 @@ class Exchange:
                 work += [tasks.create_task(self._give_back(peer)) for peer in plan.others]
                 work.append(tasks.create_task(self._reduce()))
             await asyncio.gather(*work)
-            for watch in watches:
-                watch.cancel()
+            for task in watches:
+                task.cancel()
 
     def _failed(self, blame: _Blame) -> Outcome:
         suspects = blame.suspects | blame.silent
@@ -238,7 +238,7 @@ class Exchange:
         size_bytes = sum(map(self._coding.size_bytes, self._plan.chunks[peer]))
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                stream = await self._door.stream(peer, EXCHANGE, bulk_bytes=2 * size_bytes)
+                stream = await self._admission.stream(peer, EXCHANGE, bulk_bytes=2 * size_bytes)
         except (UnreachableError, TimeoutError) as error:
             raise _LinkFailedError(peer, surely=True) from error
         self._streams.append(stream)
@@ -251,25 +251,25 @@ class Exchange:
         header = ExchangeHeader(round_id=self.attempt.round_id, attempt=self.attempt.number)
         scratch = self._scratch()
         chunks = self._plan.chunks[peer]
-        budget = self._patience.budget(len(chunks), times=2)
+        budget = self._adaptive_timeout.budget(len(chunks), times=2)
         with self._blaming(peer):
-            async with (watch := self._watch()).within(2 * self._stall_s):
+            async with (deadline := self._new_deadline()).within(2 * self._stall_s):
                 await send_message(stream, header)
                 for chunk in chunks:
                     await stream.write(self._coding.contribution(chunk, scratch))
-                    budget.spend(watch.moved())
+                    budget.spend(deadline.moved())
 
     async def _receive_means(self, peer: PeerId, stream: Stream) -> None:
         scratch = self._scratch()
         chunks = self._plan.chunks[peer]
-        budget = self._patience.budget(len(chunks), times=2)
+        budget = self._adaptive_timeout.budget(len(chunks), times=2)
         with self._blaming(peer):
             # Before the first mean the owner may have to wait for the connections of all others.
-            async with (watch := self._watch()).within(self._timing.dial_timeout_s + 2 * self._stall_s):
+            async with (deadline := self._new_deadline()).within(self._timing.dial_timeout_s + 2 * self._stall_s):
                 for index, chunk in enumerate(chunks):
                     target = self._coding.mean_target(chunk, scratch)
                     await stream.read_into(target)
-                    took_s = watch.moved(next_within_s=2 * self._stall_s)
+                    took_s = deadline.moved(next_within_s=2 * self._stall_s)
                     budget.spend(took_s if index else 0.0)
                     self._silence.heard(peer)
                     self._digests[peer].update(target)
@@ -282,17 +282,17 @@ class Exchange:
         plan = self._plan
         streams = {peer: await self._accepted(peer) for peer in plan.others}
         scratches = {peer: self._scratch() for peer in plan.others}
-        budgets = {peer: self._patience.budget(len(plan.own_chunks)) for peer in plan.others}
+        budgets = {peer: self._adaptive_timeout.budget(len(plan.own_chunks)) for peer in plan.others}
         waits_s = dict.fromkeys(plan.others, 0.0)
         started_s = self._clock.now()
         waiting_for = plan.me
         try:
-            async with (watch := self._watch()).within(self._stall_s):
+            async with (deadline := self._new_deadline()).within(self._stall_s):
                 for index, chunk in enumerate(plan.own_chunks):
                     for waiting_for in plan.reading_order(index):
                         wire = scratches[waiting_for].wire[: self._coding.size_bytes(chunk)]
                         await streams[waiting_for].read_into(wire.data)
-                        took_s = watch.moved()
+                        took_s = deadline.moved()
                         waits_s[waiting_for] += took_s
                         budgets[waiting_for].spend(took_s)
                         self._silence.heard(waiting_for)
@@ -300,9 +300,9 @@ class Exchange:
         except TimeoutError as error:
             # Contributions depend on nobody else, so silence here is the sender's own fault.
             if isinstance(error, BehindError):
-                self._patience.fell_behind()
+                self._adaptive_timeout.fell_behind()
             else:
-                self._patience.ran_out()
+                self._adaptive_timeout.ran_out()
             raise _LinkFailedError(waiting_for, surely=True) from error
         except ConnectionError as error:
             raise _LinkFailedError(waiting_for, surely=False) from error
@@ -315,7 +315,7 @@ class Exchange:
         if not self._reduction.add(chunk, parts):
             raise _LinkFailedError(self._not_finite(parts), surely=True)
         self._digests[self._plan.me].update(self._coding.mean(chunk))
-        self._frontier.advance()
+        self._reduced_chunks.advance()
 
     def _part_of(self, peer: PeerId, chunk: Slice, scratches: dict[PeerId, Scratch]) -> Vector:
         if peer == self._plan.me:
@@ -334,20 +334,20 @@ class Exchange:
         stream = await asyncio.shield(self._inbound[peer])
         with self._blaming(peer):
             for index, chunk in enumerate(self._plan.own_chunks):
-                await self._frontier.reached(index)
+                await self._reduced_chunks.reached(index)
                 async with self._clock.timeout(2 * self._stall_s):
                     await stream.write(self._coding.mean(chunk))
 
     def _not_finite(self, parts: Sequence[Vector]) -> PeerId:
         return next(peer for peer, part in zip(self.attempt.members, parts, strict=True) if not is_finite(part))
 
-    def _watch(self) -> Watch:
-        self._watches.append(Watch(self._clock))
-        return self._watches[-1]
+    def _new_deadline(self) -> ProgressDeadline:
+        self._deadlines.append(ProgressDeadline(self._clock))
+        return self._deadlines[-1]
 
     @contextlib.contextmanager
     def _blaming(self, peer: PeerId) -> Iterator[None]:
-        """For what may have to wait for `peer`, which may itself be waiting: twice the patience, half the blame."""
+        """For what may have to wait for `peer`, which may itself be waiting: twice the timeout, half the blame."""
         try:
             yield
         except (ConnectionError, TimeoutError) as error:
@@ -361,10 +361,10 @@ class Exchange:
             place = attempt.members.index(self._plan.me)
             seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
             modular = Modular(self._plan.longest)
-            return NearCoding(buffers, modular, self._plan.own_chunks, nearness=self._nearness, seed=seed)
+            return NearCoding(buffers, modular, self._plan.own_chunks, spread=self._spread, seed=seed)
         if name == "int8":
             # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
-            self._nearness.widen()
+            self._spread.widen()
             name = FALLBACK
         return CodecCoding(buffers, codec_named(name, longest_elements=self._plan.longest), self._plan.own_chunks)
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter, ValidationError
 
-from gossiptrain.net.directory import MAX_VALUE_BYTES
 from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES
+from gossiptrain.net.transport import MAX_VALUE_BYTES
 from gossiptrain.swarm.messages import MAX_ADDRESSES, MAX_COUNT, MAX_RECORDS, AddressText, SignedHeartbeat
 
 ROUNDS_AT_ONCE = 64

@@ -12,8 +12,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Mapping
 
 from gossiptrain.core.averaging import Vector
-from gossiptrain.net.clock import Clock
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.state import Fetch, ReceivedState
 

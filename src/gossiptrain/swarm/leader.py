@@ -19,7 +19,7 @@ from gossiptrain.core.averaging import relative_disagreement
 from gossiptrain.core.grouping import survivors
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm import probing
-from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.messages import Abandon, Commit, Probe, Report, Retry, RoundState
 
 _logger = logging.getLogger(__package__)
@@ -50,9 +50,9 @@ class _Inquiry:
 class Leader:
     """The leading part of one member; idle unless all members before it in the order are gone."""
 
-    def __init__(self, door: Door, *, minimum_members: int) -> None:
-        self._door = door
-        self._clock = door.transport.clock
+    def __init__(self, admission: Admission, *, minimum_members: int) -> None:
+        self._admission = admission
+        self._clock = admission.transport.clock
         self._minimum_members = minimum_members
         self._reports: dict[PeerId, Report] = {}
         self._reported = asyncio.Event()
@@ -74,7 +74,7 @@ class Leader:
 
         While the attempt may still succeed a silent member is only asked whether it lives; after that it is stopped.
         """
-        self.take_report(self._door.transport.peer_id, own)
+        self.take_report(self._admission.transport.peer_id, own)
         inquiry = _Inquiry()
         give_up_at_s = self._clock.now() + deadlines.give_up_s
         while missing := self._missing(own, inquiry):
@@ -117,7 +117,7 @@ class Leader:
 
     async def _inquire(self, due: list[PeerId], own: Report, inquiry: _Inquiry, *, stop: bool) -> None:
         probe = Probe(round_id=own.round_id, attempt=own.attempt, stop=stop)
-        answers = await asyncio.gather(*(probing.ask(self._door, peer, probe) for peer in due))
+        answers = await asyncio.gather(*(probing.ask(self._admission, peer, probe) for peer in due))
         for peer, answer in zip(due, answers, strict=True):
             inquiry.asked_s[peer] = self._clock.now()
             inquiry.stops[peer] += stop
@@ -165,7 +165,7 @@ class Leader:
         unreadable = own.attempt == 0 and any(report.unreadable for report in reports.values())
         if following == own.members and not unreadable:
             # Everyone answers and nobody is to blame for sure: go on without the one most waited for.
-            me = self._door.transport.peer_id
+            me = self._admission.transport.peer_id
             waits = {(peer, waited) for peer, report in reports.items() for waited in report.waited_for}
             blamed = Counter(waited for _, waited in unexplained(waits) if waited != me)
             if blamed:

@@ -25,10 +25,10 @@ from gossiptrain.net.framing import (
     send_message,
 )
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.intake import as_count, as_seconds, farthest_round, records_that_fit, tellable_addresses
-from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Beats, Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Heartbeat, HeartbeatBatch, SignedHeartbeat
 
 _logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
@@ -48,7 +48,7 @@ Change = Literal["joined", "moved", "left", "lost", "finishing"]
 class _Member:
     heartbeat: Heartbeat
     record: SignedHeartbeat
-    advanced_at: float
+    advanced_at_s: float
     met_at: float
     """When the peer itself was last heard."""
     live: bool
@@ -86,26 +86,28 @@ class Membership:
 
     def __init__(
         self,
-        door: Door,
+        admission: Admission,
         *,
         rng: random.Random,
         incarnation: int,
         role: Literal["trainer", "observer"] = "trainer",
         on_change: Callable[[Change, PeerId], None] = lambda change, peer: None,
     ) -> None:
-        self._door = door
-        self._transport = door.transport
-        self._clock = door.transport.clock
-        self._timing = door.timing
+        self._admission = admission
+        self._transport = admission.transport
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
         self._rng = rng
         self._incarnation = incarnation
         self._role: Literal["trainer", "observer"] = role
         self._on_change = on_change
         self._members: dict[PeerId, _Member] = {}
-        self._run_key = door.fingerprint.key
+        self._run_key = admission.fingerprint.key
         self._seen: Recent[str, PeerId] = Recent(MAX_SEEN)
         """Signatures of the records that were checked last, of which the same ones come again and again, and whose."""
-        self._candidates = Candidates(rng, period_s=door.timing.heartbeat_s, lifetime_s=door.timing.lifetime_s)
+        self._candidates = Candidates(
+            rng, period_s=admission.timing.heartbeat_s, lifetime_s=admission.timing.lifetime_s
+        )
         self._counter = 0
         self._leaving = False
         self._own = OwnState()
@@ -119,14 +121,14 @@ class Membership:
 
     async def open(self) -> None:
         """From now on takes in the heartbeats that others pass on."""
-        await self._door.serve(HEARTBEATS, self._receive)
+        await self._admission.serve(HEARTBEATS, self._receive)
 
     def live(self) -> dict[PeerId, Heartbeat]:
         """The others that live, by peer."""
         return {peer: member.heartbeat for peer, member in self._members.items() if member.live}
 
     def trainers(self) -> set[PeerId]:
-        """All living peers that hold the swarm's parameters, with this one if it does: any may organise a round."""
+        """All living peers that hold the swarm's parameters, with this one if it does: any may coordinate a round."""
         found = {peer for peer, heartbeat in self.live().items() if _trains(heartbeat)}
         return found | {self.me} if self._role == "trainer" and self._own.joined else found
 
@@ -139,7 +141,7 @@ class Membership:
                 found[peer] = Outlook(self._own.ready_in_s, self._own.ends_in_s == 0, self._own.finishing)
             else:
                 member = self._members[peer]
-                said, age_s = member.heartbeat, now_s - member.advanced_at
+                said, age_s = member.heartbeat, now_s - member.advanced_at_s
                 ready_in_s = None if said.ready_in_s is None else max(0.0, said.ready_in_s - age_s)
                 found[peer] = Outlook(ready_in_s, said.ends_in_s == 0, said.finishing)
         return found
@@ -163,7 +165,7 @@ class Membership:
         for peer, member in self._members.items():
             ends_in_s = member.heartbeat.ends_in_s
             if member.live and _trains(member.heartbeat) and ends_in_s != 0:
-                found[peer] = None if ends_in_s is None else max(0.0, ends_in_s - (now_s - member.advanced_at))
+                found[peer] = None if ends_in_s is None else max(0.0, ends_in_s - (now_s - member.advanced_at_s))
         return found
 
     async def wait_for_change(self, longest_s: float) -> None:
@@ -222,7 +224,7 @@ class Membership:
         Where not all of them fit, those come first that this peer has passed on least often, and of these the latest:
         so each is passed on a few times before others are passed on once more.
         """
-        living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at))
+        living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at_s))
         records = records_that_fit(self._own_record, (member.record for member in living), limit_bytes=limit_bytes)
         for member in living[: len(records) - 1]:
             member.times_told += 1
@@ -275,7 +277,7 @@ class Membership:
             self._remove(peer, member, "lost")
 
     async def run(self) -> None:
-        """Beats until cancelled."""
+        """Sends heartbeats until cancelled."""
         calls: dict[PeerId, asyncio.Task[bool]] = {}
         tries: dict[PeerId, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
@@ -341,7 +343,7 @@ class Membership:
         peer, now_s = PeerId(heartbeat.peer), self._clock.now()
         was_live = known is not None and known.live
         if known is not None and heartbeat.incarnation != known.heartbeat.incarnation:
-            self._door.forget(peer)
+            self._admission.forget(peer)
         if known is None:
             self._make_room()
         met_at = now_s if met or known is None else known.met_at
@@ -375,7 +377,7 @@ class Membership:
     def _expire(self) -> None:
         now = self._clock.now()
         for peer, member in list(self._members.items()):
-            silent_s = now - member.advanced_at
+            silent_s = now - member.advanced_at_s
             if member.live and silent_s > self._timing.lifetime_s:
                 _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
@@ -386,7 +388,7 @@ class Membership:
     def _remove(self, peer: PeerId, member: _Member, change: Change) -> None:
         member.live = False
         self._candidates.hear(member.heartbeat, now_s=self._clock.now())
-        self._door.forget(peer)
+        self._admission.forget(peer)
         self._on_change(change, peer)
         self.wake()
 
@@ -429,7 +431,7 @@ class Membership:
         """Passes heartbeats to and fro; says whether the peer answered."""
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                stream = await self._door.stream(peer, HEARTBEATS)
+                stream = await self._admission.stream(peer, HEARTBEATS)
                 try:
                     await self._tell(stream)
                     await self._hear(stream)
@@ -442,7 +444,7 @@ class Membership:
         except (ConnectionError, TimeoutError) as error:
             _logger.debug("no heartbeats from %s: %r", peer, error)
             # The link broke or is slow; the peer's lifetime decides. It may have started anew and not know this peer.
-            self._door.forget(peer)
+            self._admission.forget(peer)
         return False
 
     async def _receive(self, stream: Stream) -> None:
@@ -451,11 +453,11 @@ class Membership:
             await self._tell(stream)
 
     async def _tell(self, stream: Stream) -> None:
-        beats = Beats(records=self.records(limit_bytes=BEATS_LIMIT_BYTES))
+        beats = HeartbeatBatch(records=self.records(limit_bytes=BEATS_LIMIT_BYTES))
         await send_message(stream, beats, limit_bytes=BEATS_LIMIT_BYTES)
 
     async def _hear(self, stream: Stream) -> None:
-        beats = await receive_message(stream, Beats, limit_bytes=BEATS_LIMIT_BYTES)
+        beats = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
         self.absorb(beats.records, told_by=stream.remote)
 
 

@@ -18,7 +18,7 @@ MAX_MEMBERS = 64
 MAX_RECORDS = 64
 MAX_ADDRESSES = 16
 BEATS_LIMIT_BYTES = 160 << 10
-"""Largest `Beats`: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
+"""Largest `HeartbeatBatch`: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
 
 PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
@@ -69,7 +69,7 @@ class SignedHeartbeat(Message):
     signature: HexText
 
 
-class Beats(Message):
+class HeartbeatBatch(Message):
     """Heartbeats that one peer passes to another, the sender's own among them."""
 
     records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
@@ -106,7 +106,7 @@ class Welcome(Message):
 
 
 class Ready(Message):
-    """A peer asks the organiser of a round for a group."""
+    """A peer asks the coordinator of a round for a group."""
 
     round: Count
     samples: Count
@@ -126,8 +126,8 @@ class Ready(Message):
     """Whether it will take part in one more round after its end, to fit running statistics."""
     patience_s: Annotated[Finite, Field(ge=0, le=86_400)] = 5.0
     """How long it will wait for stragglers."""
-    insist: bool = False
-    """Whether it could not reach the organiser that it was sent to, and wants to stay here."""
+    no_redirect: bool = False
+    """Whether it could not reach the coordinator that it was sent to, and must not be redirected again."""
 
 
 class Withdraw(Message):
@@ -138,16 +138,16 @@ class Waiting(Message):
     """Sent while an answer takes time, so that the other side sees the difference between slow and dead."""
 
 
-class NewerRound(Message):
+class StaleRound(Message):
     """The round asked for is over; the next one is this."""
 
     round: Count
 
 
-class Elsewhere(Message):
-    """Another peer organises this round: one that the peer that was asked has met, and the asking one perhaps not."""
+class Redirect(Message):
+    """Another peer coordinates this round: one that the peer that was asked has met, and the asking one perhaps not."""
 
-    organiser: PeerText
+    coordinator: PeerText
 
 
 class NoGroup(Message):
@@ -200,7 +200,7 @@ class Report(Message):
     suspects: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     waited_for: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     unreadable: bool = False
-    """Whether the reporter ended a first attempt because it could not read what another member told it in int8."""
+    """Whether the reporter ended a first attempt because it could not decode what another member sent it in int8."""
 
 
 class Probe(Message):

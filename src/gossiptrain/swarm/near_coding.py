@@ -1,6 +1,6 @@
-"""int8: chunks told to members that hold nearly the same values, in a byte for each.
+"""int8: chunks by modulo quantisation, one byte for each value, for members that hold nearly the same ones.
 
-Owns how far apart members are thought to be, block by block, which each round tells for the next one: the steps of a
+Owns the estimate of how far members spread, block by block, which each round makes for the next one: the steps of a
 mean say how far the members were from it. Of a mean its owner knows that exactly, so every member can read it; of
 contributions it is a guess with much room, and where it was wrong the owner notices. Does not know streams or members.
 """
@@ -21,7 +21,7 @@ from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of, 
 from gossiptrain.core.partition import Slice
 from gossiptrain.swarm.coding import BufferedCoding, Buffers, Scratch, UnreadableError
 
-Places: TypeAlias = npt.NDArray[np.int64]
+Blocks: TypeAlias = npt.NDArray[np.int64]
 
 FALLBACK: PlainCodecName = "fp16"
 """What stands in for int8 after an attempt that has failed."""
@@ -31,27 +31,27 @@ of it, the rest is for peers that were away or learn faster. The errors of value
 of what the members differ by."""
 
 
-class Nearness:
+class SpreadEstimate:
     """How far the members of the last rounds were from their means at most, in each block of the flat vector."""
 
     def __init__(self, elements: int) -> None:
         self._apart: Vector = np.full(blocks_of(elements), UNKNOWN)
 
-    def reach(self, chunk: Slice) -> Vector:
-        """How far from the own values another member's may be, in each block of the chunk.
+    def max_deviation(self, chunk: Slice) -> Vector:
+        """How far another member's values may deviate from the own ones, in each block of the chunk.
 
         A block that lay still in the last round may move in this one as others did: within a chunk none is thought to
         be nearer than any has been from its mean.
         """
-        first, last = _places(chunk)
+        first, last = _blocks_at(chunk)
         apart = np.maximum(self._apart[first], self._apart[last])
         known = apart[np.isfinite(apart)]
-        reach: Vector = np.maximum(np.float32(ROOM) * apart, known.max(initial=0.0))
-        return reach
+        max_deviation: Vector = np.maximum(np.float32(ROOM) * apart, known.max(initial=0.0))
+        return max_deviation
 
     def note(self, chunk: Slice, apart: Vector) -> None:
         """apart [blocks]: how far the members were from their mean of this chunk."""
-        first, last = _places(chunk)
+        first, last = _blocks_at(chunk)
         self._apart[last] = apart
         self._apart[first] = apart
 
@@ -64,14 +64,14 @@ class NearCoding(BufferedCoding):
     """Chunks in int8."""
 
     def __init__(
-        self, buffers: Buffers, modular: Modular, own_chunks: Sequence[Slice], *, nearness: Nearness, seed: int
+        self, buffers: Buffers, modular: Modular, own_chunks: Sequence[Slice], *, spread: SpreadEstimate, seed: int
     ) -> None:
         """seed: for rounding at random; at least 0, and another one for each member and round."""
         self._modular = modular
         self._seed = seed
-        self._nearness = nearness
-        # What this round teaches is for the next one: means may come back before all contributions are told.
-        self._thought = copy.deepcopy(nearness)
+        self._spread = spread
+        # What this round teaches is for the next one: means may come back before all contributions are sent.
+        self._thought = copy.deepcopy(spread)
         super().__init__(buffers, own_chunks, coded_bytes=modular.size_bytes)
         longest = max((len(chunk) for chunk in own_chunks), default=0)
         self._differences = np.empty(longest, np.float32)
@@ -81,7 +81,10 @@ class NearCoding(BufferedCoding):
     def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
         wire = scratch.wire[: self.size_bytes(chunk)]
         self._modular.encode(
-            self.own_part(chunk), self._thought.reach(chunk), wire, place=self._place(chunk, mean=False)
+            self.own_part(chunk),
+            self._thought.max_deviation(chunk),
+            wire,
+            dither_offset=self._dither_offset(chunk, mean=False),
         )
         return wire.data
 
@@ -100,17 +103,19 @@ class NearCoding(BufferedCoding):
         coarsest = self._coarsest[: len(apart)]
         apart += coarsest
         coarsest[:] = 0.0
-        self._modular.encode(mean, apart, wire, place=self._place(chunk, mean=True), told=self.kept(chunk))
-        self._nearness.note(chunk, apart)
+        self._modular.encode(
+            mean, apart, wire, dither_offset=self._dither_offset(chunk, mean=True), decoded_out=self.kept(chunk)
+        )
+        self._spread.note(chunk, apart)
 
     def take_mean(self, chunk: Slice, scratch: Scratch) -> Vector:
         steps = self._decode(scratch, chunk, self.kept(chunk))
-        self._nearness.note(chunk, np.abs(steps) * np.float32(RANGE))
+        self._spread.note(chunk, np.abs(steps) * np.float32(RANGE))
         return self.kept(chunk)
 
-    def _place(self, chunk: Slice, *, mean: bool) -> int:
+    def _dither_offset(self, chunk: Slice, *, mean: bool) -> int:
         """Whatever the order is in which the network has chunks coded, the same."""
-        return int(np.random.default_rng([self._seed, chunk.start, mean]).integers(Modular.DISTANCES))
+        return int(np.random.default_rng([self._seed, chunk.start, mean]).integers(Modular.DITHERS))
 
     def _decode(self, scratch: Scratch, chunk: Slice, values: Vector) -> Vector:
         """Leaves in `values` what has been read, and returns the steps of its blocks."""
@@ -122,7 +127,7 @@ class NearCoding(BufferedCoding):
         return self._modular.steps_of(wire, len(chunk))
 
 
-def _places(chunk: Slice) -> tuple[Places, Places]:
+def _blocks_at(chunk: Slice) -> tuple[Blocks, Blocks]:
     """For each block of the chunk the blocks of the whole vector in which it begins and ends.
 
     Chunks begin anywhere, as slices do, so that may be two.

@@ -23,20 +23,20 @@ from gossiptrain.errors import GossipError, RunMismatchError
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.address_book import peer_of
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.intake import addresses_in, directory_entry
 from gossiptrain.swarm.joining import Joining
-from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Bringing, Matchmaker
+from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Change, Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.reunion import Reunion
 from gossiptrain.swarm.round import RoundResult
-from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateDesk
+from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateServer
 from gossiptrain.swarm.supervision import supervised
 
 MAX_HINTS = 64
@@ -66,7 +66,7 @@ class AveragedRound(Message):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What a peer is given from outside, so that a simulator can give it something else."""
 
     transport: Transport
@@ -80,7 +80,7 @@ class SwarmPeer:
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        environment: Environment,
         fingerprint: RunFingerprint,
         *,
         settings: GossipSettings,
@@ -92,30 +92,30 @@ class SwarmPeer:
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
         """report: is told in words what this peer waits for before it can begin."""
-        self.transport = surroundings.transport
+        self.transport = environment.transport
         self.fingerprint = fingerprint
         self._timing = timing
-        self._rng = surroundings.rng
-        self._clock = surroundings.transport.clock
-        self.door = Door(self.transport, fingerprint, timing=timing, members=self._records)
+        self._rng = environment.rng
+        self._clock = environment.transport.clock
+        self.admission = Admission(self.transport, fingerprint, timing=timing, members=self._records)
         self.membership = Membership(
-            self.door,
-            rng=surroundings.rng,
-            incarnation=surroundings.incarnation,
+            self.admission,
+            rng=environment.rng,
+            incarnation=environment.incarnation,
             role=role,
             on_change=self._note_change,
         )
         self._promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
         self._matchmaker = Matchmaker(
-            self.door, self.membership, settings=settings, rng=surroundings.rng, promises=self._promises
+            self.admission, self.membership, settings=settings, rng=environment.rng, promises=self._promises
         )
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
-        self._averager = Averager(self.door, rules)
-        self._state_desk = StateDesk(self.door, self._guarded(donate))
+        self._averager = Averager(self.admission, rules)
+        self._state_server = StateServer(self.admission, self._guarded(donate))
         self._joining = Joining(
             self.membership,
             self._clock,
-            self._state_desk.fetch,
+            self._state_server.fetch,
             settled_s=SETTLED_BEATS * timing.heartbeat_s,
             look_around=self.consult_directory,
             report=report,
@@ -123,7 +123,7 @@ class SwarmPeer:
         self._farewell = Farewell(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
         self._minimum_members = settings.gossip_min_group_size
         self._on_change = on_change
-        self.reunion = Reunion(self.door, self.membership, rng=surroundings.rng)
+        self.reunion = Reunion(self.admission, self.membership, rng=environment.rng)
         self._last_group = ""
         self._has_known = False
         """Whether this peer has met others in an earlier life."""
@@ -137,7 +137,7 @@ class SwarmPeer:
 
     async def open(self) -> None:
         """From now on answers others."""
-        for room in (self.door, self.membership, self._matchmaker, self._averager, self._state_desk):
+        for room in (self.admission, self.membership, self._matchmaker, self._averager, self._state_server):
             await room.open()
 
     async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:
@@ -219,7 +219,7 @@ class SwarmPeer:
             return None
         started_s = self._clock.now()
         assignment = await self._matchmaker.find_group(
-            Bringing(samples, self._last_group, aim, self._averager.speeds_seen)
+            Readiness(samples, self._last_group, aim, self._averager.speeds_seen)
         )
         if assignment is None:
             return None
@@ -333,7 +333,7 @@ class SwarmPeer:
         return await dial_all(self.transport, addresses, timeout_s=timeout_s, meet=self._meet, connect=connect)
 
     async def _meet(self, peer: PeerId) -> None:
-        welcome = await self.door.greet(peer)
+        welcome = await self.admission.handshake(peer)
         if not welcome.hello.helper:
             self.membership.absorb(welcome.members, told_by=peer)
 

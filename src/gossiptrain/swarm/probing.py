@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId
-from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.messages import Probe, ProbeReply, RoundState
 
 PROBE = "/gossiptrain/probe"
@@ -16,11 +16,11 @@ NEVER_REPORTS: frozenset[RoundState] = frozenset({"unknown", "over"})
 """Answers of a member that takes no part any more: it has started anew, or has given the round up."""
 
 
-async def ask(door: Door, peer: PeerId, probe: Probe) -> RoundState | None:
+async def ask(admission: Admission, peer: PeerId, probe: Probe) -> RoundState | None:
     """Where the peer stands in a round; None where it does not answer within `probe_timeout_s`."""
     try:
-        async with door.transport.clock.timeout(door.timing.probe_timeout_s):
-            stream = await door.stream(peer, PROBE)
+        async with admission.transport.clock.timeout(admission.timing.probe_timeout_s):
+            stream = await admission.stream(peer, PROBE)
             try:
                 await send_message(stream, probe)
                 return (await receive_message(stream, ProbeReply)).state

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from gossiptrain.net.clock import Clock
+from gossiptrain.net.transport import Clock
 
 REMEMBERED_PEERS = 1024
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import SELDOM_TRIES, AddressBook, peer_of
-from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Change, Membership
 
 PERIOD_S = 1.0
@@ -31,12 +31,12 @@ MAX_BRIDGES = 3
 class Reunion:
     """Tries again and again to reach the peers of the book that are not known to live."""
 
-    def __init__(self, door: Door, membership: Membership, *, rng: random.Random) -> None:
+    def __init__(self, admission: Admission, membership: Membership, *, rng: random.Random) -> None:
         self.book = AddressBook()
-        self._door = door
+        self._admission = admission
         self._membership = membership
-        self._transport = door.transport
-        self._clock = door.transport.clock
+        self._transport = admission.transport
+        self._clock = admission.transport.clock
         self._rng = rng
         self._visits: dict[PeerId, asyncio.Task[bool]] = {}
         self._returned: dict[PeerId, None] = {}
@@ -58,7 +58,7 @@ class Reunion:
             if self.book.note(peer, self._membership.live()[peer].addresses, now_s=now_s):
                 self._returned[peer] = None
         elif change == "lost":
-            self.book.lose(peer, proved=self._door.has_admitted(peer), now_s=now_s)
+            self.book.lose(peer, proved=self._admission.has_admitted(peer), now_s=now_s)
         elif change == "left":
             self.book.drop(peer, now_s=now_s)
 
@@ -101,9 +101,9 @@ class Reunion:
         """One try to meet a peer, and through it its half of the swarm; says whether it answers and is a member."""
         self._count_try(peer)
         try:
-            async with self._clock.timeout(self._door.timing.dial_timeout_s):
+            async with self._clock.timeout(self._admission.timing.dial_timeout_s):
                 await self._transport.reach(peer, self.book.addresses(peer))
-            welcome = await self._door.greet(peer)
+            welcome = await self._admission.handshake(peer)
         except RunMismatchError:
             self._count_try(peer, at_least=SELDOM_TRIES)
             return False
@@ -127,7 +127,7 @@ class Reunion:
         reached = []
         for peer in self._rng.sample(returned, min(MAX_BRIDGES, len(returned))):
             try:
-                async with self._clock.timeout(self._door.timing.dial_timeout_s):
+                async with self._clock.timeout(self._admission.timing.dial_timeout_s):
                     await self._transport.reach(peer, self.book.addresses(peer))
             except (ConnectionError, TimeoutError):
                 continue

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from gossiptrain.net.framing import Message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.exchange import Exchange, LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
@@ -62,18 +62,24 @@ class Round:
     """One member's part in one round."""
 
     def __init__(
-        self, door: Door, first: Attempt, buffers: Buffers, *, minimum_members: int, learnt: LinkStatistics
+        self,
+        admission: Admission,
+        first: Attempt,
+        buffers: Buffers,
+        *,
+        minimum_members: int,
+        statistics: LinkStatistics,
     ) -> None:
-        self._door = door
-        self._clock = door.transport.clock
-        self._timing = door.timing
+        self._admission = admission
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
         self._buffers = buffers
         self._first = first
         self._bytes_sent = 0
         self._attempt_s = 0.0
         """How long the last attempt took."""
-        self._learnt = learnt
-        self.leader = Leader(door, minimum_members=minimum_members)
+        self._statistics = statistics
+        self.leader = Leader(admission, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
         self.attempt = first
@@ -86,7 +92,7 @@ class Round:
     @property
     def me(self) -> PeerId:
         """This peer."""
-        return self._door.transport.peer_id
+        return self._admission.transport.peer_id
 
     @property
     def members(self) -> frozenset[PeerId]:
@@ -141,7 +147,7 @@ class Round:
         )
 
     async def _run_attempt(self) -> Outcome:
-        self.exchange = Exchange(self._door, self.attempt, self._buffers, learnt=self._learnt)
+        self.exchange = Exchange(self._admission, self.attempt, self._buffers, statistics=self._statistics)
         self._wake()
         started_s = self._clock.now()
         outcome = await self.exchange.run()
@@ -182,14 +188,14 @@ class Round:
     def _deadlines(self) -> Deadlines:
         """Of this peer as leader. Others' exchanges end about when the own one does; they may notice later than this
         peer that a leader before it is gone."""
-        stall_s = self._learnt.patience.stall_s
+        stall_s = self._statistics.adaptive_timeout.stall_s
         return Deadlines(ask_s=stall_s / 2, give_up_s=2 * (stall_s + self._timing.probe_timeout_s) + self._attempt_s)
 
     @property
     def _longest_decision_s(self) -> float:
-        """How long another leader may take: twice as long as this peer would wait, and with the patience of one that
+        """How long another leader may take: twice as long as this peer would wait, and with the timeout of one that
         has not learnt yet."""
-        stall_s = max(self._learnt.patience.stall_s, self._timing.stall_timeout_s)
+        stall_s = max(self._statistics.adaptive_timeout.stall_s, self._timing.stall_timeout_s)
         return 2 * (2 * (stall_s + self._timing.probe_timeout_s) + self._attempt_s)
 
     def _report(self, outcome: Outcome) -> Report:
@@ -211,7 +217,7 @@ class Round:
         give_up_at_s = self._clock.now() + self._longest_decision_s
         try:
             async with self._clock.timeout(self._timing.probe_timeout_s):
-                stream = await self._door.stream(leader, REPORT)
+                stream = await self._admission.stream(leader, REPORT)
             try:
                 await send_message(stream, report)
                 while self._clock.now() < give_up_at_s:

@@ -2,7 +2,7 @@
 
 Owns the watch over those from whom bytes are still to come. A link that is slow, or an owner that waits for somebody
 else, answers a probe and goes on being waited for; one that is stopped, cut off or has started anew does not, and is
-known to be gone long before patience with its link ends. Does not know streams.
+known to be gone long before its link times out. Does not know streams.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm import probing
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt
-from gossiptrain.swarm.door import Door
 from gossiptrain.swarm.messages import Probe, RoundState
 
 LATE_SHARE = 1 / 50
@@ -23,10 +23,10 @@ LATE_SHARE = 1 / 50
 class SilenceWatch:
     """Since when nothing was heard of each member from which something is still to come."""
 
-    def __init__(self, door: Door, attempt: Attempt, expected: Mapping[PeerId, int]) -> None:
+    def __init__(self, admission: Admission, attempt: Attempt, expected: Mapping[PeerId, int]) -> None:
         """expected: how many streams of values are to come from each other member."""
-        self._door = door
-        self._clock = door.transport.clock
+        self._admission = admission
+        self._clock = admission.transport.clock
         self._probe = Probe(round_id=attempt.round_id, attempt=attempt.number)
         self._expected = {peer: streams for peer, streams in expected.items() if streams}
         self._heard_s = dict.fromkeys(expected, self._clock.now())
@@ -55,8 +55,8 @@ class SilenceWatch:
             silent = [peer for peer in self._expected if now_s - self._heard_s[peer] >= after_s]
             if not silent:
                 continue
-            states = await asyncio.gather(*(probing.ask(self._door, peer, self._probe) for peer in silent))
-            in_time = in_time and self._clock.now() - now_s < self._door.timing.probe_timeout_s + self._late_s
+            states = await asyncio.gather(*(probing.ask(self._admission, peer, self._probe) for peer in silent))
+            in_time = in_time and self._clock.now() - now_s < self._admission.timing.probe_timeout_s + self._late_s
             answers = zip(silent, states, strict=True)
             found = [peer for peer, state in answers if self._is_gone(peer, state, since_s=now_s, in_time=in_time)]
             if found:
@@ -70,7 +70,7 @@ class SilenceWatch:
 
     @property
     def _late_s(self) -> float:
-        return LATE_SHARE * self._door.timing.probe_timeout_s
+        return LATE_SHARE * self._admission.timing.probe_timeout_s
 
     def _is_gone(self, peer: PeerId, state: RoundState | None, *, since_s: float, in_time: bool) -> bool:
         if state in probing.NEVER_REPORTS:

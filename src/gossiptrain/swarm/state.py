@@ -19,7 +19,7 @@ from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import Message, ProtocolViolationError, receive_message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
-from gossiptrain.swarm.door import Door
+from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.messages import StateOffer, StateRefusal, StateRequest, Waiting
 
 STATE = "/gossiptrain/state"
@@ -67,26 +67,26 @@ class Fetch(Protocol):
         """There is no limit to how long it takes while the parameters arrive."""
 
 
-class StateDesk:
+class StateServer:
     """Gives the own state to joiners, one after the other, and fetches that of others."""
 
-    def __init__(self, door: Door, donate: Donate) -> None:
-        self._door = door
-        self._clock = door.transport.clock
-        self._timing = door.timing
+    def __init__(self, admission: Admission, donate: Donate) -> None:
+        self._admission = admission
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
         self._donate = donate
         self._giving = asyncio.Lock()
         self._in_line = 0
 
     async def open(self) -> None:
         """From now on gives the state to members that ask for it."""
-        await self._door.serve(STATE, self._serve)
+        await self._admission.serve(STATE, self._serve)
 
     async def fetch(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
         """See `Fetch`."""
         started_s = self._clock.now()
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            stream = await self._door.stream(donor, STATE, bulk_bytes=into.nbytes)
+            stream = await self._admission.stream(donor, STATE, bulk_bytes=into.nbytes)
             await send_message(stream, StateRequest())
         try:
             async with self._clock.timeout(LONGEST_LINE_S):

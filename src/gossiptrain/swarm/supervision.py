@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gossiptrain.errors import NodeFailedError
-from gossiptrain.net.clock import Clock
+from gossiptrain.net.transport import Clock
 
 _logger = logging.getLogger(__name__)
 PROVOKED = (ValueError, LookupError, ArithmeticError, RecursionError, ConnectionError, TimeoutError)

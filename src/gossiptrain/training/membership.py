@@ -21,7 +21,7 @@ from gossiptrain.node import control
 from gossiptrain.training import ending
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.plan import Names, Plan
-from gossiptrain.training.rounds import Progress
+from gossiptrain.training.rounds import LocalProgress
 from gossiptrain.training.session import Session
 
 
@@ -46,7 +46,7 @@ class Gossip:
         self.bus = bus
         self._samples_per_step = samples_per_step
         self._optimizer = plan.optimizers[-1]
-        self._progress = Progress()
+        self._progress = LocalProgress()
         self._session = Session(plan, bus, progress=self._progress, on_ready=lambda: on_ready(self))
         self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None

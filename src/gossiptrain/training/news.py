@@ -23,7 +23,7 @@ def of_round(ended: control.RoundEnded, *, final: bool, alone: bool) -> events.R
         bytes_sent=result.bytes_sent,
         disagreement=result.disagreement,
         attempts=result.attempts,
-        lanes=ended.lanes,
+        paths=ended.paths,
         final=final,
     )
 

@@ -50,7 +50,7 @@ class Pace:
             steps.append(max(1.0, self._every_seconds / self._step_seconds))
         return min(steps) if steps else None
 
-    def hurry(self) -> None:
+    def request_round_now(self) -> None:
         """Makes the next round due at once, because another peer is about to leave and wants to merge."""
         self._hurried = True
 

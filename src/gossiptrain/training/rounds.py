@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import Effort, Strategy, late_share
+from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share
 from gossiptrain.training.pacing import Pace
 
 _logger = logging.getLogger(__package__)
 
 
 @dataclass
-class Progress:
+class LocalProgress:
     """What this peer has done: inner steps, counted on from the donor's, and samples of its own."""
 
     step: int = 0
@@ -32,7 +32,9 @@ class Progress:
 class Rounds:
     """The rounds of one trainer, one at a time."""
 
-    def __init__(self, settings: GossipSettings, strategy: Strategy, *, replica: Replica, progress: Progress) -> None:
+    def __init__(
+        self, settings: GossipSettings, strategy: Strategy, *, replica: Replica, progress: LocalProgress
+    ) -> None:
         self.strategy = strategy
         self.replica = replica
         self.pace = Pace(settings, now_s=time.monotonic())
@@ -71,11 +73,11 @@ class Rounds:
         """Takes the snapshot. It is the node's as soon as `snapshot_to_tell` has said so."""
         steps = self._progress.step - self._snapshot_step
         usual = self.pace.usual_steps
-        effort = Effort(
+        work = LocalWork(
             weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, self._median_samples),
             horizon=steps / usual if usual else 1.0,
         )
-        self.replica.contribute(effort)
+        self.replica.contribute(work)
         self._interval_steps = steps if self._has_begun else None
         self._has_begun = True
         self._snapshot_step = self._progress.step

@@ -26,7 +26,7 @@ from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.plan import Plan
-from gossiptrain.training.rounds import Progress, Rounds
+from gossiptrain.training.rounds import LocalProgress, Rounds
 
 PROGRESS_S = 0.5
 """Period in which the node, and through it other peers, are told where this trainer stands."""
@@ -45,7 +45,7 @@ class State(enum.Enum):
 class Session:
     """Everything between one trainer and its node. Used by the training thread alone."""
 
-    def __init__(self, plan: Plan, bus: EventBus, *, progress: Progress, on_ready: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, bus: EventBus, *, progress: LocalProgress, on_ready: Callable[[], None]) -> None:
         """on_ready: called once the node is reachable, before the swarm is met."""
         self.state = State.STARTING
         self.bus = bus
@@ -239,7 +239,7 @@ class Session:
     def _note_peer(self, changed: control.PeerChanged) -> None:
         self.peers = changed.peers
         if changed.change == "finishing":
-            self.rounds.pace.hurry()
+            self.rounds.pace.request_round_now()
         if event := news.of_peer(changed):
             self.bus.emit(event)
 

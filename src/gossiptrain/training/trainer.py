@@ -19,16 +19,16 @@ from gossiptrain.config import GossipSettings, NetworkSettings, Settings, Strate
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.net.identity import Identity
 from gossiptrain.training.bus import EventBus
-from gossiptrain.training.checkpoints import Checkpoint, CheckpointWriter
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.ending import Ended, Farewell, grace_of
-from gossiptrain.training.every import Every
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
-from gossiptrain.training.keeping import Keeper, Place
+from gossiptrain.training.interval import Interval
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
-from gossiptrain.training.run_folder import RunFolder
+from gossiptrain.training.runs.checkpointer import Checkpointer, TrainingState
+from gossiptrain.training.runs.checkpoints import Checkpoint, CheckpointWriter
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.batches import TrainingBatches
@@ -58,7 +58,7 @@ Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
 
 
 @dataclass(frozen=True)
-class Assignment:
+class TrainerInputs:
     """Everything one run of the trainer is given. interrupts: entered, before anything that takes time."""
 
     train: TrainSettings
@@ -73,12 +73,12 @@ class Assignment:
 class Trainer:
     """Trains one peer."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, inputs: TrainerInputs) -> None:
         """Reads the data and builds the model. Raises UsageError, DataError, CheckpointError, IdentityInUseError."""
-        settings = assignment.train
-        self._given = assignment
+        settings = inputs.train
+        self._given = inputs
         self._settings = settings
-        self._bus = assignment.bus
+        self._bus = inputs.bus
         self._device = chosen_device(settings.device)
         self._task = task_named(settings.task, data_dir=settings.data_dir, **settings.variant)
         recipe = self._task.recipe
@@ -95,21 +95,21 @@ class Trainer:
         self._optimizer = self._task.build_optimizer(self.model, learning_rate=self._learning_rate)
         self._schedule = self._task.build_schedule(self._optimizer, total_steps=self._total_steps)
         self._precision = MixedPrecision(self._device, settings.precision)
-        checkpoints = CheckpointWriter(assignment.folder.checkpoints, report=self._notice)
-        self._keeper = Keeper(
+        checkpoints = CheckpointWriter(inputs.folder.checkpoints, report=self._notice)
+        self._checkpointer = Checkpointer(
             self._task, self.model, self._optimizer, self._batches, self._precision, checkpoints, self._bus
         )
-        self._interrupts = assignment.interrupts
-        place = self._keeper.restore(assignment.resume) if assignment.resume is not None else Place()
-        self._step = place.step
-        self._own_steps = place.own_steps
-        self._own_steps_before = place.own_steps
+        self._interrupts = inputs.interrupts
+        state = self._checkpointer.restore(inputs.resume) if inputs.resume is not None else TrainingState()
+        self._step = state.step
+        self._own_steps = state.own_steps
+        self._own_steps_before = state.own_steps
         self._samples = 0
         self._loss = math.nan
         self._evaluation: Evaluation | None = None
         self._evaluation_took_s = 0.0
         self._swarm: Gossip | None = None
-        self._resumed = place
+        self._resumed = state
 
     @property
     def resolved(self) -> dict[str, Settings]:
@@ -230,8 +230,8 @@ class Trainer:
 
     def _loop(self, started_s: float) -> Reason:
         settings = self._settings
-        report = Every(REPORT_S)
-        save = Every(settings.checkpoint_every)
+        report = Interval(REPORT_S)
+        save = Interval(settings.checkpoint_every)
         evaluate_every = settings.eval_every
         if evaluate_every is None:
             evaluate_every = max(EVALUATE_STEPS, self._batches.steps_per_epoch)
@@ -381,12 +381,12 @@ class Trainer:
     def _save(self) -> None:
         swarm, before = self._swarm, self._resumed
         if swarm is None:
-            place = Place(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
+            state = TrainingState(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
         else:
             kept = swarm.state_dict()
             rounds = before.rounds + swarm.rounds
-            place = Place(self._step, self._own_steps, rounds, kept["outer"], kept["round_counts"])
-        self._keeper.save(place)
+            state = TrainingState(self._step, self._own_steps, rounds, kept["outer"], kept["round_counts"])
+        self._checkpointer.save(state)
 
     def _notice(self, text: str) -> None:
         self._bus.emit(events.Notice(message=text))

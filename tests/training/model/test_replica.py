@@ -19,7 +19,7 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.host_copies import HostCopies
 from gossiptrain.training.model.replica import Replica, kept_vectors
-from gossiptrain.training.model.strategies import Average, DiLoCo, Effort, NoLoCo, OuterSettings, StepMix, Strategy
+from gossiptrain.training.model.strategies import Average, DiLoCo, LocalWork, NoLoCo, OuterSettings, StepMix, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
@@ -78,7 +78,7 @@ every_strategy = pytest.mark.parametrize(
 
 
 def round_alone(peer: Peer, *, average: Vector | None = None, alpha: float = 1.0) -> None:
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     assert peer.replica.snapshot_is_there
     peer.memory.average[:] = peer.memory.snapshot if average is None else average
     peer.replica.take(alpha=alpha)
@@ -95,7 +95,7 @@ def test_a_peer_that_stood_still_takes_exactly_the_average() -> None:
 @settings(deadline=None, max_examples=30)
 def test_the_delta_rule_keeps_what_was_learnt_meanwhile(alpha: float, seed: int) -> None:
     peer = peer_with(Average())
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     snapshot, learnt, average = peer.values(), change(seed), change(seed + 1)
     peer.learn(learnt)
     peer.memory.average[:] = average
@@ -119,7 +119,7 @@ def test_step_mix_takes_its_outer_step_at_once() -> None:
     peer = peer_with(StepMix(OUTER))
     begin = peer.values()
     peer.learn(change(1))
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     expected = begin + 0.7 * 1.9 * change(1)
     np.testing.assert_allclose(peer.values()[:24], expected[:24], rtol=1e-5)
     np.testing.assert_array_equal(peer.memory.snapshot, peer.values())
@@ -131,7 +131,7 @@ def test_the_slow_weights_follow_the_average() -> None:
     average = change(7)
     round_alone(peer, average=average)
     peer.learn(change(2))
-    peer.replica.contribute(Effort(weight=2.0))
+    peer.replica.contribute(LocalWork(weight=2.0))
     np.testing.assert_allclose(peer.memory.snapshot[:24], (average + 2 * change(2))[:24], rtol=1e-4, atol=1e-6)
 
 
@@ -203,7 +203,7 @@ def test_a_round_that_fails_leaves_every_digit_of_float64(make: Callable[[], Str
     torch.nn.init.constant_(model.weight, 0.1)
     peer.replica.begin()
     before = exact_values(model)
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     assert_unchanged(model, before)
 
 
@@ -213,7 +213,7 @@ def test_a_snapshot_leaves_every_digit_of_what_float64_has_learnt(make: Callable
     peer = peer_with(make(), model)
     torch.nn.init.constant_(model.weight, 0.1)
     before = exact_values(model)
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     assert_unchanged(model, before)
 
 
@@ -234,11 +234,11 @@ def test_rounding_to_half_precision_does_not_count_as_learning(
     peer = peer_with(make(), nn.Linear(3, 3).to(dtype))
     value, no_momentum = np.full(12, 1.0015, np.float32), np.zeros(12, np.float32)
     peer.replica.read_state(np.concatenate([value, no_momentum]))
-    held = exact_values(peer.model)
+    parameters = exact_values(peer.model)
     for _ in range(10):
         round_alone(peer)
         assert peer.memory.snapshot.tolist() == value.tolist()
-    assert_unchanged(peer.model, held)
+    assert_unchanged(peer.model, parameters)
 
 
 def test_steps_that_are_too_small_for_half_precision_add_up() -> None:
@@ -247,7 +247,7 @@ def test_steps_that_are_too_small_for_half_precision_add_up() -> None:
     peer.binding.copy_from(np.ones(12, np.float32))
     peer.replica.begin()
     for _ in range(8):
-        peer.replica.contribute(Effort())
+        peer.replica.contribute(LocalWork())
         peer.memory.average[:] = peer.memory.snapshot + np.float32(0.001)
         peer.replica.take(alpha=1.0)
     assert set(peer.values().tolist()) == {1.0078125}
@@ -279,7 +279,7 @@ def test_a_model_that_changes_its_precision_during_a_round_gets_the_average(
     average = change(3, elements=12)
     for peer in (usual, changed):
         peer.replica.begin()
-        peer.replica.contribute(Effort())
+        peer.replica.contribute(LocalWork())
         if peer is changed:
             peer.model.to(dtype)
         peer.memory.average[:] = average
@@ -292,7 +292,7 @@ def test_a_model_that_changes_its_precision_during_a_round_gets_the_average(
 def test_an_rnn_whose_weights_are_put_into_one_memory_during_a_round_gets_the_average() -> None:
     model = nn.LSTM(2, 3)
     peer = peer_with(Average(), model)
-    peer.replica.contribute(Effort())
+    peer.replica.contribute(LocalWork())
     memory = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     for bound in peer.binding.tensors:
         model.get_parameter(bound.spec.name).data = bound.view(memory)
@@ -335,7 +335,7 @@ def test_what_is_held_follows_the_model_to_another_device(make: Callable[[], Str
     for number, is_away in enumerate(away):
         for peer in (usual, moving):
             peer.learn(change(number))
-            peer.replica.contribute(Effort())
+            peer.replica.contribute(LocalWork())
         np.testing.assert_array_equal(moving.memory.snapshot, usual.memory.snapshot)
         copies.away = is_away
         for peer in (usual, moving):

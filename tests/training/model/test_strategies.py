@@ -13,10 +13,10 @@ from torch import Tensor
 from gossiptrain.training.model.strategies import (
     Average,
     DiLoCo,
-    Effort,
-    Held,
+    LocalWork,
     NoLoCo,
     OuterSettings,
+    ParameterState,
     StepMix,
     Strategy,
     late_share,
@@ -28,11 +28,11 @@ WITH_STEP: list[Strategy] = [StepMix(OUTER), DiLoCo(OUTER), NoLoCo(replace(OUTER
 ALL: list[Strategy] = [Average(), *WITH_STEP]
 
 
-def begun(strategy: Strategy, local: Tensor) -> Held:
+def begun(strategy: Strategy, local: Tensor) -> ParameterState:
     state = tuple(torch.full_like(local, 7.0) for _ in strategy.state_names)
-    held = Held(local.clone(), torch.empty_like(local), state)
-    strategy.begin(held)
-    return held
+    parameters = ParameterState(local.clone(), torch.empty_like(local), state)
+    strategy.begin(parameters)
+    return parameters
 
 
 def same_start() -> Tensor:
@@ -50,15 +50,15 @@ def grouped_mean(values: Tensor, group_size: int) -> Tensor:
 
 def play(strategy: Strategy, *, rounds: int, group_size: int) -> Tensor:
     """What all peers hold after so many rounds in which they learn what `learnt` says; groups change in every round."""
-    held = begun(strategy, same_start())
+    parameters = begun(strategy, same_start())
     for number in range(rounds):
-        held.local.add_(learnt(number))
-        strategy.contribute(held, Effort())
+        parameters.local.add_(learnt(number))
+        strategy.contribute(parameters, LocalWork())
         order = torch.randperm(PEERS, generator=torch.Generator().manual_seed(number))
-        average = torch.empty_like(held.shared)
-        average[order] = grouped_mean(held.shared[order], group_size)
-        strategy.take(held, average, alpha=1.0)
-    return held.local
+        average = torch.empty_like(parameters.shared)
+        average[order] = grouped_mean(parameters.shared[order], group_size)
+        strategy.take(parameters, average, alpha=1.0)
+    return parameters.local
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
@@ -77,14 +77,14 @@ def test_the_mean_of_step_mix_follows_diloco_for_every_group_size(group_size: in
 def test_momenta_come_together_by_what_the_group_shows_of_its_steps() -> None:
     """Where all began alike, one meeting of all tells each how far its own step was off, and so its momentum."""
     strategy = StepMix(OuterSettings(learning_rate=0.7, momentum=0.5))
-    held = begun(strategy, same_start())
-    held.local.add_(learnt(0))
-    strategy.contribute(held, Effort())
-    own = held.state[0].clone()
-    strategy.take(held, grouped_mean(held.shared, PEERS), alpha=1.0)
+    parameters = begun(strategy, same_start())
+    parameters.local.add_(learnt(0))
+    strategy.contribute(parameters, LocalWork())
+    own = parameters.state[0].clone()
+    strategy.take(parameters, grouped_mean(parameters.shared, PEERS), alpha=1.0)
     # The step was lr (1 + mu) d, the momentum d, and half of what the steps differ by counts.
-    torch.testing.assert_close(held.state[0], own + 0.5 * 1.5 * (own.mean(dim=0) - own))
-    torch.testing.assert_close(held.state[0].mean(dim=0), own.mean(dim=0))
+    torch.testing.assert_close(parameters.state[0], own + 0.5 * 1.5 * (own.mean(dim=0) - own))
+    torch.testing.assert_close(parameters.state[0].mean(dim=0), own.mean(dim=0))
 
 
 def test_diloco_is_nesterovs_method_on_the_mean_progress() -> None:
@@ -109,28 +109,28 @@ def test_noloco_is_heavy_ball_where_all_meet() -> None:
 def test_disagreement_dies_out_in_step_mix_whatever_the_momentum() -> None:
     """Once nothing new is learnt. What the momenta took for their own of it is a hundredth here, and dies out too."""
     strategy = StepMix(replace(OUTER, momentum=0.99))
-    held = begun(strategy, torch.randn(PEERS, ELEMENTS, generator=torch.Generator().manual_seed(3)))
-    spread = [float(held.local.var(dim=0, correction=0).mean())]
+    parameters = begun(strategy, torch.randn(PEERS, ELEMENTS, generator=torch.Generator().manual_seed(3)))
+    spread = [float(parameters.local.var(dim=0, correction=0).mean())]
     for number in range(12):
-        strategy.contribute(held, Effort())
+        strategy.contribute(parameters, LocalWork())
         order = torch.randperm(PEERS, generator=torch.Generator().manual_seed(number))
-        average = torch.empty_like(held.shared)
-        average[order] = grouped_mean(held.shared[order], 4)
-        strategy.take(held, average, alpha=1.0)
-        spread.append(float(held.local.var(dim=0, correction=0).mean()))
+        average = torch.empty_like(parameters.shared)
+        average[order] = grouped_mean(parameters.shared[order], 4)
+        strategy.take(parameters, average, alpha=1.0)
+        spread.append(float(parameters.local.var(dim=0, correction=0).mean()))
     assert spread[-1] < 1e-4 * spread[0]
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
 def test_what_is_learnt_while_a_round_is_under_way_stays(strategy: Strategy) -> None:
     waited, went_on = begun(strategy, same_start()), begun(strategy, same_start())
-    for held in (waited, went_on):
-        held.local.add_(learnt(0))
-        strategy.contribute(held, Effort())
+    for parameters in (waited, went_on):
+        parameters.local.add_(learnt(0))
+        strategy.contribute(parameters, LocalWork())
     average = waited.shared.mean(dim=0, keepdim=True).expand_as(waited.shared)
     went_on.local.add_(learnt(1))
-    for held in (waited, went_on):
-        strategy.take(held, average, alpha=1.0)
+    for parameters in (waited, went_on):
+        strategy.take(parameters, average, alpha=1.0)
     torch.testing.assert_close(went_on.local, waited.local + learnt(1))
     for before, after in zip(waited.state, went_on.state, strict=True):
         torch.testing.assert_close(before, after)
@@ -138,12 +138,12 @@ def test_what_is_learnt_while_a_round_is_under_way_stays(strategy: Strategy) -> 
 
 @pytest.mark.parametrize("strategy", [Average(), StepMix(OUTER)], ids=lambda strategy: strategy.name)
 def test_a_peer_that_stood_still_holds_exactly_the_average(strategy: Strategy) -> None:
-    held = begun(strategy, same_start())
-    held.local.add_(learnt(0))
-    strategy.contribute(held, Effort())
+    parameters = begun(strategy, same_start())
+    parameters.local.add_(learnt(0))
+    strategy.contribute(parameters, LocalWork())
     average = learnt(5)
-    strategy.take(held, average, alpha=1.0)
-    assert torch.equal(held.local, average)
+    strategy.take(parameters, average, alpha=1.0)
+    assert torch.equal(parameters.local, average)
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
@@ -151,34 +151,34 @@ def test_alpha_may_differ_from_row_to_row(strategy: Strategy) -> None:
     column = torch.linspace(0.1, 1.0, PEERS)[:, None]
     together = begun(strategy, same_start())
     together.local.add_(learnt(0))
-    strategy.contribute(together, Effort())
+    strategy.contribute(together, LocalWork())
     average = together.shared.mean(dim=0, keepdim=True).expand_as(together.shared).clone()
     strategy.take(together, average, alpha=column)
     for row in range(PEERS):
         alone = begun(strategy, same_start()[row])
         alone.local.add_(learnt(0)[row])
-        strategy.contribute(alone, Effort())
+        strategy.contribute(alone, LocalWork())
         strategy.take(alone, average[row], alpha=float(column[row]))
         torch.testing.assert_close(together.local[row], alone.local)
 
 
 def test_a_failed_round_leaves_step_mix_with_its_own_outer_step() -> None:
     strategy = StepMix(OUTER)
-    held = begun(strategy, same_start())
-    held.local.add_(learnt(0))
-    strategy.contribute(held, Effort())
-    torch.testing.assert_close(held.local, same_start() + 0.7 * 1.9 * learnt(0))
-    assert torch.equal(held.local, held.shared)
+    parameters = begun(strategy, same_start())
+    parameters.local.add_(learnt(0))
+    strategy.contribute(parameters, LocalWork())
+    torch.testing.assert_close(parameters.local, same_start() + 0.7 * 1.9 * learnt(0))
+    assert torch.equal(parameters.local, parameters.shared)
 
 
 def test_a_peer_that_saw_more_samples_moves_the_swarm_more() -> None:
     strategy = StepMix(OuterSettings(learning_rate=1.0, momentum=0.0))
-    held = begun(strategy, same_start())
-    held.local.add_(learnt(0))
+    parameters = begun(strategy, same_start())
+    parameters.local.add_(learnt(0))
     weight = torch.ones(PEERS, 1)
     weight[0] = 3.0
-    strategy.contribute(held, Effort(weight=weight))
-    torch.testing.assert_close(held.shared, same_start() + weight * learnt(0))
+    strategy.contribute(parameters, LocalWork(weight=weight))
+    torch.testing.assert_close(parameters.shared, same_start() + weight * learnt(0))
 
 
 def test_a_round_after_a_missed_one_takes_no_larger_a_step_of_what_was_learnt() -> None:

@@ -19,7 +19,7 @@ from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
 from gossiptrain.training.model.host_copies import HostCopies
-from gossiptrain.training.model.strategies import Average, Effort, Held, Strategy
+from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Strategy
 
 
 @dataclass
@@ -34,38 +34,38 @@ class _Piece:
     """What the model's precision cannot hold of the values, in float32. A rule that measures what was learnt since the
     last round would else take rounding for learning. None where the model's precision holds all of them."""
 
-    def held(self) -> Held:
+    def parameters(self) -> ParameterState:
         """In float32; of a model in another precision `local` is a copy, to be written back."""
-        return Held(self._local(), self.shared, self.state)
+        return ParameterState(self._local(), self.shared, self.state)
 
     def _local(self) -> Tensor:
         local = self.bound.tensor.float()
         return local if self.rest is None else local + self.rest
 
-    def write_changes(self, held: Held) -> None:
+    def write_changes(self, parameters: ParameterState) -> None:
         """Puts into the model what a rule has moved; finer digits of all else stay as they are."""
         tensor = self.bound.tensor
         if self._is_exact(tensor):
             return
-        moved = held.local != self._local()
-        tensor.copy_(torch.where(moved, held.local.to(tensor.dtype), tensor))
-        self._note_rest(held)
+        moved = parameters.local != self._local()
+        tensor.copy_(torch.where(moved, parameters.local.to(tensor.dtype), tensor))
+        self._note_rest(parameters)
 
-    def write(self, held: Held) -> None:
+    def write(self, parameters: ParameterState) -> None:
         """Puts all values into the model, so that peers that hold the same in float32 end bitwise equal."""
         tensor = self.bound.tensor
         if self._is_exact(tensor):
             return
-        tensor.copy_(held.local)
-        self._note_rest(held)
+        tensor.copy_(parameters.local)
+        self._note_rest(parameters)
 
     def _is_exact(self, tensor: Tensor) -> bool:
-        """Whether `held` gave the rule the model's own memory."""
+        """Whether `parameters` gave the rule the model's own memory."""
         return tensor.dtype == torch.float32 and self.rest is None
 
-    def _note_rest(self, held: Held) -> None:
+    def _note_rest(self, parameters: ParameterState) -> None:
         if self.rest is not None:
-            torch.sub(held.local, self.bound.tensor.float(), out=self.rest)
+            torch.sub(parameters.local, self.bound.tensor.float(), out=self.rest)
 
     def forget_rest(self) -> None:
         """The values in the model are all that there is."""
@@ -137,16 +137,16 @@ class Replica:
         """Forgets what earlier rounds taught: the state of the strategy begins at the current parameters."""
         for piece in self._pieces():
             piece.forget_rest()
-            piece.rule.begin(piece.held())
+            piece.rule.begin(piece.parameters())
 
     @torch.no_grad()
-    def contribute(self, effort: Effort) -> None:
+    def contribute(self, work: LocalWork) -> None:
         """Prepares what goes to the next round; it is in the snapshot once `snapshot_is_there`."""
         pieces = self._pieces()
         for piece in pieces:
-            held = piece.held()
-            piece.rule.contribute(held, effort)
-            piece.write_changes(held)
+            parameters = piece.parameters()
+            piece.rule.contribute(parameters, work)
+            piece.write_changes(parameters)
         self._copies.to_host([(piece.shared, piece.bound.view(self._snapshot)) for piece in pieces])
 
     @property
@@ -158,10 +158,10 @@ class Replica:
     def take(self, *, alpha: float) -> None:
         """Moves the model by the average that a round has left in the shared memory."""
         for piece in self._pieces():
-            held = piece.held()
+            parameters = piece.parameters()
             average = self._copies.from_host(piece.bound.view(self._average), piece.shared.device)
-            piece.rule.take(held, average, alpha=alpha)
-            piece.write(held)
+            piece.rule.take(parameters, average, alpha=alpha)
+            piece.write(parameters)
 
     # For joiners: the vectors one after the other in one.
 
@@ -169,8 +169,8 @@ class Replica:
     def write_state(self, vector: Vector) -> None:
         """Fills `vector`, of `kept_vectors` times the model's length, with all that a joiner needs."""
         for piece, places in self._in_state(vector):
-            held = piece.held()
-            values = piece.rule.kept(held) or (held.local,)
+            parameters = piece.parameters()
+            values = piece.rule.kept(parameters) or (parameters.local,)
             for place, value in zip(places, values, strict=False):
                 place.copy_(value)
 
@@ -178,11 +178,11 @@ class Replica:
     def read_state(self, vector: Vector) -> None:
         """Goes on from what a donor's `write_state` has written."""
         for piece, places in self._in_state(vector):
-            held = piece.held()
-            held.local.copy_(places[0])
-            piece.write(held)
-            piece.rule.begin(held)
-            for place, own in zip(places, piece.rule.kept(held), strict=False):
+            parameters = piece.parameters()
+            parameters.local.copy_(places[0])
+            piece.write(parameters)
+            piece.rule.begin(parameters)
+            for place, own in zip(places, piece.rule.kept(parameters), strict=False):
                 own.copy_(place)
 
     def _in_state(self, vector: Vector) -> Iterator[tuple[_Piece, Sequence[Tensor]]]:
@@ -211,7 +211,7 @@ class Replica:
 
     def _kept(self) -> Iterator[tuple[str, Tensor]]:
         for piece in self._pieces():
-            for number, tensor in enumerate(piece.rule.kept(piece.held())):
+            for number, tensor in enumerate(piece.rule.kept(piece.parameters())):
                 yield f"{number}.{piece.bound.spec.name}", tensor
             if piece.rest is not None:
                 yield f"rest.{piece.bound.spec.name}", piece.rest
@@ -220,4 +220,4 @@ class Replica:
 def kept_vectors(strategy: Strategy) -> int:
     """Flat vectors that a joiner is given: at least the parameters."""
     probe = torch.zeros(0)
-    return max(1, len(strategy.kept(Held(probe, probe, tuple(probe for _ in strategy.state_names)))))
+    return max(1, len(strategy.kept(ParameterState(probe, probe, tuple(probe for _ in strategy.state_names)))))

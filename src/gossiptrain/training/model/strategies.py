@@ -22,7 +22,7 @@ LARGEST_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
-class Effort:
+class LocalWork:
     """What a peer has done since its last round.
 
     weight: the samples of a usual round of its own relative to the median of its last group, see
@@ -34,7 +34,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Held:
+class ParameterState:
     """What a peer holds of the averaged values, as float32 tensors of one shape.
 
     local: the parameters that are trained. shared: what goes to the group in a round, and for some strategies the slow
@@ -65,11 +65,11 @@ class OuterSettings:
 
 
 class Strategy(ABC):
-    """One rule. It holds no state of its own: what is kept from round to round is in `Held`."""
+    """One rule. It holds no state of its own: what is kept from round to round is in `ParameterState`."""
 
     name: ClassVar[StrategyName]
     state_names: ClassVar[tuple[str, ...]] = ()
-    """The tensors of `Held.state`, in their order."""
+    """The tensors of `ParameterState.state`, in their order."""
     weighs_average: ClassVar[bool] = True
     """Whether the group weighs its members by samples. Others weigh their own step instead, which keeps the mean of the
     swarm where it is."""
@@ -78,16 +78,16 @@ class Strategy(ABC):
     waits: ClassVar[bool] = False
     """Whether the next inner step waits for the average."""
 
-    def begin(self, held: Held) -> None:
+    def begin(self, parameters: ParameterState) -> None:
         """Before the first round, and after a donor's parameters were taken without its state."""
-        held.shared.copy_(held.local)
-        for tensor in held.state:
+        parameters.shared.copy_(parameters.local)
+        for tensor in parameters.state:
             tensor.zero_()
 
-    def kept(self, held: Held) -> tuple[Tensor, ...]:
+    def kept(self, parameters: ParameterState) -> tuple[Tensor, ...]:
         """What must outlive a round, for checkpoints and joiners. A joiner's parameters begin at the first of them, or
         at the donor's parameters where nothing is kept."""
-        return held.state
+        return parameters.state
 
     @property
     def summary(self) -> str:
@@ -95,11 +95,11 @@ class Strategy(ABC):
         return self.name
 
     @abstractmethod
-    def contribute(self, held: Held, effort: Effort) -> None:
+    def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """Leaves in `shared` what goes to the group; may move `local` too. Holds also where the round then fails."""
 
     @abstractmethod
-    def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
         """Moves `local` by what the group's average says; what was learnt since `contribute` stays.
 
         alpha: share of the way to go. Where it is 1 and nothing was learnt meanwhile, peers that held the same state
@@ -112,13 +112,13 @@ class Average(Strategy):
 
     name: ClassVar[StrategyName] = "average"
 
-    def contribute(self, held: Held, effort: Effort) -> None:
+    def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The parameters as they are."""
-        held.shared.copy_(held.local)
+        parameters.shared.copy_(parameters.local)
 
-    def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
         """The delta rule."""
-        _shift(held.local, held.shared, average, alpha=alpha)
+        _shift(parameters.local, parameters.shared, average, alpha=alpha)
 
 
 class Synchronous(Average):
@@ -165,29 +165,29 @@ class StepMix(_WithOuterStep):
         momentum = self.outer.momentum
         return min(LARGEST_AGREEMENT, (1 - momentum) / momentum**2) if momentum else 0.0
 
-    def kept(self, held: Held) -> tuple[Tensor, ...]:
+    def kept(self, parameters: ParameterState) -> tuple[Tensor, ...]:
         """The slow weights, which are what was shared last, and the momentum."""
-        return (held.shared, *held.state)
+        return (parameters.shared, *parameters.state)
 
-    def contribute(self, held: Held, effort: Effort) -> None:
+    def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The slow weights after the own outer step, from which the inner steps go on."""
-        (momentum,) = held.state
-        learning_rate, mu = self.outer.rescaled(effort.horizon)
+        (momentum,) = parameters.state
+        learning_rate, mu = self.outer.rescaled(work.horizon)
         # What was learnt takes the place of the parameters, which are to follow the slow weights anyway.
-        learnt = held.local.sub_(held.shared).mul_(effort.weight)
+        learnt = parameters.local.sub_(parameters.shared).mul_(work.weight)
         momentum.mul_(mu).add_(learnt)
-        _add(held.shared, learnt, learning_rate)
-        _add(held.shared, momentum, learning_rate * mu)
-        held.local.copy_(held.shared)
+        _add(parameters.shared, learnt, learning_rate)
+        _add(parameters.shared, momentum, learning_rate * mu)
+        parameters.local.copy_(parameters.shared)
 
-    def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
         """Slow weights and parameters move alike, so the next step sees what was learnt and nothing else."""
-        (momentum,) = held.state
+        (momentum,) = parameters.state
         share = alpha * self.agreement / self.outer.learning_rate
         _add(momentum, average, share)
-        _add(momentum, held.shared, -share)
-        _shift(held.local, held.shared, average, alpha=alpha)
-        _mix(held.shared, average, alpha=alpha)
+        _add(momentum, parameters.shared, -share)
+        _shift(parameters.local, parameters.shared, average, alpha=alpha)
+        _mix(parameters.shared, average, alpha=alpha)
 
 
 class _OuterStepAfter(_WithOuterStep):
@@ -195,17 +195,17 @@ class _OuterStepAfter(_WithOuterStep):
 
     state_names = ("slow", "momentum")
 
-    def begin(self, held: Held) -> None:
+    def begin(self, parameters: ParameterState) -> None:
         """The slow weights begin at the parameters."""
-        super().begin(held)
-        held.state[0].copy_(held.local)
+        super().begin(parameters)
+        parameters.state[0].copy_(parameters.local)
 
-    def contribute(self, held: Held, effort: Effort) -> None:
+    def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The parameters as they are."""
-        held.shared.copy_(held.local)
+        parameters.shared.copy_(parameters.local)
 
-    def _move_to_slow(self, held: Held, *, alpha: Scale) -> None:
-        _shift(held.local, held.shared, held.state[0], alpha=alpha)
+    def _move_to_slow(self, parameters: ParameterState, *, alpha: Scale) -> None:
+        _shift(parameters.local, parameters.shared, parameters.state[0], alpha=alpha)
 
 
 class DiLoCo(_OuterStepAfter):
@@ -219,14 +219,14 @@ class DiLoCo(_OuterStepAfter):
     name: ClassVar[StrategyName] = "diloco"
     meets_everyone = True
 
-    def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
         """The common outer step."""
-        slow, momentum = held.state
+        slow, momentum = parameters.state
         learnt = average - slow
         momentum.mul_(self.outer.momentum).add_(learnt)
         slow.add_(learnt.mul_(self.outer.learning_rate))
         slow.add_(momentum, alpha=self.outer.learning_rate * self.outer.momentum)
-        self._move_to_slow(held, alpha=alpha)
+        self._move_to_slow(parameters, alpha=alpha)
 
 
 class NoLoCo(_OuterStepAfter):
@@ -239,12 +239,12 @@ class NoLoCo(_OuterStepAfter):
 
     name: ClassVar[StrategyName] = "noloco"
 
-    def take(self, held: Held, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
         """The outer step towards the group's mean."""
-        slow, momentum = held.state
+        slow, momentum = parameters.state
         momentum.mul_(self.outer.momentum).add_(average - slow, alpha=self.outer.learning_rate)
         slow.add_(momentum)
-        self._move_to_slow(held, alpha=alpha)
+        self._move_to_slow(parameters, alpha=alpha)
 
 
 def _shift(moved: Tensor, base: Tensor, target: Tensor, *, alpha: Scale) -> None:

@@ -1,0 +1,1 @@
+"""What gossiping costs training: `python -m benchmarks.overhead`."""

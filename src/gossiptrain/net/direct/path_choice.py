@@ -1,0 +1,58 @@
+"""Which path bulk bytes take to each peer: a direct connection that is there, a new one, or a stream of libp2p.
+
+Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round.
+Does not know how either way is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from gossiptrain.config import DirectMode
+from gossiptrain.core.recent import Recent
+from gossiptrain.net.direct.connections import DIRECT_WORTH_BYTES, DirectConnections
+from gossiptrain.net.direct.messages import NoDirectConnectionError
+from gossiptrain.net.transport import Clock, PeerId, Stream, UnreachableError
+
+MAX_PEERS = 1024
+"""Of so many it is remembered how they were reached."""
+AVOID_S = 60.0
+"""After a connection to a peer could not be had, the next try is so much later."""
+
+
+class PathChoice:
+    """Opens bulk streams over connections where possible."""
+
+    def __init__(self, connections: DirectConnections, mode: DirectMode, clock: Clock) -> None:
+        self._direct = connections
+        self._mode = mode
+        self._clock = clock
+        self._avoided_until_s: Recent[PeerId, float] = Recent(MAX_PEERS)
+        self.last_used: Recent[PeerId, str] = Recent(MAX_PEERS)
+        """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
+
+    async def open(
+        self, peer: PeerId, protocol: str, *, bulk_bytes: int, over_libp2p: Callable[[], Awaitable[Stream]]
+    ) -> Stream:
+        """A stream of `protocol` for about so many bytes.
+
+        Raises UnreachableError; with the mode `direct` also where no connection can be had to a peer that is worth one.
+        """
+        if self._mode != "libp2p":
+            kept = await self._direct.open_kept(peer, protocol)
+            if kept is not None:
+                return self._note(kept)
+        if bulk_bytes < DIRECT_WORTH_BYTES:
+            return await over_libp2p()
+        if self._mode != "libp2p" and self._clock.now() >= self._avoided_until_s.get(peer, 0.0):
+            try:
+                return self._note(await self._direct.open(peer, protocol))
+            except NoDirectConnectionError as error:
+                if self._mode == "direct":
+                    raise UnreachableError(f"no connection to {peer}: {error}") from error
+                self._avoided_until_s[peer] = self._clock.now() + AVOID_S
+        return self._note(await over_libp2p())
+
+    def _note(self, stream: Stream) -> Stream:
+        self.last_used[stream.remote] = stream.kind
+        return stream

@@ -1,0 +1,107 @@
+"""One stream on a direct connection, which carries one after another.
+
+Owns how bytes are told from the end of a stream where the connection goes on: all that one `write` is given is a
+record, its length and then its bytes, and a record of no bytes is the end of one direction. The opener ends first, the
+other side follows when it has heard that. Only then may the connection carry another stream; any other end of a
+stream is the end of its connection, too. Does not know how a connection is agreed upon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gossiptrain.net.direct.sealed_wire import SEAL_BYTES, SealedWire
+from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
+from gossiptrain.net.wire import ENDED_HERE, ENDED_THERE
+from gossiptrain.net.wire_stream import WireStream
+
+LENGTH_BYTES = 8
+END = bytes(LENGTH_BYTES)
+
+
+class DirectStream(WireStream):
+    """One end of a stream on a connection."""
+
+    kind = "direct"
+
+    def __init__(
+        self,
+        remote: PeerId,
+        open_streams: dict[Stream, None],
+        *,
+        wire: SealedWire,
+        opened_here: bool,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more."""
+        super().__init__(remote, open_streams, connection=wire)
+        self._wire = wire
+        self._opened_here = opened_here
+        self._on_close = on_close
+        self._length = memoryview(bytearray(LENGTH_BYTES))
+        self._record_bytes = 0
+        self._is_filling = self._is_writing = False
+        self._ended_there = self._closed = False
+
+    async def write(self, data: Buffer) -> None:
+        left = memoryview(data).cast("B")
+        if self._closed:
+            raise StreamClosedError(ENDED_HERE)
+        if not left:
+            return
+        length = len(left).to_bytes(LENGTH_BYTES, "big")
+        self._is_writing = True  # and stays so where a write breaks off: nobody could tell where it ends
+        while left:
+            piece, left = left[:SEAL_BYTES], left[SEAL_BYTES:]
+            await self._wire.send(piece, head=length)
+            length = b""
+            self.bytes_sent += len(piece)
+        self._is_writing = False
+
+    async def close(self) -> None:
+        if self._is_in_order() and self._end():
+            self._closed = True
+            self._leave()
+            self._on_close()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        if not self._closed:
+            super().abort()
+
+    async def _fill(self, target: memoryview) -> int:
+        if self._closed:
+            raise StreamClosedError(ENDED_HERE)
+        self._is_filling = True
+        try:
+            if not self._record_bytes:
+                self._record_bytes = await self._next_record()
+            received = await self._wire.receive(target[: self._record_bytes])
+        finally:
+            self._is_filling = False
+        self._record_bytes -= received
+        return received
+
+    async def _next_record(self) -> int:
+        """Its length in bytes. Raises StreamClosedError at the end of the stream."""
+        if not self._ended_there:
+            # A length is a TLS record of its own, so it comes whole or, where the wait is cancelled, not at all.
+            received = await self._wire.receive(self._length)
+            if received < LENGTH_BYTES:
+                self.abort()
+            elif any(self._length):
+                return int.from_bytes(self._length, "big")
+            else:
+                self._ended_there = True
+        raise StreamClosedError(ENDED_THERE)
+
+    def _is_in_order(self) -> bool:
+        unfinished = self._is_filling or self._is_writing or self._record_bytes or self._put_back
+        return not (self._closed or unfinished) and self._ended_there is not self._opened_here
+
+    def _end(self) -> bool:
+        try:
+            return self._wire.send_now(END)
+        except StreamClosedError:
+            return False

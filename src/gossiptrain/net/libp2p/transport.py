@@ -1,0 +1,223 @@
+"""The real network: libp2p through hivemind's daemon, with hivemind's DHT as the directory.
+
+Owns the life of one peer on the network: its daemon, its connections and its streams. Used of hivemind 1.1: the daemon
+itself, its control messages, `P2P` attached to a daemon that is running already, and `DHTNode`. Does not know what
+peers say to each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+
+from gossiptrain.config import NetworkSettings
+from gossiptrain.errors import NodeFailedError
+from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address
+from gossiptrain.net.direct.connections import DirectConnections
+from gossiptrain.net.direct.path_choice import PathChoice
+from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
+from gossiptrain.net.identity import Identity, verify
+from gossiptrain.net.libp2p.daemon import Daemon, PrivateFolder
+from gossiptrain.net.libp2p.daemon_control import DaemonControl, read_protobuf
+from gossiptrain.net.libp2p.dialling import Libp2pDialler
+from gossiptrain.net.libp2p.directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
+from gossiptrain.net.libp2p.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
+from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
+from gossiptrain.net.libp2p_reaching import reach
+from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
+from gossiptrain.net.ports import check_listenable, check_listening
+from gossiptrain.net.task_tracker import TaskTracker
+from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler, Transport, UnreachableError
+from gossiptrain.net.wire import Wire
+
+
+class Libp2pTransport(Transport):
+    """One peer on the real network. Made by `start`, in the event loop in which it is used."""
+
+    directory: Libp2pDirectory
+
+    def __init__(self, network: NetworkSettings, identity: Identity, *, daemon: Daemon, folder: PrivateFolder) -> None:
+        self.peer_id = identity.peer_id
+        self.addresses = ()
+        self.clock = Clock()
+        self._identity = identity
+        self._daemon = daemon
+        self._folder = folder
+        self._control = DaemonControl(folder.path / CONTROL_SOCKET)
+        self._dialler = Libp2pDialler(self._control, self.clock)
+        self._tasks = TaskTracker()
+        self._handlers = HandlerTasks()
+        self._limits = StreamLimits()
+        self._streams: dict[Stream, None] = {}
+        self._protocols: dict[str, StreamHandler] = {}
+        self._direct = DirectConnections(self, handler_of=self._protocols.get, host_of=host_of, limits=self._limits)
+        self._path_choice = PathChoice(self._direct, network.direct, self.clock)
+        self._listener: StreamListener | None = None
+        self._p2p: P2P | None = None
+
+    @classmethod
+    async def start(cls, network: NetworkSettings, identity: Identity) -> Libp2pTransport:
+        """Starts the daemon and listens at `network.host_maddrs`. Nobody is dialled yet.
+
+        Raises AddressError, PortInUseError, NodeFailedError. The event loop's thread must live as long as the daemon.
+        """
+        asked = [parse_listen_address(text) for text in network.host_maddrs]
+        for text in network.announce_maddrs:
+            parse_announce_address(text)
+        direct_addresses = [f"/ip{ip.version}/{ip}/tcp/{network.direct_port}" for ip in _hosts(asked)]
+        for address in (*asked, *map(parse_listen_address, direct_addresses)):
+            check_listenable(address)
+        prepare_hivemind()
+        folder = PrivateFolder()
+        try:
+            daemon = await start_daemon(network, identity, folder=folder.path)
+        except BaseException:
+            folder.remove()
+            raise
+        transport = cls(network, identity, daemon=daemon, folder=folder)
+        try:
+            await transport._attach()
+            hosts = [] if network.direct == "libp2p" else _hosts(asked)
+            await transport._direct.open_for_others(hosts, network.direct_port)
+            if not network.announce_maddrs:
+                check_listening(asked, transport.addresses)
+        except BaseException as error:
+            await transport.close()
+            if isinstance(error, UnreachableError):
+                raise NodeFailedError("libp2p's daemon p2pd started and does not answer.", cause=str(error)) from error
+            raise
+        return transport
+
+    @property
+    def daemon_pid(self) -> int:
+        """Process id of the daemon."""
+        return self._daemon.process.pid
+
+    @property
+    def paths_used(self) -> dict[PeerId, str]:
+        """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
+        return dict(self._path_choice.last_used)
+
+    @property
+    def private_folder(self) -> Path:
+        """Where the daemon's sockets are. It is removed by `close`, or after a kill by the next start of any peer."""
+        return self._folder.path
+
+    @property
+    def daemon_exited(self) -> asyncio.Event:
+        """Set when the daemon has ended, whatever the reason. Nothing works from then on; start another transport."""
+        return self._daemon.exited
+
+    async def daemon_alive(self, timeout_s: float) -> bool:
+        """Whether the daemon answers within `timeout_s` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.refresh_addresses()
+        except (TimeoutError, UnreachableError):
+            return False
+        return True
+
+    async def refresh_addresses(self) -> None:
+        """Asks the daemon anew under which `addresses` others may reach this peer. Raises UnreachableError."""
+        response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.IDENTIFY))
+        found = [f"{Multiaddr(packed)}/p2p/{self.peer_id}" for packed in response.identify.addrs]
+        self.addresses = tuple(dict.fromkeys(found))
+
+    async def connect(self, address: str) -> PeerId:
+        return await self._dialler.connect(address)
+
+    async def reach(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        await reach(self._control, peer, addresses)
+
+    async def bootstrap(self, peers: Sequence[PeerId]) -> None:
+        await self.directory.join(peers)
+
+    def remember(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        self._dialler.remember(peer, addresses)
+
+    async def open_stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        def over_daemon() -> Awaitable[Stream]:
+            return self._open_over_daemon(peer, protocol)
+
+        if not bulk_bytes:
+            return await over_daemon()
+        return await self._path_choice.open(peer, protocol, bulk_bytes=bulk_bytes, over_libp2p=over_daemon)
+
+    async def serve(self, protocol: str, handler: StreamHandler) -> None:
+        known = protocol in self._protocols
+        self._protocols[protocol] = handler
+        if not known:
+            listener = Multiaddr(f"/unix{self._folder.path / LISTEN_SOCKET}")
+            registration = p2pd_pb2.StreamHandlerRequest(addr=listener.to_bytes(), proto=[protocol], balanced=False)
+            await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.STREAM_HANDLER, streamHandler=registration))
+
+    def sign(self, data: bytes) -> bytes:
+        return self._identity.sign(data)
+
+    def verify(self, peer: PeerId, data: bytes, signature: bytes) -> bool:
+        return verify(peer, data, signature)
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for stream in tuple(self._streams):
+            stream.abort()
+        try:
+            await self._direct.close()
+            await self._handlers.close()
+            await self._tasks.close()
+            if self._p2p is not None:
+                await self._p2p.shutdown()
+        finally:
+            await self._daemon.close()
+            self._folder.remove()
+
+    async def _attach(self) -> None:
+        """Opens this side's socket for streams from others, and takes up the directory. Raises UnreachableError."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await self.refresh_addresses()
+            listening = listening_unix_socket(self._folder.path / LISTEN_SOCKET)
+            self._listener = StreamListener(listening, on_connection=self._accept)
+            with self._tasks.tracking():
+                self._p2p = await P2P.replicate(Multiaddr(f"/unix{self._folder.path / CONTROL_SOCKET}"))
+                node = await DHTNode.create(
+                    p2p=self._p2p,
+                    record_validator=EntryValidator(),
+                    # A cache would only hand on what others claim, for as long as they claim.
+                    cache_locally=False,
+                    cache_nearest=0,
+                    cache_on_store=False,
+                    cache_refresh_before_expiry=0,
+                    reuse_get_requests=False,
+                    backoff_rate=1.0,  # a node that did not answer is asked again after 5 s, however often it failed
+                )
+            node.protocol.storage, node.protocol.cache = BoundedStorage(), BoundedStorage()
+            self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
+
+    async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
+        wire, place = await self._dialler.open(peer, protocol)
+        stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=place)
+        stream.protocol = protocol
+        return stream
+
+    def _accept(self, connection: socket.socket) -> None:
+        self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
+
+    async def _answer(self, connection: socket.socket) -> None:
+        wire = Wire(connection)
+        try:
+            info = await read_protobuf(wire, p2pd_pb2.StreamInfo)
+            if info.proto in self._protocols:
+                peer = PeerId(PeerID(info.peer).to_base58())
+                stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=info.addr)
+                stream.protocol = info.proto
+                await answer(self._protocols[info.proto], stream, self._limits)
+        finally:
+            wire.end()
+
+
+def _hosts(listening: Sequence[Address]) -> list[IpAddress]:
+    return [address.ip for address in listening if address.ip is not None]

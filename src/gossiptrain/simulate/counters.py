@@ -1,0 +1,73 @@
+"""What each peer counts between rounds: steps and samples, and what follows from them.
+
+Owns for all virtual peers what `training.rounds` owns for a real one: how much a contribution weighs, how long its way
+was, how far a late average is taken. Does not know parameters.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gossiptrain.core.averaging import clipped_weight
+from gossiptrain.simulate.virtual_peers import VirtualPeers
+from gossiptrain.training.model.strategies import late_share
+
+
+@dataclass
+class _Counter:
+    """Own steps of a peer at its last snapshot and at its last committed round, and what its last group had seen."""
+
+    snapshot_step: int = 0
+    committed_step: int = 0
+    median_samples: float = 0.0
+
+
+class Counters:
+    """The counts of all virtual peers. every_steps: between two rounds, of a peer of usual speed. weighs_average:
+    whether groups weigh their members, or peers their own steps."""
+
+    def __init__(self, virtual_peers: VirtualPeers, *, every_steps: int, batch: int, weighs_average: bool) -> None:
+        self._virtual_peers = virtual_peers
+        self._weighs_average = weighs_average
+        self._every_steps = every_steps
+        self._batch = batch
+        self._of = [_Counter() for _ in range(virtual_peers.peers)]
+
+    def samples(self, peer: int) -> int:
+        """By which a contribution weighs: seen since the last committed round, up to the snapshot; where peers weigh
+        their own steps, those of a usual round."""
+        counter = self._of[peer]
+        if not self._weighs_average:
+            return round(self._usual_steps(peer) * self._batch)
+        return (counter.snapshot_step - counter.committed_step) * self._batch
+
+    def weight(self, peer: int) -> float:
+        """Of the peer's own step: 1 where groups weigh their members."""
+        return 1.0 if self._weighs_average else clipped_weight(self.samples(peer), self._of[peer].median_samples)
+
+    def horizon(self, peer: int) -> float:
+        """The steps since the last snapshot, relative to the usual number."""
+        steps = self._virtual_peers.steps_of(peer) - self._of[peer].snapshot_step
+        return steps / self._usual_steps(peer) if steps else 1.0
+
+    def late_share(self, peer: int) -> float:
+        """How far an average of the last snapshot is taken now."""
+        steps = self._virtual_peers.steps_of(peer) - self._of[peer].snapshot_step
+        return late_share(steps, round(self._usual_steps(peer)))
+
+    def snapshot_taken(self, peers: Sequence[int]) -> None:
+        """All these begin a round."""
+        for peer in peers:
+            self._of[peer].snapshot_step = self._virtual_peers.steps_of(peer)
+
+    def round_committed(self, group: Sequence[int]) -> None:
+        """All these have taken the average of their group."""
+        median = statistics.median([self.samples(peer) for peer in group])
+        for peer in group:
+            self._of[peer].committed_step = self._virtual_peers.steps_of(peer)
+            self._of[peer].median_samples = median
+
+    def _usual_steps(self, peer: int) -> float:
+        return self._every_steps * self._virtual_peers.speeds[peer]

@@ -1,0 +1,158 @@
+"""The one place where peers are admitted.
+
+Owns the handshake that precedes everything else: both sides say which run they take part in, and whoever trains
+something else is refused by name of the field that differs, before any other byte. Does not know what is said later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from gossiptrain.config import TimingSettings
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.recent import Recent
+from gossiptrain.errors import RunMismatchError
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
+from gossiptrain.swarm.messages import Hello, SignedHeartbeat, Welcome
+
+_logger = logging.getLogger(__package__)
+HELLO = "/gossiptrain/hello"
+MAX_REMEMBERED = 4096
+"""Peers of which it is remembered that they were let in; whoever was not heard of for longest is admitted anew."""
+HELPER_FINGERPRINT = RunFingerprint(PROTOCOL_VERSION, run="", task="", model="", elements=0)
+
+
+class Admission:
+    """Shakes hands with others, admits those of the same run, and hands out streams to and from them only."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        fingerprint: RunFingerprint | None,
+        *,
+        timing: TimingSettings,
+        members: Callable[[], tuple[SignedHeartbeat, ...]],
+    ) -> None:
+        """fingerprint None: this peer only helps others find each other and lets nobody further in.
+
+        members: the heartbeats that a newcomer is given with its welcome.
+        """
+        self.transport = transport
+        self.timing = timing
+        self.fingerprint = fingerprint or HELPER_FINGERPRINT
+        self._is_helper = fingerprint is None
+        self._members = members
+        self._admitted: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
+        """Who has shown to be of this run, and may open streams."""
+        self._admitted_by: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
+        """Who has answered this peer's own handshake, and so has admitted it. To have admitted somebody is not enough:
+        a stream could then overtake the answer, and be cut off by the other side."""
+
+    async def open(self) -> None:
+        """From now on answers handshakes."""
+        await self.transport.serve(HELLO, self._answer)
+
+    def forget(self, peer: PeerId) -> None:
+        """Has the handshake repeated before the next stream to the peer, because it may have started anew."""
+        self._admitted_by.pop(peer, None)
+
+    def has_met(self, peer: PeerId) -> bool:
+        """Whether the peer has answered this one's handshake, so that a stream to it is one round trip away."""
+        return peer in self._admitted_by
+
+    def has_admitted(self, peer: PeerId) -> bool:
+        """Whether the peer itself has ever shown to be of this run."""
+        return peer in self._admitted
+
+    async def handshake(self, peer: PeerId) -> Welcome:
+        """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
+
+        A helper answers too; its welcome has `hello.helper` set and it is not a member. Raises UnreachableError,
+        StreamClosedError or TimeoutError where there is no answer.
+        """
+        async with self.transport.clock.timeout(self.timing.dial_timeout_s):
+            stream = await self.transport.open_stream(peer, HELLO)
+            try:
+                await send_message(stream, self._hello())
+                welcome = await receive_message(stream, Welcome)
+            finally:
+                await stream.close()
+        if welcome.hello.helper:
+            return welcome
+        difference = self.fingerprint.difference(welcome.hello.fingerprint)
+        if difference is not None or not welcome.accepted:
+            _logger.info("%s is of another run: %s", peer, difference or "it refuses this one")
+            raise RunMismatchError(
+                f"The peer {peer} takes part in another run: {difference or 'it refuses this one'}.",
+                cause="Peers average only with peers of the same run, task, model and protocol version.",
+                remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
+            )
+        self._admitted[peer] = self._admitted_by[peer] = None
+        _logger.info("admitted %s, which has let this peer in", peer)
+        return welcome
+
+    async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        """Opens a stream to a member, after a handshake where there has been none. Raises UnreachableError."""
+        if peer not in self._admitted_by:
+            try:
+                welcome = await self.handshake(peer)
+            except (RunMismatchError, StreamClosedError, TimeoutError) as error:
+                raise UnreachableError(f"{peer} does not let this peer in: {error}") from error
+            if welcome.hello.helper:
+                raise UnreachableError(f"{peer} trains nothing")
+        try:
+            return await self.transport.open_stream(peer, protocol, bulk_bytes=bulk_bytes)
+        except UnreachableError:
+            self.forget(peer)
+            raise
+
+    async def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[None]]) -> None:
+        """Serves a protocol to members only; strangers' streams are aborted unread.
+
+        A stream that breaks, or says what it must not, ends without further ado: it is the other side's loss.
+        """
+
+        async def guarded(stream: Stream) -> None:
+            if stream.remote not in self._admitted:
+                _logger.info("refused a stream of %s on %s: it has not admitted", stream.remote, protocol)
+                stream.abort()
+                return
+            self._admitted[stream.remote] = None
+            try:
+                await handler(stream)
+            except (ConnectionError, TimeoutError) as error:
+                _logger.debug("a stream of %s on %s broke: %r", stream.remote, protocol, error)
+                stream.abort()
+
+        await self.transport.serve(protocol, guarded)
+
+    def _hello(self) -> Hello:
+        mine = self.fingerprint
+        return Hello(
+            protocol=mine.protocol,
+            run=mine.run,
+            task=mine.task,
+            model=mine.model,
+            elements=mine.elements,
+            strategy=mine.strategy,
+            gossip_min_group_size=mine.common.gossip_min_group_size,
+            grouping=mine.common.grouping,
+            seed=mine.common.seed,
+            helper=self._is_helper,
+        )
+
+    async def _answer(self, stream: Stream) -> None:
+        try:
+            async with self.transport.clock.timeout(self.timing.dial_timeout_s):
+                hello = await receive_message(stream, Hello)
+                difference = self.fingerprint.difference(hello.fingerprint)
+                accepted = difference is None and not self._is_helper and not hello.helper
+                if accepted:
+                    self._admitted[stream.remote] = None
+                _logger.info("%s %s", stream.remote, "admitted" if accepted else f"refused: {difference or 'helper'}")
+                members = self._members() if accepted else ()
+                await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
+        except (ConnectionError, TimeoutError):
+            stream.abort()
