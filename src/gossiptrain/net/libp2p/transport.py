@@ -25,8 +25,8 @@ from gossiptrain.net.libp2p.dialling import Libp2pDialler
 from gossiptrain.net.libp2p.directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
 from gossiptrain.net.libp2p.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
 from gossiptrain.net.libp2p.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
+from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
-from gossiptrain.net.libp2p_reaching import reach
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.task_tracker import TaskTracker

@@ -26,9 +26,9 @@ from gossiptrain.net.transport import (
     UnreachableError,
     check_entry,
 )
+from gossiptrain.net.virtual.directory import Entry, VirtualEntries
 from gossiptrain.net.virtual.stream import Pipe, VirtualStream
 from gossiptrain.net.virtual.wires import LinkSettings, Wires
-from gossiptrain.net.virtual_directory import Entry, VirtualEntries
 
 ResultT = TypeVar("ResultT")
 
