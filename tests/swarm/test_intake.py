@@ -21,6 +21,7 @@ from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.swarm import messages
 from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
+from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.exchange import EXCHANGE
 from gossiptrain.swarm.intake import (
     ROUNDS_AT_ONCE,
@@ -33,7 +34,6 @@ from gossiptrain.swarm.intake import (
     records_that_fit,
     tellable_addresses,
 )
-from gossiptrain.swarm.matchmaking import READY
 from gossiptrain.swarm.membership import HEARTBEATS, MAX_KNOWN, OwnState
 from gossiptrain.swarm.messages import (
     BEATS_LIMIT_BYTES,

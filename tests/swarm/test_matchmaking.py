@@ -11,7 +11,7 @@ from gossiptrain.core.grouping import GroupLimits, coordinators
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.matchmaking import READY
+from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
 from gossiptrain.swarm.peer import AveragedRound
@@ -331,8 +331,8 @@ def test_peers_that_send_each_other_to_and_fro_find_a_group() -> None:
         async with swarm_of(make, 2) as swarm:
             # Each takes the other for the coordinator of every round.
             for name, other in ("ab", "ba"):
-                matchmaker, best = swarm.peers[name].swarm._matchmaker, swarm.peers[other].id
-                matchmaker._coordinator = lambda round_number, best=best: best  # type: ignore[method-assign,misc]
+                coordinating, best = swarm.peers[name].swarm._matchmaker._coordinating, swarm.peers[other].id
+                coordinating.first_in_rank = lambda round_number, best=best: best  # type: ignore[method-assign,misc]
             await asyncio.gather(*(peer.average() for peer in swarm.peers.values()))
             assert asyncio.get_running_loop().time() < 10.0
 
@@ -402,8 +402,8 @@ def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_oth
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:
-            matchmaker = swarm.peers["d"].swarm._matchmaker
-            matchmaker._limits = GroupLimits(2, 16)
+            coordinating = swarm.peers["d"].swarm._matchmaker._coordinating
+            coordinating._limits = GroupLimits(2, 16)
             for _ in range(8):
                 found = await swarm.average()
                 assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())
