@@ -89,6 +89,7 @@ def test_a_run_writes_its_resolved_configuration_and_starts_again_from_it(gossip
         "strategy": "average",
         "every_steps": 100,
         "matchmaking_time": 2.0,
+        "ending_time": 10.0,
         "codec": "fp32",
         "seed": 0,
     }

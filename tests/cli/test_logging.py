@@ -16,7 +16,7 @@ SHORT = ("--max-steps", "50", "--eval-every", "0")
 def test_debugging_shows_what_node_and_daemon_say(family: Family) -> None:
     peer = family.train(*SHORT, "--out", "run", environment={"GOSSIPTRAIN_DEBUG": "1"})
     assert peer.wait() == 0, peer.err
-    assert "DEBUG gossiptrain.net: p2pd: " in peer.err
+    assert "DEBUG gossiptrain.net.libp2p: p2pd: " in peer.err
     assert "INFO gossiptrain.node: started the node" in peer.err
     assert "listens at ('/ip4/127.0.0.1/tcp/" in peer.err
     assert not (family.folder / "run" / "log.txt").exists()

@@ -148,23 +148,29 @@ def _never_decides(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 @pytest.mark.parametrize("how", [_never_reports, _never_decides])
-def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stalls_and_only_at_first(
+def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stalls_and_not_again(
     how: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
             how(monkeypatch, "a")  # type: ignore[operator]
-            took_s = []
-            for _ in range(8):
+            took_s, remembered_s = [], []
+            for number in range(12):
+                # Where it coordinates itself it can still make itself the leader.
+                membership = swarm.peers["b"].swarm.membership
+                coordinator = swarm.peers["b"].swarm._matchmaker._coordinating.first_in_rank(membership.round)
                 started_s = asyncio.get_running_loop().time()
                 bad = asyncio.create_task(swarm.peers["a"].average())
                 rounds = await swarm.average("b", "c", "d")
                 took_s.append(asyncio.get_running_loop().time() - started_s)
+                if number >= 4 and coordinator != "a":
+                    remembered_s.append(took_s[-1])
                 assert len(committed(rounds)) == 3
                 bad.cancel()
                 await asyncio.gather(bad, return_exceptions=True)
             assert max(took_s) < 8 * (TIMING.stall_timeout_s + TIMING.probe_timeout_s) < TIMING.round_timeout_s
-            assert max(took_s[4:]) < 2.0, f"it is remembered: {took_s}"
+            assert len(remembered_s) >= 4
+            assert max(remembered_s) < 2.0, f"it is remembered: {took_s}"
 
     run_on("virtual", scenario)
 

@@ -148,8 +148,11 @@ class Leader:
                 return Abandon(reason="members received different averages")
             if not own.finished:
                 return Abandon(reason="the others committed without this peer")
-            silent = tuple(peer for peer in own.members if peer in self.gone - self.elsewhere)
-            return Commit(disagreement=_disagreement(reports, members=len(own.members)), silent=silent)
+            return Commit(
+                disagreement=_disagreement(reports, members=len(own.members)),
+                silent=tuple(peer for peer in own.members if peer in self.gone - self.elsewhere - self.held_up),
+                held_up=tuple(peer for peer in own.members if peer in self.held_up),
+            )
         following = self._following(own, reports)
         if len(following) < self._minimum_members:
             return Abandon(reason="too few members are left")

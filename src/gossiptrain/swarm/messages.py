@@ -231,6 +231,8 @@ class Commit(Message):
     """Relative disagreement of the members before the round; None where the average is zero."""
     silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     """Members that did not answer at its end. The average holds their contributions; the next round need not wait."""
+    held_up: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Members that answered, but were waited for in vain; nobody need let them lead."""
 
 
 class Retry(Message):

@@ -130,9 +130,10 @@ class Round:
 
     def _result(self, verdict: Verdict, outcome: Outcome, *, seconds: float) -> RoundResult:
         committed = isinstance(verdict, Commit)
-        silent = set(self.leader.gone)
+        silent, held_up = self.leader.gone - self.leader.elsewhere, set(self.leader.held_up)
         if isinstance(verdict, Commit):
             silent |= self.members & {PeerId(peer) for peer in verdict.silent}
+            held_up |= self.members & {PeerId(peer) for peer in verdict.held_up}
         return RoundResult(
             committed=committed,
             members=self.attempt.members,
@@ -142,8 +143,8 @@ class Round:
             disagreement=verdict.disagreement if isinstance(verdict, Commit) else None,
             digest=outcome.digest if committed else "",
             reason=verdict.reason if isinstance(verdict, Abandon) else "",
-            silent=frozenset(silent - self.leader.held_up - self.leader.elsewhere - {self.me}),
-            held_up=frozenset(self.leader.held_up - {self.me}),
+            silent=frozenset(silent - held_up - {self.me}),
+            held_up=frozenset(held_up - {self.me}),
         )
 
     async def _run_attempt(self) -> Outcome:
