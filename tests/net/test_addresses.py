@@ -16,11 +16,12 @@ from gossiptrain.net.addresses import (
     parse_listen_address,
     readable_addresses,
 )
-from gossiptrain.net.identity import Identity, encode_base58
+from gossiptrain.net.identity import encode_base58
 from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID
+from gossiptrain.net.transport import PeerId
 
-PEER = Identity.generate().peer_id
-RELAY = Identity.generate().peer_id
+PEER = PeerId("12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY")
+RELAY = PeerId("12D3KooWKki5XQ6hVjyiqrPGTUJxi3cfKvy3KtL7mDkdt9TPZu14")
 RSA_PEER = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
 
 
