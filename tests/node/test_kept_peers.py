@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from gossiptrain.net.identity import Identity
+from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.kept_peers import LIMIT_BYTES, KeptPeers
 from gossiptrain.swarm.address_book import MAX_PEERS
 from tests.training.runs.test_folder import full_disk
 
-A, B, C = (Identity.generate().peer_id for _ in range(3))
+A = PeerId("12D3KooWEC51UeY9UAfj4u11LLSxaYgyW4Xe2jwcLUkwKmHXzkxD")
+B = PeerId("12D3KooWFztkyxuUVrw4KG4tJEJ8WsJK7DdrZXnQ8JP7RHAEkxYA")
+C = PeerId("12D3KooWFNm7KWzrVc2V2HUKoYKCkJWZ6j8JHfeBnhgyVwWAYuix")
 
 
 def address(peer: str, port: int = 4011, host: str = "192.0.2.1") -> str:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, encode_message, read_frame, write_frame
-from gossiptrain.net.identity import Identity
 from gossiptrain.net.transport import MAX_VALUE_BYTES, PeerId, Stream, Transport, check_entry
 from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.swarm import messages
@@ -55,7 +54,7 @@ from tests.transports import MakeTransport, run_on, until
 
 PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
 KINDS = messages_of(messages, direct_messages)
-SOMEBODY = Identity.generate().peer_id
+SOMEBODY = PeerId("12D3KooWAT7pcteTvmxbM5dBpkUcrzANYJ6agF4DjwgNC7PLFvee")
 PLACES = (
     "/ip4/127.0.0.1/tcp/9",
     "/ip4/0.0.0.0/tcp/4011",
