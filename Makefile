@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Tests run in so many processes at a time. Many start swarms of real processes, so more than two need more than two
+# cores.
+WORKERS ?= 2
+PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-fast test-lowest check fix cover setup clean
 
@@ -11,11 +15,11 @@ demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
 
 test: check
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/$(PYTEST) $(ARGS)
 
 # All that runs in one process and under virtual time; see CONTRIBUTING.md.
 test-fast: $(STAMP)
-	$(BIN)/pytest -m "not real" $(ARGS)
+	$(BIN)/$(PYTEST) -m "not real" $(ARGS)
 
 # The fast tests with the lowest version of each direct dependency, in an environment of their own. Where one of them
 # is not to be had for this computer: make test-lowest LOWEST="torch==2.13.0".
@@ -23,7 +27,7 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) -m tests.lowest $(LOWEST) > .venv-lowest/constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt .venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	.venv-lowest/bin/pytest -m "not real" $(ARGS)
+	.venv-lowest/bin/$(PYTEST) -m "not real" $(ARGS)
 
 cover: $(STAMP)
 	$(BIN)/coverage erase

@@ -63,10 +63,7 @@ def test_a_swarm_that_was_killed_as_a_whole_is_one_again_when_it_is_resumed_with
     for peer in before:
         peer.wait_for(events.CheckpointSaved)
     kill_all(family, before)
-    after: list[Peer] = []
-    for number in range(3):
-        after.append(resumed(family, number))
-        after[-1].wait_for(events.StepDone)
+    after = [resumed(family, number) for number in range(3)]
     for peer in after:
         wait_for_round_of(peer, after)
     assert [peer.peer_id() for peer in after] == [peer.peer_id() for peer in before]
@@ -139,9 +136,8 @@ def test_a_run_folder_that_is_removed_is_said_once_and_written_again_when_it_is_
     shutil.rmtree(folder)
     peer.wait_for(events.Notice, lambda event: "was removed" in event.message)
     folder.mkdir()
-    wait_until(
-        lambda: (folder / "config.toml").exists() and (folder / "metrics.jsonl").exists(), "the folder is filled"
-    )
+    written = ("config.toml", "metrics.jsonl", "identity.key")
+    wait_until(lambda: all((folder / name).exists() for name in written), "the folder is filled")
     assert (folder / "identity.key").read_bytes() == key
     peer.signal(TERM)
     assert peer.wait() == 1

@@ -20,7 +20,7 @@ def own_program() -> list[str]:
     called = Path(sys.argv[0])
     if called.suffix == ".py":
         return ["python", sys.argv[0]]
-    if shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
+    if called.is_file() and shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
         return [str(called.absolute().relative_to(Path.cwd()))]
     return ["gossip"]
 
