@@ -72,11 +72,13 @@ class OwnState:
 class Outlook:
     """What a trainer has said of the rounds to come.
 
-    ready_in_s: None where it cannot say. ended: whether it has made its last step; it then comes to a round only where
-    it, or another one that has ended, is `finishing`, which is to want one with everyone.
+    ready_in_s: None where it cannot say. ends_in_s: until it has made its last step; None where it cannot say, 0.0
+    where it is late. ended: whether it has made it; it then comes to a round only where it, or another one that has
+    ended, is `finishing`, which is to want one with everyone.
     """
 
     ready_in_s: float | None
+    ends_in_s: float | None
     ended: bool
     finishing: bool
 
@@ -134,17 +136,15 @@ class Membership:
 
     def outlooks(self) -> dict[PeerId, Outlook]:
         """What is to be expected of each of the trainers, as of now."""
-        now_s = self._clock.now()
-        found = {}
-        for peer in self.trainers():
-            if peer == self.me:
-                found[peer] = Outlook(self._own.ready_in_s, self._own.ends_in_s == 0, self._own.finishing)
-            else:
-                member = self._members[peer]
-                said, age_s = member.heartbeat, now_s - member.advanced_at_s
-                ready_in_s = None if said.ready_in_s is None else max(0.0, said.ready_in_s - age_s)
-                found[peer] = Outlook(ready_in_s, said.ends_in_s == 0, said.finishing)
-        return found
+        return {peer: self._outlook(peer) for peer in self.trainers()}
+
+    def _outlook(self, peer: PeerId) -> Outlook:
+        said: Heartbeat | OwnState = self._own
+        age_s = 0.0
+        if peer != self.me:
+            member = self._members[peer]
+            said, age_s = member.heartbeat, self._clock.now() - member.advanced_at_s
+        return Outlook(_left(said.ready_in_s, age_s), _left(said.ends_in_s, age_s), said.ends_in_s == 0, said.finishing)
 
     def ended(self) -> set[PeerId]:
         """The other trainers that have made their last step."""
@@ -160,13 +160,8 @@ class Membership:
 
         None where it cannot say; 0.0 where it is late.
         """
-        now_s = self._clock.now()
-        found: dict[PeerId, float | None] = {}
-        for peer, member in self._members.items():
-            ends_in_s = member.heartbeat.ends_in_s
-            if member.live and _trains(member.heartbeat) and ends_in_s != 0:
-                found[peer] = None if ends_in_s is None else max(0.0, ends_in_s - (now_s - member.advanced_at_s))
-        return found
+        outlooks = self.outlooks().items()
+        return {peer: outlook.ends_in_s for peer, outlook in outlooks if not outlook.ended and peer != self.me}
 
     async def wait_for_change(self, longest_s: float) -> None:
         """Until any other peer says something new or is lost, and no longer than this."""
@@ -467,6 +462,11 @@ def _trains(heartbeat: Heartbeat) -> bool:
 
 def _is_joining(heartbeat: Heartbeat) -> bool:
     return heartbeat.role == "trainer" and not heartbeat.joined
+
+
+def _left(said_s: float | None, age_s: float) -> float | None:
+    """What is left of a wait that was told `age_s` ago."""
+    return None if said_s is None else max(0.0, said_s - age_s)
 
 
 def _unfinished(calls: dict[PeerId, asyncio.Task[ResultT]]) -> dict[PeerId, asyncio.Task[ResultT]]:
