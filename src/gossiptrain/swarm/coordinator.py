@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -114,9 +114,12 @@ class Coordinator:
 
     def first_in_rank(self, round_number: int) -> PeerId:
         """Who coordinates a round, as far as this peer can see."""
+        return self.ranked(self._membership.trainers(), round_number)[0]
+
+    def ranked(self, peers: Collection[PeerId], round_number: int) -> list[PeerId]:
+        """In the order in which they coordinate a round, one in place of the other."""
         run, seed = self._admission.fingerprint.key, self._settings.seed
-        ranked = coordinators(self._membership.trainers(), run=run, round_number=round_number, seed=seed)
-        return PeerId(ranked[0])
+        return [PeerId(peer) for peer in coordinators(peers, run=run, round_number=round_number, seed=seed)]
 
     @property
     def keepalive_s(self) -> float:

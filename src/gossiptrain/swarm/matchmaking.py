@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, coordinators, limits_for
+from gossiptrain.core.grouping import GroupLimits, limits_for
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
@@ -87,18 +86,19 @@ class Matchmaker:
         self,
         admission: Admission,
         membership: Membership,
+        coordinator: Coordinator,
         *,
         settings: GossipSettings,
-        rng: random.Random,
         promises: Promises,
     ) -> None:
+        """coordinator: this peer's own, for the rounds in which it comes first."""
         self._admission = admission
         self._clock = admission.transport.clock
         self._promises = promises
         self._membership = membership
         self._settings = settings
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
-        self._coordinating = Coordinator(admission, membership, settings=settings, rng=rng, promises=promises)
+        self._coordinating = coordinator
         self._withdrawn = asyncio.Event()
         self._left_out = False
 
@@ -193,8 +193,7 @@ class Matchmaker:
         first = self._coordinating.first_in_rank(ready.round)
         if first == coordinator or first in but:
             return None
-        run, seed = self._admission.fingerprint.key, self._settings.seed
-        ranked = coordinators([first, coordinator], run=run, round_number=ready.round, seed=seed)
+        ranked = self._coordinating.ranked([first, coordinator], ready.round)
         return first if ranked[0] == first else None
 
     async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, silent: set[PeerId]) -> Answer | None:

@@ -26,6 +26,7 @@ from gossiptrain.swarm.address_book import peer_of
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.intake import addresses_in, directory_entry
@@ -106,8 +107,11 @@ class SwarmPeer:
             on_change=self._note_change,
         )
         self._promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
-        self._matchmaker = Matchmaker(
+        coordinator = Coordinator(
             self.admission, self.membership, settings=settings, rng=environment.rng, promises=self._promises
+        )
+        self._matchmaker = Matchmaker(
+            self.admission, self.membership, coordinator, settings=settings, promises=self._promises
         )
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.admission, rules)
