@@ -142,14 +142,13 @@ class Gossip:
         self._refuse_outside("merge")
         deadline_s = time.monotonic() + (2 * self.settings.matchmaking_time if timeout_s is None else timeout_s)
         session = self._session
-        self._hear_until(deadline_s, lambda: not session.rounds.in_flight)
+        session.inbox.hear_all()
+        self._hear_until_round_is_over(deadline_s)
         if session.rounds.in_flight or session.is_alone or not session.contributing:
             return False
         session.rounds.begin()
         committed_before = session.committed
-        while session.rounds.in_flight and time.monotonic() < deadline_s:
-            session.tell_snapshot(everyone=True)
-            session.inbox.hear_one(timeout_s=0.1)
+        self._hear_until_round_is_over(deadline_s, everyone=True)
         return session.committed > committed_before
 
     def end(
@@ -204,11 +203,11 @@ class Gossip:
         self._progress.samples += self._samples_per_step
         self._session.after_step()
 
-    def _hear_until(self, deadline_s: float, done: Callable[[], bool]) -> None:
-        self._session.inbox.hear_all()
-        while not done() and time.monotonic() < deadline_s:
-            self._session.tell_snapshot()
-            self._session.inbox.hear_one(timeout_s=0.1)
+    def _hear_until_round_is_over(self, deadline_s: float, *, everyone: bool = False) -> None:
+        session = self._session
+        while session.rounds.in_flight and time.monotonic() < deadline_s:
+            session.tell_snapshot(everyone=everyone)
+            session.inbox.hear_one(timeout_s=0.1)
 
     def _refuse_outside(self, name: str) -> None:
         if not self._session.is_inside:

@@ -18,6 +18,7 @@ from gossiptrain import events
 from gossiptrain.core.guards import is_finite
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
+from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.peer import AveragedRound
@@ -27,9 +28,6 @@ from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.plan import Plan
 from gossiptrain.training.rounds import LocalProgress, Rounds
-
-PROGRESS_S = 0.5
-"""Period in which the node, and through it other peers, are told where this trainer stands."""
 
 
 class State(enum.Enum):
