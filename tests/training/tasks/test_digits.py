@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import sklearn
 import torch
+from sklearn.datasets import load_digits
 
+from gossiptrain.errors import DataMissingError
 from gossiptrain.training.tasks import task_named
-from gossiptrain.training.tasks.digits import load_split
+from gossiptrain.training.tasks.digits import load_split, read_samples
 from gossiptrain.training.tasks.sampling import Share
 
 CPU = torch.device("cpu")
@@ -41,6 +46,17 @@ def test_no_sample_is_in_training_and_test() -> None:
     assert len(training.labels) == 987
     assert len(test.labels) == 810
     assert not any(row.tobytes() in rows for row in test.pixels)
+
+
+def test_the_samples_are_those_that_scikit_learn_gives() -> None:
+    given, samples = load_digits(), read_samples(Path(sklearn.__file__).parents[1])
+    assert np.array_equal(samples[:, :-1], given.data)
+    assert np.array_equal(samples[:, -1], given.target)
+
+
+def test_where_the_samples_are_missing_the_remedy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataMissingError, match="--force-reinstall scikit-learn"):
+        read_samples(tmp_path)
 
 
 def test_both_sides_hold_every_class_in_equal_shares() -> None:

@@ -7,15 +7,16 @@ peer that sees one quarter clearly worse than peers that learn from all of them 
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 from torch import nn
 
+from gossiptrain.errors import DataMissingError
 from gossiptrain.training.tasks.batches import TensorBatches
 from gossiptrain.training.tasks.evaluation import TensorEvaluationSet
 from gossiptrain.training.tasks.recipe import Recipe
@@ -73,12 +74,27 @@ class Split(NamedTuple):
 @cache
 def load_split() -> Split:
     """The data, split in the same way everywhere, with the same mix of classes on both sides."""
-    loaded = load_digits()
-    pixels = (loaded.data / 16).astype(np.float32)
-    labels = loaded.target.astype(np.int64)
+    samples = read_samples(Path(str(distribution("scikit-learn").locate_file(""))))
+    pixels, labels = (samples[:, :-1] / 16).astype(np.float32), samples[:, -1].astype(np.int64)
     parts = deal(labels, 20)
     test, training = np.concatenate(parts[:TEST_TWENTIETHS]), np.concatenate(parts[TEST_TWENTIETHS:])
     return Split(Digits(pixels[training], labels[training]), Digits(pixels[test], labels[test]))
+
+
+def read_samples(packages: Path) -> NDArray[np.float64]:
+    """[N, 65]: one row for each sample, 64 pixels of 0 to 16 and the label, from the folder where packages lie.
+
+    The file is read without scikit-learn, because importing that takes longer than many a run of this task.
+    Raises DataMissingError if the file is not there.
+    """
+    path = packages / "sklearn/datasets/data/digits.csv.gz"
+    if not path.is_file():
+        raise DataMissingError(
+            f"scikit-learn's digits are not at {path}.",
+            cause="scikit-learn is not installed completely, or keeps them elsewhere in this version.",
+            remedy="Install it anew: pip install --force-reinstall scikit-learn",
+        )
+    return np.loadtxt(path, delimiter=",")
 
 
 def _on(device: torch.device, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
