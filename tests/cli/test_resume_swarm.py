@@ -63,69 +63,50 @@ def test_a_swarm_that_was_killed_as_a_whole_is_one_again_when_it_is_resumed_with
     for peer in before:
         peer.wait_for(events.CheckpointSaved)
     kill_all(family, before)
-    after = [resumed(family, number) for number in range(3)]
+    early = resumed(family, 1)
+    early.wait_for(events.Notice, lambda event: "none of the peers that are known from before" in event.message)
+    early.wait_for(events.StepDone)
+    after = [resumed(family, 0), early, resumed(family, 2)]
     for peer in after:
         wait_for_round_of(peer, after)
     assert [peer.peer_id() for peer in after] == [peer.peer_id() for peer in before]
     assert [peer.address() for peer in after] == [peer.address() for peer in before]
 
 
-def test_one_that_was_killed_finds_the_others_though_the_peer_that_it_had_joined_is_gone(family: Family) -> None:
-    first, second, third = swarm(family, 3, "--checkpoint-every", "0.5")
-    third.wait_for(events.CheckpointSaved)
+def test_one_that_was_killed_before_its_first_checkpoint_finds_the_swarm_though_whom_it_joined_is_gone(
+    family: Family,
+) -> None:
+    first, second, third = swarm(family, 3)
     third.kill()
     first.signal(TERM)
     assert first.wait() == 0
+    assert not list((family.folder / "run-2" / "checkpoints").iterdir())
     again = resumed(family, 2)
+    joined = again.wait_for(events.Joined)
+    assert joined.donor == second.peer_id()
+    assert again.peer_id() == third.peer_id()
+    assert "ended before its first checkpoint" in again.err
     wait_for_round_of(again, [second, again])
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_is_resumed_as_the_same_peer(family: Family) -> None:
-    first, second = swarm(family, 2)
-    second.kill()
-    assert not list((family.folder / "run-1" / "checkpoints").iterdir())
-    again = resumed(family, 1)
-    joined = again.wait_for(events.Joined)
-    assert joined.donor == first.peer_id()
-    assert again.peer_id() == second.peer_id()
-    assert "ended before its first checkpoint" in again.err
-    wait_for_round_of(again, [first, again])
-
-
-def test_that_nobody_known_answers_is_said_and_the_others_are_met_when_they_are_there(family: Family) -> None:
-    before = swarm(family, 2, "--checkpoint-every", "0.5")
-    for peer in before:
-        peer.wait_for(events.CheckpointSaved)
-    kill_all(family, before)
-    first = resumed(family, 1)
-    first.wait_for(events.Notice, lambda event: "none of the peers that are known from before" in event.message)
-    first.wait_for(events.StepDone)
-    second = resumed(family, 0)
-    for peer in (first, second):
-        wait_for_round_of(peer, [first, second])
-
-
-def test_a_node_that_is_replaced_listens_where_it_did_so_that_others_can_join_there(family: Family) -> None:
+def test_a_node_that_is_replaced_listens_where_it_did_and_tells_its_address_where_it_cannot(family: Family) -> None:
     first, second = swarm(family, 2)
     told = first.told()
     first.node().signal(KILL)
     first.wait_for(events.NodeChanged, lambda event: event.state == "restarted", since=told)
     wait_for_round_of(first, [first, second])
     assert not first.find(events.NodeChanged, lambda event: event.state == "ready")
-    second.kill()
     third = family.train(*OFTEN, "--initial-peer", first.address())
-    wait_for_round_of(third, [first, third])
-
-
-def test_a_node_whose_port_was_taken_meanwhile_tells_its_new_address(family: Family) -> None:
-    first, second = swarm(family, 2)
+    wait_for_round_of(third, [first, second, third])
     told = first.told()
     first.node().signal(KILL)
     with listening_at(port_of(first.address())):
         moved = first.wait_for(events.NodeChanged, lambda event: event.state == "ready", since=told)
         assert port_of(moved.addresses[0]) != port_of(first.address())
-        third = family.train(*OFTEN, "--initial-peer", moved.addresses[0])
-        wait_for_round_of(third, [first, second, third])
+        second.kill()
+        third.kill()
+        fourth = family.train(*OFTEN, "--initial-peer", moved.addresses[0])
+        wait_for_round_of(fourth, [first, fourth])
 
 
 def test_a_run_folder_that_is_removed_is_said_once_and_written_again_when_it_is_there_again(family: Family) -> None:

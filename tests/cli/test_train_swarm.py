@@ -64,8 +64,10 @@ def test_peers_join_average_are_killed_and_are_replaced(family: Family, gossip: 
     assert joined.step > 0
     wait_for_round_of(second, third)
 
+    told, gone = second.told(), third.peer_id()
     third.signal(signal.SIGTERM)
     assert third.wait(within_s=FAREWELL_WITHIN_S) == 0, third.err
+    second.wait_for(events.PeerChanged, lambda event: (event.peer_id, event.change) == (gone, "left"), since=told)
     wait_for_steps(second)
     second.signal(signal.SIGINT)
     assert second.wait(within_s=FAREWELL_WITHIN_S) == 0, second.err
@@ -131,7 +133,7 @@ def test_a_peer_keeps_its_port_and_its_identity_over_restarts_and_says_how_to_jo
     ended = gossip("train", "digits", *flags, "--max-steps", "5", "--out", "run")
     assert ended.code == 0
     joining = next(line for line in ended.out.splitlines() if "this computer" in line)
-    assert f"gossip train digits --initial-peer {place}/p2p/12D3KooW" in joining
+    assert f" train digits --initial-peer {place}/p2p/12D3KooW" in joining
     assert "the internet   not possible yet" in ended.out
     again = gossip("train", "digits", "--log-format", "plain", "--resume", "run", "--max-steps", "9")
     assert again.code == 0

@@ -56,15 +56,14 @@ def processes_of(peer: Peer) -> list[Member]:
     return [trainer, peer.node(), peer.daemon()]
 
 
-@pytest.mark.parametrize("frozen", ["nothing", "the node", "the daemon", "both"])
+@pytest.mark.parametrize("frozen", ["the daemon", "both"])
 def test_when_the_trainer_is_killed_its_node_and_daemon_are_gone(family: Family, frozen: str) -> None:
     peer = family.train(*LONG)
     peer.wait_for(events.StepDone)
     node, daemon = peer.node(), peer.daemon()
-    if frozen in ("the node", "both"):
+    daemon.signal(STOP)
+    if frozen == "both":
         node.signal(STOP)
-    if frozen in ("the daemon", "both"):
-        daemon.signal(STOP)
     peer.kill()
     family.assert_gone(within_s=GONE_WITHIN_S)
 
@@ -88,18 +87,16 @@ def test_when_node_or_daemon_die_or_freeze_training_goes_on_and_both_are_started
         assert first.node().pid != before
         first.wait_for(events.RoundCommitted, since=first.told())
         steps_go_on(second)
+    a_frozen_trainer_holds_nobody_up_and_comes_back(first, second)
     leave_together(family, first, second)
 
 
-def test_a_frozen_trainer_holds_nobody_up_and_comes_back(family: Family) -> None:
-    first, second = pair(family)
+def a_frozen_trainer_holds_nobody_up_and_comes_back(first: Peer, second: Peer) -> None:
     trainer = processes_of(first)[0]
     trainer.signal(STOP)
     steps_go_on(second)
     trainer.signal(CONT)
-    told = first.told()
-    first.wait_for(events.RoundCommitted, since=told)
-    leave_together(family, first, second)
+    first.wait_for(events.RoundCommitted, since=first.told())
 
 
 def test_the_rest_of_the_swarm_goes_on_without_peers_that_are_killed_or_freeze(family: Family) -> None:
@@ -120,21 +117,6 @@ def test_the_rest_of_the_swarm_goes_on_without_peers_that_are_killed_or_freeze(f
     for peer in (second, third):
         peer.wait_for(events.RoundCommitted, lambda event: lost not in event.members, since=peer.told())
     leave_together(family, second, third)
-
-
-@pytest.mark.parametrize("how", [TERM, signal.SIGINT])
-def test_a_polite_request_ends_a_peer_with_a_checkpoint_and_a_goodbye(family: Family, how: signal.Signals) -> None:
-    first, second = pair(family)
-    told = second.told()
-    first.signal(how)
-    assert first.wait(within_s=FAREWELL_WITHIN_S) == 0
-    assert first.find(events.CheckpointSaved)
-    assert first.find(events.Finished, lambda event: event.reason == "interrupted")
-    left = first.peer_id()
-    second.wait_for(events.PeerChanged, lambda event: event.peer_id == left and event.change == "left", since=told)
-    steps_go_on(second)
-    second.kill()
-    family.assert_gone(within_s=GONE_WITHIN_S)
 
 
 def test_a_second_interrupt_ends_the_trainer_at_once(family: Family) -> None:
