@@ -17,7 +17,8 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.membership import Change, OwnState
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 from tests.transports import MakeTransport

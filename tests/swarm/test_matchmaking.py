@@ -12,8 +12,8 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.coordinator import READY
-from gossiptrain.swarm.membership import OwnState
 from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
+from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.peer import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
@@ -207,7 +207,7 @@ def test_a_coordinator_sends_peers_on_to_a_peer_of_higher_rank_that_they_have_no
         async with swarm_of(make, 4) as swarm:
             best = coordinator_of(swarm)
             unaware = next(peer for name, peer in swarm.peers.items() if name != best)
-            del unaware.swarm.membership._members[swarm.peers[best].id]
+            del unaware.swarm.membership._table._members[swarm.peers[best].id]
             rounds = await swarm.average()
             assert [members_of(found) for found in rounds.values()] == [4, 4, 4, 4]
             assert all(found is not None and found.formation_seconds < 1.5 for found in rounds.values())
@@ -346,7 +346,7 @@ def forget(swarm: Swarm, those: str, *, at: str) -> None:
     """The peers `at` know nothing of `those`, until the next heartbeat."""
     for name in at:
         for other in those:
-            swarm.peers[name].swarm.membership._members.pop(swarm.peers[other].id, None)
+            swarm.peers[name].swarm.membership._table._members.pop(swarm.peers[other].id, None)
 
 
 VIEWS = [("cd", "ab"), ("ab", "cd"), ("ad", "bc"), ("b", "acd"), ("abd", "c")]

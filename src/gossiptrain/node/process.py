@@ -31,7 +31,7 @@ from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.membership import Change
+from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 

@@ -21,7 +21,7 @@ from gossiptrain.core.grouping import GroupLimits, coordinators, form_groups, li
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.membership import Membership, Outlook
+from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import (
     MAX_MEMBERS,
     Assignment,
@@ -32,6 +32,7 @@ from gossiptrain.swarm.messages import (
     Waiting,
     Withdraw,
 )
+from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.speeds import agreed_speeds
 

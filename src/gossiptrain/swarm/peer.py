@@ -32,7 +32,8 @@ from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.intake import addresses_in, directory_entry
 from gossiptrain.swarm.joining import Joining
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
-from gossiptrain.swarm.membership import Change, Membership
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.reunion import Reunion

@@ -15,7 +15,8 @@ from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import SELDOM_TRIES, AddressBook, peer_of
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.membership import Change, Membership
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.membership import Membership
 
 PERIOD_S = 1.0
 TRIES_IN_PERIOD = 2
