@@ -42,6 +42,7 @@ from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, SpreadEstimate
 from gossiptrain.swarm.reduction import Reduction
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
+from gossiptrain.swarm.standing import Standing
 from gossiptrain.swarm.timeouts import AdaptiveTimeout, BehindError, ProgressDeadline
 
 EXCHANGE = "/gossiptrain/exchange"
@@ -70,9 +71,9 @@ class _LinkFailedError(Exception):
 class _GoneError(Exception):
     """Members do not answer any more, or know nothing of this round."""
 
-    def __init__(self, peers: tuple[PeerId, ...]) -> None:
-        super().__init__(*peers)
-        self.peers = peers
+    def __init__(self, found: dict[PeerId, Standing]) -> None:
+        super().__init__(*found)
+        self.found = found
 
 
 class _HaltedError(Exception):
@@ -83,7 +84,7 @@ class _HaltedError(Exception):
 class _Blame:
     """On whom an attempt failed; see `Outcome`."""
 
-    silent: set[PeerId] = field(default_factory=set)
+    gone: dict[PeerId, Standing] = field(default_factory=dict)
     suspects: set[PeerId] = field(default_factory=set)
     waited_for: set[PeerId] = field(default_factory=set)
     unreadable: bool = False
@@ -146,11 +147,6 @@ class Exchange:
         waiting.set_result(stream)
         return True
 
-    @property
-    def elsewhere(self) -> set[PeerId]:
-        """Members that live, but take no part in this round any more."""
-        return self._silence.elsewhere
-
     def halt(self) -> None:
         """Stops the attempt; `run` then returns an unfinished outcome, unless it had already finished."""
         self._halted.set()
@@ -164,7 +160,8 @@ class Exchange:
             await self._exchange_with_all()
             finished = True
         except* _GoneError as failures:
-            blame.silent.update(peer for failure in _leaves(failures) for peer in failure.peers)
+            for gone in _leaves(failures):
+                blame.gone.update(gone.found)
         except* _LinkFailedError as failures:
             for failure in _leaves(failures):
                 (blame.suspects if failure.surely else blame.waited_for).add(failure.peer)
@@ -199,13 +196,13 @@ class Exchange:
                 task.cancel()
 
     def _failed(self, blame: _Blame) -> Outcome:
-        suspects = blame.suspects | blame.silent
+        suspects = blame.suspects | blame.gone.keys()
         return Outcome(
             finished=False,
             bytes_sent=self._bytes_sent(),
             suspects=tuple(sorted(suspects)),
             waited_for=tuple(sorted(blame.waited_for - suspects)),
-            silent=tuple(sorted(blame.silent)),
+            gone=blame.gone,
             unreadable=blame.unreadable,
         )
 

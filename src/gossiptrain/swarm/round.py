@@ -20,6 +20,7 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.exchange import Exchange, LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
+from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
 REPORT = "/gossiptrain/report"
@@ -79,7 +80,8 @@ class Round:
         self._attempt_s = 0.0
         """How long the last attempt took."""
         self._statistics = statistics
-        self.leader = Leader(admission, minimum_members=minimum_members)
+        self._standings = Standings()
+        self.leader = Leader(admission, self._standings, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
         self.attempt = first
@@ -130,7 +132,7 @@ class Round:
 
     def _result(self, verdict: Verdict, outcome: Outcome, *, seconds: float) -> RoundResult:
         committed = isinstance(verdict, Commit)
-        silent, held_up = self.leader.gone - self.leader.elsewhere, set(self.leader.held_up)
+        silent, held_up = self._standings.those(Standing.SILENT), self._standings.those(Standing.HELD_UP)
         if isinstance(verdict, Commit):
             silent |= self.members & {PeerId(peer) for peer in verdict.silent}
             held_up |= self.members & {PeerId(peer) for peer in verdict.held_up}
@@ -143,8 +145,8 @@ class Round:
             disagreement=verdict.disagreement if isinstance(verdict, Commit) else None,
             digest=outcome.digest if committed else "",
             reason=verdict.reason if isinstance(verdict, Abandon) else "",
-            silent=frozenset(silent - held_up - {self.me}),
-            held_up=frozenset(held_up - {self.me}),
+            silent=silent - held_up - {self.me},
+            held_up=held_up - {self.me},
         )
 
     async def _run_attempt(self) -> Outcome:
@@ -154,8 +156,7 @@ class Round:
         outcome = await self.exchange.run()
         self._attempt_s = self._clock.now() - started_s
         self._bytes_sent += outcome.bytes_sent
-        self.leader.gone.update(outcome.silent)
-        self.leader.elsewhere.update(self.exchange.elsewhere)
+        self._standings.update(outcome.gone)
         return outcome
 
     def _begin(self, retry: Retry) -> None:
@@ -177,12 +178,12 @@ class Round:
         for member in self.attempt.members:
             if member == self.me:
                 return await self.leader.decide(report, self._deadlines)
-            if member in self.leader.gone:
+            if member in self._standings.gone:
                 continue
             verdict = await self._report_to(member, report)
             if verdict is not None:
                 return verdict
-            self.leader.gone.add(member)
+            self._standings.note([member], Standing.SILENT)
         raise AssertionError("this peer is a member of its own round")
 
     @property
@@ -230,7 +231,7 @@ class Round:
                         return _abandon("the others committed without this peer")
                     if isinstance(answer, Commit | Retry | Abandon):
                         return answer
-                self.leader.held_up.add(leader)
+                self._standings.note([leader], Standing.HELD_UP)
             finally:
                 stream.abort()
         except (ConnectionError, TimeoutError):
