@@ -20,9 +20,9 @@ from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.swarm import messages
 from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
+from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
-from gossiptrain.swarm.exchange import EXCHANGE
 from gossiptrain.swarm.intake import (
     ROUNDS_AT_ONCE,
     ROUNDS_PER_S,

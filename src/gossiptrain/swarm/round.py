@@ -17,7 +17,8 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.exchange import Exchange, LinkStatistics
+from gossiptrain.swarm.exchange import Exchange
+from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
 from gossiptrain.swarm.standing import Standing, Standings
