@@ -39,6 +39,17 @@ def members_of(found: AveragedRound | None) -> int:
     return len(found.result.members) if found is not None and found.result.committed else 0
 
 
+async def seconds_of_rounds(swarm: Swarm, *names: str, rounds: int) -> list[float]:
+    """How long each of so many rounds of the named peers takes; all of them commit."""
+    took_s = []
+    for _ in range(rounds):
+        started_s = asyncio.get_running_loop().time()
+        found = await swarm.average(*names)
+        took_s.append(asyncio.get_running_loop().time() - started_s)
+        assert [members_of(one) for one in found.values()] == [len(names)] * len(names)
+    return took_s
+
+
 @on_both_transports
 @pytest.mark.parametrize("count", [2, 7, 8])
 def test_all_ready_peers_are_in_one_group_at_once(kind: Kind, count: int) -> None:
@@ -65,41 +76,6 @@ def test_forming_a_group_takes_no_longer_than_opening_one_stream_and_a_round_tri
                 assert found.formation_seconds <= 8 * LATENCY_S + 0.001
 
     run_on("virtual", scenario, network=network)
-
-
-def test_a_straggler_that_says_it_comes_soon_is_waited_for() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
-            await asyncio.sleep(1.0)
-            late = await swarm.peers["c"].average()
-            assert [members_of(await task) for task in tasks] == [3, 3]
-            assert members_of(late) == 3
-
-    run_on("virtual", scenario)
-
-
-def test_a_straggler_is_waited_for_no_longer_than_matchmaking_time() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=1.0)) as swarm:
-            started_s = asyncio.get_running_loop().time()
-            rounds = await swarm.average("a", "b")
-            assert [members_of(found) for found in rounds.values()] == [2, 2]
-            assert 1.0 <= asyncio.get_running_loop().time() - started_s <= 1.2
-
-    run_on("virtual", scenario)
-
-
-@pytest.mark.parametrize("ready_in_s", [30.0, None])
-def test_a_peer_that_says_it_is_far_from_ready_is_not_waited_for(ready_in_s: float | None) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            swarm.peers["c"].swarm.membership.describe(OwnState(ready_in_s=ready_in_s))
-            await asyncio.sleep(3 * TIMING.heartbeat_s)
-            rounds = await swarm.average("a", "b")
-            assert all(found is not None and found.formation_seconds < 0.1 for found in rounds.values())
-
-    run_on("virtual", scenario)
 
 
 def test_no_group_starts_below_the_minimum() -> None:
@@ -232,68 +208,6 @@ def test_a_peer_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() ->
     run_on("virtual", scenario, network=network)
 
 
-# Promises that are not kept.
-
-
-async def seconds_of_rounds(swarm: Swarm, *names: str, rounds: int) -> list[float]:
-    """How long each of so many rounds of the named peers takes; all of them commit."""
-    took_s = []
-    for _ in range(rounds):
-        started_s = asyncio.get_running_loop().time()
-        found = await swarm.average(*names)
-        took_s.append(asyncio.get_running_loop().time() - started_s)
-        assert [members_of(one) for one in found.values()] == [len(names)] * len(names)
-    return took_s
-
-
-@pytest.mark.parametrize("finishing", [False, True])
-def test_who_says_it_is_ready_for_ever_and_never_comes_costs_one_round_and_not_each(finishing: bool) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 5) as swarm:
-            liar = swarm.peers["e"].swarm.membership
-            liar.describe(OwnState(ready_in_s=0.0, finishing=finishing))
-            await liar.meet_everyone()
-            took_s = await seconds_of_rounds(swarm, *"abcd", rounds=8)
-            # Once where another one coordinates, and once where it does so itself.
-            assert sum(took_s) < 2 * 2.0 + 0.5, took_s
-            assert sum(took_s[4:]) < 0.5, took_s
-
-    run_on("virtual", scenario)
-
-
-def test_who_was_waited_for_in_vain_is_waited_for_again_once_it_has_taken_part() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            await seconds_of_rounds(swarm, "a", "b", rounds=3)
-            early = asyncio.create_task(swarm.peers["c"].average())
-            await asyncio.sleep(0.1)
-            await swarm.average("a", "b")
-            assert members_of(await early) == 3
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
-            await asyncio.sleep(1.0)
-            assert members_of(await swarm.peers["c"].average()) == 3
-            await asyncio.gather(*tasks)
-
-    run_on("virtual", scenario)
-
-
-def test_who_stops_saying_when_it_is_ready_is_not_waited_for_from_the_next_heartbeat_on() -> None:
-    """As the node of a frozen trainer does."""
-
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=20.0)) as swarm:
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "abc"]
-            await asyncio.sleep(0.5)
-            assert not any(task.done() for task in tasks)
-            swarm.peers["d"].swarm.membership.describe(OwnState(ready_in_s=None))
-            told_s = asyncio.get_running_loop().time()
-            assert [members_of(await task) for task in tasks] == [3, 3, 3]
-            assert asyncio.get_running_loop().time() - told_s < 3 * TIMING.heartbeat_s
-            assert sum(await seconds_of_rounds(swarm, *"abc", rounds=4)) < 0.5
-
-    run_on("virtual", scenario)
-
-
 # Answers that lead nowhere.
 
 
@@ -403,7 +317,7 @@ def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_oth
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:
             coordinating = swarm.peers["d"].swarm._matchmaker._coordinating
-            coordinating._limits = GroupLimits(2, 16)
+            coordinating._forming._limits = GroupLimits(2, 16)
             for _ in range(8):
                 found = await swarm.average()
                 assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())

@@ -19,7 +19,7 @@ from gossiptrain.core.grouping import GroupLimits, limits_for
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.coordinator import READY, Answer, Coordinator
+from gossiptrain.swarm.coordinator import READY, Coordinator
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import (
     Assignment,
@@ -31,6 +31,7 @@ from gossiptrain.swarm.messages import (
     Waiting,
     Withdraw,
 )
+from gossiptrain.swarm.pending_round import Answer
 from gossiptrain.swarm.promises import Promises
 
 _logger = logging.getLogger(__package__)
