@@ -19,7 +19,8 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.own_heartbeat import OwnState
-from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
+from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 from tests.transports import MakeTransport
 

@@ -14,7 +14,7 @@ import pytest
 
 from gossiptrain.config import PRESETS, GossipSettings, Preset
 from gossiptrain.core.grouping import GroupLimits, coordinators, form_groups
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.interruptions import ObservedNetwork, Point
 from tests.swarm.swarms import Swarm, swarm_of
 from tests.transports import MakeTransport, run_on

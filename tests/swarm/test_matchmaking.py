@@ -14,7 +14,7 @@ from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
 from gossiptrain.swarm.own_heartbeat import OwnState
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 

@@ -16,7 +16,7 @@ from gossiptrain.net.transport import Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.swarm.contribution import Contribution
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 

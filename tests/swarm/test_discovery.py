@@ -79,7 +79,7 @@ def test_nonsense_in_the_directory_is_passed_over(hint: bytes) -> None:
         async with swarm_of(make, 2) as swarm:
             a = swarm.peers["a"].swarm
             await a.transport.directory.put(a.fingerprint.key, "nobody", hint, lifetime_s=1e3)
-            await a.consult_directory()
+            await a._discovery.consult_directory()
             assert len(a.membership.trainers()) == 2
 
     run_on("virtual", scenario)
