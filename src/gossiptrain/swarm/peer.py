@@ -22,7 +22,7 @@ from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.discovery import Discovery
-from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.ending import EndingBarrier, Grace
 from gossiptrain.swarm.joining import Joining
 from gossiptrain.swarm.matchmaking import Aim, Matchmaker
 from gossiptrain.swarm.member_table import Change
@@ -99,7 +99,7 @@ class SwarmPeer:
             look_around=self._discovery.consult_directory,
             report=report,
         )
-        self._farewell = Farewell(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
+        self._ending_barrier = EndingBarrier(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
         self._minimum_members = settings.gossip_min_group_size
         self._on_change = on_change
         self._has_known = False
@@ -177,7 +177,7 @@ class SwarmPeer:
         await self.say_ended()
         if len(self.membership.trainers()) < self._minimum_members:
             return None
-        all_have_ended = await self._farewell.wait(grace)
+        all_have_ended = await self._ending_barrier.wait(grace)
         async with self._participation.finishing():
             averaged = await self._participation.average(
                 buffers, samples=samples, aim=Aim("end", follow_up, patience_s)
@@ -191,7 +191,7 @@ class SwarmPeer:
 
     def hasten(self) -> None:
         """Ends the waiting for others of an `end` that is under way."""
-        self._farewell.hasten()
+        self._ending_barrier.hasten()
 
     async def say_ended(self) -> None:
         """Lets all others know that this peer has made its last step."""
