@@ -18,6 +18,7 @@ from gossiptrain.swarm.address_book import peer_of
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
 from gossiptrain.swarm.intake import addresses_in, directory_entry
+from gossiptrain.swarm.introduction import Introduction
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.reunion import Reunion
 
@@ -31,7 +32,8 @@ class Discovery:
     """Meets peers at addresses that people gave, and those that stand in the directory."""
 
     def __init__(self, admission: Admission, membership: Membership, reunion: Reunion, *, rng: random.Random) -> None:
-        self._admission = admission
+        self._introduction = Introduction(admission, membership)
+        self._key = admission.fingerprint.key
         self._transport = admission.transport
         self._clock = admission.transport.clock
         self._timing = admission.timing
@@ -67,7 +69,7 @@ class Discovery:
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
-        directory, key = self._transport.directory, self._admission.fingerprint.key
+        directory, key = self._transport.directory, self._key
         entry = directory_entry(self._transport.addresses)
         await directory.put(key, self._transport.peer_id, entry, lifetime_s=3 * self._timing.directory_s)
         known = self._membership.live().keys() | {self._transport.peer_id}
@@ -98,12 +100,9 @@ class Discovery:
     async def _dial(self, addresses: Sequence[str], connect: Callable[[str], Awaitable[PeerId]]) -> Dialled:
         """Meets whoever lives at the addresses."""
         timeout_s = self._timing.dial_timeout_s
-        return await dial_all(self._transport, addresses, timeout_s=timeout_s, meet=self._meet, connect=connect)
-
-    async def _meet(self, peer: PeerId) -> None:
-        welcome = await self._admission.handshake(peer)
-        if not welcome.hello.helper:
-            self._membership.absorb(welcome.members, told_by=peer)
+        return await dial_all(
+            self._transport, addresses, timeout_s=timeout_s, meet=self._introduction.meet, connect=connect
+        )
 
     async def _follow_hint(self, peer: PeerId, value: bytes, free: asyncio.Semaphore) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
@@ -117,4 +116,4 @@ class Discovery:
         async with free:
             self._transport.remember(peer, addresses)
             with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):
-                await self._meet(peer)
+                await self._introduction.meet(peer)
