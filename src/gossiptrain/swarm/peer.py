@@ -194,11 +194,11 @@ class SwarmPeer:
         self._ending_barrier.hasten()
 
     async def say_ended(self) -> None:
-        """Lets all others know that this peer has made its last step."""
+        """Lets all others know at once that this peer has made its last step, where it has not said so already."""
         own = self.membership.own
         if own.ends_in_s != 0:
             self.membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
-        await self.membership.meet_everyone()
+            await self.membership.meet_everyone()
 
     async def leave(self) -> None:
         """Says goodbye, once the others have heard how the last round ended."""

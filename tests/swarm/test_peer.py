@@ -1,0 +1,33 @@
+"""The steps at the end of a peer's life, as one object sees them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.membership import Membership
+from tests.swarm.swarms import swarm_of
+from tests.transports import MakeTransport, run_on
+
+
+def test_who_has_said_that_it_has_ended_does_not_say_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float | None] = []
+    meet_everyone = Membership.meet_everyone
+
+    async def count(self: Membership) -> None:
+        told.append(self.own.ends_in_s)
+        await meet_everyone(self)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers.values()
+            monkeypatch.setattr(Membership, "meet_everyone", count)
+            await a.swarm.say_ended()
+            assert a.id in b.swarm.membership.ended()
+            await a.swarm.say_ended()
+            assert told == [0.0]
+            # Once more only to say that it wants a round with everyone.
+            await a.end(Grace(longest_s=0.0, unknown_s=0.0, least_s=0.0))
+            assert told == [0.0, 0.0]
+
+    run_on("virtual", scenario)
