@@ -10,14 +10,17 @@ from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.group_forming import Absent, GroupForming
 from gossiptrain.swarm.messages import Assignment, NoGroup, Ready
 from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.speeds import FULL_SPEED
 
 NOBODY = Absent((), ())
+ME = PeerId("me")
 
 
 def forming(**settings: Any) -> tuple[GroupForming, Promises]:
     promises = Promises(Clock(), held_up_for_s=60.0)
-    return GroupForming("key", GossipSettings(**settings), promises, rng=random.Random(1)), promises
+    ranks = Ranks("key", 0, promises)
+    return GroupForming(ME, "key", GossipSettings(**settings), ranks, rng=random.Random(1)), promises
 
 
 def readies(names: str, **fields: Any) -> dict[PeerId, Ready]:

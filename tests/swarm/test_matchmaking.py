@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -15,6 +16,7 @@ from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.ranks import Ranks
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -236,6 +238,36 @@ def test_a_coordinator_that_answers_and_leads_nowhere_is_passed_over(
             took_s = await seconds_of_rounds(swarm, *good, rounds=1)
             assert asked < 30
             assert sum(took_s) < 2.0 + TIMING.dial_timeout_s
+
+    run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_makes_itself_the_leader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_the_head(
+        self: Ranks, group: Collection[PeerId], round_number: int, *, coordinator: PeerId
+    ) -> tuple[PeerId, ...]:
+        order = in_order(self, group, round_number, coordinator=coordinator)
+        return (coordinator, *(peer for peer in order if peer != coordinator)) if coordinator == bad else order
+
+    in_order, bad = Ranks.in_order, ""
+
+    async def scenario(make: MakeTransport) -> None:
+        nonlocal bad
+        async with swarm_of(make, 4) as swarm:
+            ranks = swarm.peers["a"].swarm._matchmaker._ranks
+            while True:
+                bad, number = coordinator_of(swarm), swarm.peers["a"].swarm.membership.round
+                everybody = [peer.id for peer in swarm.peers.values()]
+                if ranks.in_order(everybody, number, coordinator=PeerId("outsider"))[0] != bad:
+                    break
+                await swarm.average()
+            monkeypatch.setattr(Ranks, "in_order", at_the_head)
+            good = set(swarm.peers) - {bad}
+            for name, found in (await swarm.average()).items():
+                if name != bad:
+                    assert found is not None
+                    assert found.result.committed
+                    assert set(found.result.members) == good
 
     run_on("virtual", scenario)
 

@@ -14,7 +14,6 @@ import random
 from collections.abc import Collection
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import coordinators
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.admission import Admission
@@ -23,6 +22,7 @@ from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Assignment, NoGroup, Ready, Redirect, StaleRound, Waiting, Withdraw
 from gossiptrain.swarm.pending_round import Answer, PendingRound, ReadyPeer
 from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.stragglers import Stragglers
 
 _logger = logging.getLogger(__package__)
@@ -44,10 +44,11 @@ class Coordinator:
         self._admission = admission
         self._clock = admission.transport.clock
         self._membership = membership
-        self._seed = settings.seed
         self._promises = promises
         self._stragglers = Stragglers(admission, membership, promises, minimum_members=settings.gossip_min_group_size)
-        self._forming = GroupForming(admission.fingerprint.key, settings, promises, rng=rng)
+        run_key = admission.fingerprint.key
+        self._ranks = Ranks(run_key, settings.seed, promises)
+        self._forming = GroupForming(membership.me, run_key, settings, self._ranks, rng=rng)
         self._pending: dict[int, PendingRound] = {}
 
     async def open(self) -> None:
@@ -60,8 +61,7 @@ class Coordinator:
 
     def ranked(self, peers: Collection[PeerId], round_number: int) -> list[PeerId]:
         """In the order in which they coordinate a round, one in place of the other."""
-        run, seed = self._admission.fingerprint.key, self._seed
-        return [PeerId(peer) for peer in coordinators(peers, run=run, round_number=round_number, seed=seed)]
+        return self._ranks.coordinators(peers, round_number)
 
     @property
     def keepalive_s(self) -> float:

@@ -16,7 +16,7 @@ from gossiptrain.config import GossipSettings
 from gossiptrain.core.grouping import Grouping, GroupLimits, form_groups, limits_for
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.messages import MAX_MEMBERS, Assignment, NoGroup, Ready
-from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.speeds import agreed_speeds
 
 ValueT = TypeVar("ValueT", bound=str)
@@ -33,12 +33,13 @@ class Absent:
 class GroupForming:
     """Divides the ready peers of one round after the other."""
 
-    def __init__(self, run_key: str, settings: GossipSettings, promises: Promises, *, rng: random.Random) -> None:
-        """rng: names the groups."""
+    def __init__(self, me: PeerId, run_key: str, settings: GossipSettings, ranks: Ranks, *, rng: random.Random) -> None:
+        """me: the coordinator. rng: names the groups."""
+        self._me = me
         self._run_key = run_key
         self._settings = settings
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
-        self._promises = promises
+        self._ranks = ranks
         self._rng = rng
 
     def grouping(self, round_number: int, readies: Mapping[PeerId, Ready]) -> Grouping:
@@ -64,8 +65,7 @@ class GroupForming:
         grouping = self.grouping(round_number, readies)
         answers: dict[PeerId, Assignment | NoGroup] = {}
         for group in grouping.groups:
-            # Who has held a round up does not lead one.
-            members = self._promises.in_order([PeerId(peer) for peer in group])
+            members = self._ranks.in_order(list(map(PeerId, group)), round_number, coordinator=self._me)
             assignment = self._assignment(round_number, {peer: readies[peer] for peer in members}, absent)
             answers |= dict.fromkeys(members, assignment)
         no_group = NoGroup(left_out=bool(grouping.groups))

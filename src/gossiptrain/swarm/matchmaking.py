@@ -33,6 +33,7 @@ from gossiptrain.swarm.messages import (
 )
 from gossiptrain.swarm.pending_round import Answer
 from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.ranks import Ranks
 
 _logger = logging.getLogger(__package__)
 MAX_REDIRECTS = 3
@@ -100,6 +101,7 @@ class Matchmaker:
         self._settings = settings
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
         self._coordinating = coordinator
+        self._ranks = Ranks(admission.fingerprint.key, settings.seed, promises)
         self._withdrawn = asyncio.Event()
         self._left_out = False
 
@@ -226,7 +228,7 @@ class Matchmaker:
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._coordinating.keepalive_s):
                     answer = await receive_one_of(stream, Waiting, Assignment, StaleRound, NoGroup, Redirect)
-                if isinstance(answer, Assignment) and not self._is_sound(answer, ready):
+                if isinstance(answer, Assignment) and not self._is_sound(answer, ready, coordinator):
                     raise UnreachableError(f"{coordinator} gave out a group that cannot be")
                 if isinstance(answer, Redirect) and ready.no_redirect:
                     raise UnreachableError(f"{coordinator} sends this peer on although it cannot go anywhere else")
@@ -249,11 +251,12 @@ class Matchmaker:
     def _can_follow(self, answer: StaleRound, ready: Ready) -> bool:
         return answer.round > ready.round and self._membership.believes(answer.round)
 
-    def _is_sound(self, assignment: Assignment, ready: Ready) -> bool:
-        members = assignment.members
+    def _is_sound(self, assignment: Assignment, ready: Ready, coordinator: PeerId) -> bool:
+        members = list(map(PeerId, assignment.members))
         return (
             self._membership.me in members
             and assignment.round == ready.round
             and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
             and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
+            and self._ranks.are_fair(members, ready.round, coordinator=coordinator)
         )
