@@ -13,7 +13,7 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.coordinator import READY
-from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
+from gossiptrain.swarm.messages import Ready, Redirect, StaleRound, Waiting
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.ranks import Ranks
@@ -270,6 +270,45 @@ def test_a_coordinator_that_makes_itself_the_leader_is_refused(monkeypatch: pyte
                     assert set(found.result.members) == good
 
     run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_never_says_more_than_waiting_costs_one_round_and_not_each() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            bad = coordinator_of(swarm)
+            good = [name for name in swarm.peers if name != bad]
+
+            async def serve(stream: Stream) -> None:
+                while True:
+                    await send_message(stream, Waiting())
+                    await asyncio.sleep(TIMING.probe_timeout_s / 2)
+
+            await swarm.peers[bad].swarm.admission.serve(READY, serve)
+            swarm.peers[bad].swarm.membership.describe(OwnState(ready_in_s=None))
+            await swarm.peers[bad].swarm.membership.announce()
+            assert set((await swarm.average(*good)).values()) == {None}
+            for _ in range(8):
+                found = await swarm.average(*good)
+                assert [members_of(one) for one in found.values()] == [3, 3, 3]
+                assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())
+
+    run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_waits_as_long_as_it_may_is_not_taken_for_one_that_stalls() -> None:
+    network = VirtualNetwork(latency_s=0.1)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            first = coordinator_of(swarm)
+            straggler = next(name for name in swarm.peers if name != first)
+            others = [name for name in swarm.peers if name != straggler]
+            found = await swarm.average(*others)  # until their patience is over
+            assert [members_of(one) for one in found.values()] == [3, 3, 3]
+            for name in others:
+                assert not swarm.peers[name].swarm._matchmaker._promises.stalls(swarm.peers[first].id)
+
+    run_on("virtual", scenario, network=network)
 
 
 def test_peers_that_send_each_other_to_and_fro_find_a_group() -> None:

@@ -34,6 +34,13 @@ def test_over_the_rounds_everybody_leads_and_coordinates() -> None:
     assert {ranks().coordinators(GROUP, number)[0] for number in rounds} == set(GROUP)
 
 
+def test_a_coordinator_that_stalls_is_the_last_to_be_asked() -> None:
+    promises = Promises(Clock(), held_up_for_s=60.0)
+    first, *others = ranks().coordinators(GROUP, 7)
+    promises.stalled_by(first)
+    assert Ranks("key", 0, promises).coordinators(GROUP, 7) == [*others, first]
+
+
 @given(holding_up=st.sets(peers), coordinator=peers, round_number=st.integers(0, 1000))
 def test_what_an_honest_coordinator_gives_out_is_fair_whomever_it_puts_last(
     holding_up: set[PeerId], coordinator: PeerId, round_number: int

@@ -79,6 +79,9 @@ class _Search:
     no_redirect: bool = False
     silent: set[PeerId] = field(default_factory=set)
     """Coordinators that did not answer, or whose answers led nowhere."""
+    waits_for: PeerId | None = None
+    """The coordinator that is being asked for a group."""
+    waits_since_s: float = 0.0
 
 
 class Matchmaker:
@@ -120,7 +123,7 @@ class Matchmaker:
                     await self._pause(search)
                     ready = self._ready(readiness, no_redirect=search.no_redirect)
                     coordinator = search.sent_to or self._coordinating.first_in_rank(ready.round)
-                    answer = await self._ask_coordinator(coordinator, ready, search.silent)
+                    answer = await self._ask_coordinator(coordinator, ready, search)
                     if isinstance(answer, Assignment):
                         self._take(answer)
                         return answer
@@ -129,8 +132,20 @@ class Matchmaker:
                         return None
                     self._go_on(search, coordinator, answer)
         except TimeoutError:
-            pass
+            self._note_stall(search, readiness)
         return None
+
+    def _note_stall(self, search: _Search, readiness: Readiness) -> None:
+        """An honest coordinator answers, one way or the other, when the first that asked it has no patience left.
+
+        One that still says "waiting" a good while after that would cost every round that it coordinates this much.
+        """
+        if search.waits_for is None:
+            return
+        waited_s = self._clock.now() - search.waits_since_s
+        if waited_s >= self._patience_s(readiness) + self._admission.timing.probe_timeout_s:
+            _logger.info("the coordinator %s let this peer wait for %.1f s", search.waits_for, waited_s)
+            self._promises.stalled_by(search.waits_for)
 
     def withdraw(self) -> None:
         """Ends a search that is under way, unless it has found a group already: the others count on this peer then."""
@@ -186,10 +201,11 @@ class Matchmaker:
         search.sent_to = None
         if isinstance(answer, Redirect):
             search.redirects += 1
-            # Whoever this peer has just found dead, it does not try again on another's word.
-            lost = self._membership.has_lost(PeerId(answer.coordinator))
-            search.no_redirect = search.no_redirect or lost or search.redirects > MAX_REDIRECTS
-            search.sent_to = None if search.no_redirect else PeerId(answer.coordinator)
+            # Whoever this peer has just found dead, or stalling, it does not try again on another's word.
+            named = PeerId(answer.coordinator)
+            hopeless = self._membership.has_lost(named) or self._promises.stalls(named)
+            search.no_redirect = search.no_redirect or hopeless or search.redirects > MAX_REDIRECTS
+            search.sent_to = None if search.no_redirect else named
 
     def _outranks(self, coordinator: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
         """A peer that should coordinate the round instead, by what this peer has heard meanwhile."""
@@ -199,12 +215,13 @@ class Matchmaker:
         ranked = self._coordinating.ranked([first, coordinator], ready.round)
         return first if ranked[0] == first else None
 
-    async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, silent: set[PeerId]) -> Answer | None:
+    async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer | None:
         """One attempt; None where the coordinator did not answer and another one has to be asked."""
+        search.waits_for = None
         if coordinator == self._membership.me:
             return await self._coordinating.await_assignment(coordinator, ready, stream=None)
         try:
-            answer = await self._ask(coordinator, ready, silent)
+            answer = await self._ask(coordinator, ready, search)
         except (ConnectionError, TimeoutError) as error:
             _logger.info("the coordinator %s gave no group: %r", coordinator, error)
             self._membership.suspect(coordinator)
@@ -216,7 +233,7 @@ class Matchmaker:
             self._membership.reach_round(answer.round)
         return answer
 
-    async def _ask(self, coordinator: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
+    async def _ask(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer:
         timing = self._admission.timing
         within_s = 2 * timing.probe_timeout_s if self._admission.has_met(coordinator) else timing.dial_timeout_s
         async with self._clock.timeout(within_s):
@@ -224,6 +241,7 @@ class Matchmaker:
         withdrawing: asyncio.Task[None] | None = None
         try:
             await send_message(stream, ready)
+            search.waits_for, search.waits_since_s = coordinator, self._clock.now()
             withdrawing = asyncio.create_task(self._say_withdrawn(stream))
             while True:
                 async with self._clock.timeout(timing.probe_timeout_s + self._coordinating.keepalive_s):
@@ -236,7 +254,7 @@ class Matchmaker:
                     raise UnreachableError(f"{coordinator} knows of a round that cannot be")
                 if isinstance(answer, Answer):
                     return answer
-                if better := self._outranks(coordinator, ready, but=silent):
+                if better := self._outranks(coordinator, ready, but=search.silent):
                     return Redirect(coordinator=better)
         finally:
             if withdrawing is not None:

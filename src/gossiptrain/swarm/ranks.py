@@ -1,9 +1,10 @@
 """Who comes first in a round: as its coordinator, and as the leader of a group.
 
 Owns the two orders, which follow from run, round and seed, so that all peers compute the same; and what this peer's own
-memory changes in them. Whoever held a round up comes last in the groups that this peer forms, and so does not lead; the
-one exception is the coordinator itself, which never stands before its rank: nobody can make itself the leader. Does not
-know who lives, nor how groups are formed.
+memory changes in them. A coordinator that has let this peer wait for too long is the last to be asked. Whoever held a
+round up comes last in the groups that this peer forms, and so does not lead; the one exception is the coordinator
+itself, which never stands before its rank: nobody can make itself the leader. Does not know who lives, nor how groups
+are formed.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Ranks:
         self._promises = promises
 
     def coordinators(self, peers: Collection[PeerId], round_number: int) -> list[PeerId]:
-        """In the order in which they coordinate a round, one in place of the other."""
+        """In the order in which they coordinate a round, one in place of the other; those that stall come last."""
         ranked = coordinators(peers, run=self._run_key, round_number=round_number, seed=self._seed)
-        return [PeerId(peer) for peer in ranked]
+        return [PeerId(peer) for peer in sorted(ranked, key=self._promises.stalls)]
 
     def in_order(self, group: Collection[PeerId], round_number: int, *, coordinator: PeerId) -> tuple[PeerId, ...]:
         """The members of a group as its coordinator, this peer, has them take the lead."""
