@@ -14,7 +14,7 @@ import numpy as np
 from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.member_table import Change
@@ -35,6 +35,13 @@ TIMING = TimingSettings(
     directory_s=2.0,
     chunk_bytes=256,
 )
+
+
+class StoppedClock(Clock):
+    """For what only has to be told some time."""
+
+    def now(self) -> float:
+        return 0.0
 
 
 def fingerprint(**changes: Any) -> RunFingerprint:

@@ -6,19 +6,20 @@ import random
 from typing import Any
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.group_forming import Absent, GroupForming
 from gossiptrain.swarm.messages import Assignment, NoGroup, Ready
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.speeds import FULL_SPEED
+from tests.swarm.swarms import StoppedClock
 
 NOBODY = Absent((), ())
 ME = PeerId("me")
 
 
 def forming(**settings: Any) -> tuple[GroupForming, Promises]:
-    promises = Promises(Clock(), held_up_for_s=60.0)
+    promises = Promises(StoppedClock(), held_up_for_s=60.0)
     ranks = Ranks("key", 0, promises)
     return GroupForming(ME, "key", GossipSettings(**settings), ranks, rng=random.Random(1)), promises
 

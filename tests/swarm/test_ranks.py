@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
+from tests.swarm.swarms import StoppedClock
 
 GROUP = [PeerId(f"peer{number}") for number in range(5)]
 peers = st.sampled_from(GROUP)
@@ -15,7 +16,7 @@ peers = st.sampled_from(GROUP)
 
 def ranks(*holding_up: PeerId, seed: int = 0) -> Ranks:
     """As computed by a peer that remembers these to have held rounds up."""
-    promises = Promises(Clock(), held_up_for_s=60.0)
+    promises = Promises(StoppedClock(), held_up_for_s=60.0)
     promises.held_up_by(holding_up)
     return Ranks("key", seed, promises)
 
@@ -35,7 +36,7 @@ def test_over_the_rounds_everybody_leads_and_coordinates() -> None:
 
 
 def test_a_coordinator_that_stalls_is_the_last_to_be_asked() -> None:
-    promises = Promises(Clock(), held_up_for_s=60.0)
+    promises = Promises(StoppedClock(), held_up_for_s=60.0)
     first, *others = ranks().coordinators(GROUP, 7)
     promises.stalled_by(first)
     assert Ranks("key", 0, promises).coordinators(GROUP, 7) == [*others, first]
