@@ -2,38 +2,26 @@
 
 For every round the living peers rank themselves by (run, round, seed); whoever comes first collects the ready ones and
 divides them, so that one round trip is enough when all are ready. Nobody is a server: the coordinator changes with
-every round, and the next in rank stands in for a dead one. Owns the search of this peer and its end. What a coordinator
-does is in `coordinator`; what a group does with itself is not known here.
+every round, and the next in rank stands in for a dead one. Owns the search of this peer and its end. How one
+coordinator is asked is in `group_request`, what it does in `coordinator`; what a group does with itself is not known
+here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, limits_for
-from gossiptrain.net.framing import receive_one_of, send_message
-from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.coordinator import READY, Coordinator
+from gossiptrain.swarm.coordinator import Coordinator
+from gossiptrain.swarm.group_request import GroupRequests
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import (
-    Assignment,
-    NoGroup,
-    Purpose,
-    Ready,
-    Redirect,
-    StaleRound,
-    Waiting,
-    Withdraw,
-)
+from gossiptrain.swarm.messages import Assignment, NoGroup, Purpose, Ready, Redirect, StaleRound
 from gossiptrain.swarm.pending_round import Answer
 from gossiptrain.swarm.promises import Promises
-from gossiptrain.swarm.ranks import Ranks
 
 _logger = logging.getLogger(__package__)
 MAX_REDIRECTS = 3
@@ -79,9 +67,6 @@ class _Search:
     no_redirect: bool = False
     silent: set[PeerId] = field(default_factory=set)
     """Coordinators that did not answer, or whose answers led nowhere."""
-    waits_for: PeerId | None = None
-    """The coordinator that is being asked for a group."""
-    waits_since_s: float = 0.0
 
 
 class Matchmaker:
@@ -102,10 +87,9 @@ class Matchmaker:
         self._promises = promises
         self._membership = membership
         self._settings = settings
-        self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
+        self._minimum_members = settings.gossip_min_group_size
         self._coordinating = coordinator
-        self._ranks = Ranks(admission.fingerprint.key, settings.seed, promises)
-        self._withdrawn = asyncio.Event()
+        self._requests = GroupRequests(admission, membership, coordinator, settings=settings, promises=promises)
         self._left_out = False
 
     async def open(self) -> None:
@@ -115,11 +99,11 @@ class Matchmaker:
     async def find_group(self, readiness: Readiness) -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in time."""
         search = _Search()
-        self._withdrawn.clear()
+        self._requests.begin()
         self._promises.kept_by(self._not_ready())
         try:
             async with self._clock.timeout(self._patience_s(readiness) + self._admission.timing.dial_timeout_s):
-                while len(self._membership.trainers()) >= self._limits.minimum and self._is_wanted(readiness.aim):
+                while len(self._membership.trainers()) >= self._minimum_members and self._is_wanted(readiness.aim):
                     await self._pause(search)
                     ready = self._ready(readiness, no_redirect=search.no_redirect)
                     coordinator = search.sent_to or self._coordinating.first_in_rank(ready.round)
@@ -132,30 +116,21 @@ class Matchmaker:
                         return None
                     self._go_on(search, coordinator, answer)
         except TimeoutError:
-            self._note_stall(search, readiness)
+            stalling = self._requests.stalling(patience_s=self._patience_s(readiness))
+            if stalling is not None:
+                _logger.info("the coordinator %s let this peer wait for longer than it may", stalling)
+                self._promises.stalled_by(stalling)
         return None
-
-    def _note_stall(self, search: _Search, readiness: Readiness) -> None:
-        """An honest coordinator answers, one way or the other, when the first that asked it has no patience left.
-
-        One that still says "waiting" a good while after that would cost every round that it coordinates this much.
-        """
-        if search.waits_for is None:
-            return
-        waited_s = self._clock.now() - search.waits_since_s
-        if waited_s >= self._patience_s(readiness) + self._admission.timing.probe_timeout_s:
-            _logger.info("the coordinator %s let this peer wait for %.1f s", search.waits_for, waited_s)
-            self._promises.stalled_by(search.waits_for)
 
     def withdraw(self) -> None:
         """Ends a search that is under way, unless it has found a group already: the others count on this peer then."""
-        self._withdrawn.set()
+        self._requests.withdraw()
         self._coordinating.withdraw(self._membership.me)
 
     def _is_wanted(self, aim: Aim) -> bool:
         """Whether the search is to go on; who has made its last step wants no ordinary round any more."""
         has_ended = self._membership.own.ends_in_s == 0
-        return not self._withdrawn.is_set() and (aim.purpose == "end" or not has_ended)
+        return not self._requests.withdrawn and (aim.purpose == "end" or not has_ended)
 
     def _patience_s(self, readiness: Readiness) -> float:
         asked_s = readiness.aim.patience_s
@@ -217,11 +192,10 @@ class Matchmaker:
 
     async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer | None:
         """One attempt; None where the coordinator did not answer and another one has to be asked."""
-        search.waits_for = None
         if coordinator == self._membership.me:
             return await self._coordinating.await_assignment(coordinator, ready, stream=None)
         try:
-            answer = await self._ask(coordinator, ready, search)
+            answer = await self._requests.ask(coordinator, ready, but=search.silent)
         except (ConnectionError, TimeoutError) as error:
             _logger.info("the coordinator %s gave no group: %r", coordinator, error)
             self._membership.suspect(coordinator)
@@ -232,49 +206,3 @@ class Matchmaker:
                 return None
             self._membership.reach_round(answer.round)
         return answer
-
-    async def _ask(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer:
-        timing = self._admission.timing
-        within_s = 2 * timing.probe_timeout_s if self._admission.has_met(coordinator) else timing.dial_timeout_s
-        async with self._clock.timeout(within_s):
-            stream = await self._admission.stream(coordinator, READY)
-        withdrawing: asyncio.Task[None] | None = None
-        try:
-            await send_message(stream, ready)
-            search.waits_for, search.waits_since_s = coordinator, self._clock.now()
-            withdrawing = asyncio.create_task(self._say_withdrawn(stream))
-            while True:
-                async with self._clock.timeout(timing.probe_timeout_s + self._coordinating.keepalive_s):
-                    answer = await receive_one_of(stream, Waiting, Assignment, StaleRound, NoGroup, Redirect)
-                if isinstance(answer, Assignment) and not self._is_sound(answer, ready, coordinator):
-                    raise UnreachableError(f"{coordinator} gave out a group that cannot be")
-                if isinstance(answer, Redirect) and ready.no_redirect:
-                    raise UnreachableError(f"{coordinator} sends this peer on although it cannot go anywhere else")
-                if isinstance(answer, StaleRound) and not self._can_follow(answer, ready):
-                    raise UnreachableError(f"{coordinator} knows of a round that cannot be")
-                if isinstance(answer, Answer):
-                    return answer
-                if better := self._outranks(coordinator, ready, but=search.silent):
-                    return Redirect(coordinator=better)
-        finally:
-            if withdrawing is not None:
-                withdrawing.cancel()
-            stream.abort()
-
-    async def _say_withdrawn(self, stream: Stream) -> None:
-        await self._withdrawn.wait()
-        with contextlib.suppress(ConnectionError):
-            await send_message(stream, Withdraw())
-
-    def _can_follow(self, answer: StaleRound, ready: Ready) -> bool:
-        return answer.round > ready.round and self._membership.believes(answer.round)
-
-    def _is_sound(self, assignment: Assignment, ready: Ready, coordinator: PeerId) -> bool:
-        members = list(map(PeerId, assignment.members))
-        return (
-            self._membership.me in members
-            and assignment.round == ready.round
-            and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
-            and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
-            and self._ranks.are_fair(members, ready.round, coordinator=coordinator)
-        )
