@@ -48,7 +48,7 @@ from gossiptrain.swarm.messages import (
 )
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.probing import PROBE
-from gossiptrain.swarm.round import REPORT
+from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.state import STATE
 from tests.swarm.extremes import extremes, messages_of
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of

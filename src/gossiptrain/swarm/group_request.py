@@ -68,7 +68,12 @@ class GroupRequests:
         says "waiting" a good while after that would cost every round that it coordinates this much.
         """
         coordinator, waited_s = self._broken_off or (None, 0.0)
-        return coordinator if waited_s >= patience_s + self._admission.timing.probe_timeout_s else None
+        # One that is silent is given up within that time; so this one has said something after its time was over.
+        return coordinator if waited_s >= patience_s + self._longest_silence_s else None
+
+    @property
+    def _longest_silence_s(self) -> float:
+        return self._admission.timing.probe_timeout_s + self._coordinating.keepalive_s
 
     async def ask(self, coordinator: PeerId, ready: Ready, *, but: Collection[PeerId]) -> Answer:
         """What becomes of this peer, once the coordinator or what is heard meanwhile says so.
@@ -87,7 +92,7 @@ class GroupRequests:
             asked_s = self._clock.now()
             withdrawing = asyncio.create_task(self._say_withdrawn(stream))
             while True:
-                async with self._clock.timeout(timing.probe_timeout_s + self._coordinating.keepalive_s):
+                async with self._clock.timeout(self._longest_silence_s):
                     answer = await receive_one_of(stream, Waiting, Assignment, StaleRound, NoGroup, Redirect)
                 if isinstance(answer, Assignment) and not self._is_sound(answer, ready, coordinator):
                     raise UnreachableError(f"{coordinator} gave out a group that cannot be")

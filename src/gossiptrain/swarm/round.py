@@ -2,8 +2,8 @@
 
 Owns the course of one round for one member: an attempt, a report to the leader, its verdict, and again. The leader
 is the first of the members that answers, so a member that reaches nobody leads itself. A leader that answers and never
-decides is given up like a silent one, after a few times what a link may stand still. What the leader decides, and why,
-is in `leader`; how groups are found and what is done with the average is not known here.
+decides is given up like a silent one, after a few times what a link may stand still. How one is told is in `reporting`,
+what it decides, and why, in `leader`; how groups are found and what is done with the average is not known here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from gossiptrain.net.framing import Message, receive_one_of, send_message
+from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt, Outcome
@@ -20,11 +20,11 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
-from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
+from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState
+from gossiptrain.swarm.reporting import Reporting
 from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
-REPORT = "/gossiptrain/report"
 
 
 class RoundResult(Message):
@@ -82,6 +82,7 @@ class Round:
         """How long the last attempt took."""
         self._statistics = statistics
         self._standings = Standings()
+        self._reporting = Reporting(admission, self._standings)
         self.leader = Leader(admission, self._standings, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
@@ -181,7 +182,7 @@ class Round:
                 return await self.leader.decide(report, self._deadlines)
             if member in self._standings.gone:
                 continue
-            verdict = await self._report_to(member, report)
+            verdict = await self._reporting.report_to(member, report, longest_s=self._longest_decision_s)
             if verdict is not None:
                 return verdict
             self._standings.note([member], Standing.SILENT)
@@ -213,39 +214,6 @@ class Round:
             suspects=outcome.suspects,
             waited_for=outcome.waited_for,
             unreadable=outcome.unreadable,
-        )
-
-    async def _report_to(self, leader: PeerId, report: Report) -> Verdict | None:
-        """Reports and waits for the verdict; None where the leader does not answer any more, or does not decide."""
-        give_up_at_s = self._clock.now() + self._longest_decision_s
-        try:
-            async with self._clock.timeout(self._timing.probe_timeout_s):
-                stream = await self._admission.stream(leader, REPORT)
-            try:
-                await send_message(stream, report)
-                while self._clock.now() < give_up_at_s:
-                    async with self._clock.timeout(2 * self._timing.probe_timeout_s):
-                        answer = await receive_one_of(stream, Waiting, Commit, Retry, Abandon)
-                    if isinstance(answer, Retry) and not self._is_sound(answer):
-                        return None
-                    if isinstance(answer, Commit) and not report.finished:
-                        return _abandon("the others committed without this peer")
-                    if isinstance(answer, Commit | Retry | Abandon):
-                        return answer
-                self._standings.note([leader], Standing.HELD_UP)
-            finally:
-                stream.abort()
-        except (ConnectionError, TimeoutError):
-            pass
-        return None
-
-    def _is_sound(self, retry: Retry) -> bool:
-        proposed = [PeerId(member) for member in retry.members]
-        return (
-            retry.attempt == self.attempt.number + 1
-            and self.me in proposed
-            and len(set(proposed)) == len(proposed)
-            and set(proposed) <= set(self.attempt.members)
         )
 
     def verdict_for(self, peer: PeerId, attempt: int) -> Verdict | None:
