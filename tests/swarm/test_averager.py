@@ -154,16 +154,16 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
         async with swarm_of(make, 4) as swarm:
             how(monkeypatch, "a")  # type: ignore[operator]
             took_s, remembered_s = [], []
-            for number in range(12):
+            for _ in range(16):
                 # Where it coordinates itself it leads when its rank is the first, for it does not put itself last.
-                b, number_of_round = swarm.peers["b"].swarm, swarm.peers["b"].swarm.membership.round
-                leader = leaders(swarm.peers, run=b.fingerprint.key, round_number=number_of_round, seed=0)[0]
-                leads = b._matchmaker._coordinating.first_in_rank(number_of_round) == leader == "a"
+                b, number = swarm.peers["b"].swarm, swarm.peers["b"].swarm.membership.round
+                leader = leaders(swarm.peers, run=b.fingerprint.key, round_number=number, seed=0)[0]
+                leads = b._matchmaker._coordinating.first_in_rank(number) == leader == "a"
                 started_s = asyncio.get_running_loop().time()
                 bad = asyncio.create_task(swarm.peers["a"].average())
                 rounds = await swarm.average("b", "c", "d")
                 took_s.append(asyncio.get_running_loop().time() - started_s)
-                if number >= 4 and not leads:
+                if not leads and max(took_s[:-1], default=0.0) > 2.0:
                     remembered_s.append(took_s[-1])
                 assert len(committed(rounds)) == 3
                 bad.cancel()
