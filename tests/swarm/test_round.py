@@ -359,7 +359,7 @@ def test_a_peer_that_sends_nan_all_the_same_is_left_out(monkeypatch: pytest.Monk
             assert len(committed(good)) == 3
             assert len({swarm.peers[name].values.tobytes() for name in "abd"}) == 1
 
-    monkeypatch.setattr("gossiptrain.swarm.peer.is_finite", lambda vector: True)
+    monkeypatch.setattr("gossiptrain.swarm.participation.is_finite", lambda vector: True)
     run_on("virtual", scenario)
 
 
