@@ -34,7 +34,8 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
+from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 ELEMENTS = 1000

@@ -18,6 +18,7 @@ from gossiptrain.core.grouping import (
     coordinators,
     form_groups,
     group_sizes,
+    leaders,
     limits_for,
     ranking,
     survivors,
@@ -205,6 +206,13 @@ def test_nobody_is_left_out_twice_in_a_row(count: int, bounds: GroupLimits, grou
             return
         assert not set(urgent) & set(formed.left_out)
         urgent = formed.left_out
+
+
+def test_leaders_are_ranked_alike_by_all_and_not_as_coordinators_are() -> None:
+    peers = [f"peer{number}" for number in range(20)]
+    orders = [leaders(peers[::step], run="r", round_number=1, seed=0) for step in (1, -1)]
+    assert orders[0] == orders[1] != coordinators(peers, run="r", round_number=1, seed=0)
+    assert {leaders(peers, run="r", round_number=number, seed=0)[0] for number in range(200)} == set(peers)
 
 
 def test_coordinators_are_ranked_alike_by_all_and_anew_each_round() -> None:

@@ -14,7 +14,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.round import RoundResult
 
 CONFIGURE = control.Configure(

@@ -14,8 +14,8 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import PlainCodecName, codec_named
 from gossiptrain.core.modular import Modular
 from gossiptrain.simulate.meeting import meet_coded, meet_nearby, meet_plainly
-from gossiptrain.swarm.attempt import Attempt
-from gossiptrain.swarm.coding import Buffers, Coding
+from gossiptrain.swarm.attempt import Attempt, Outcome
+from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.near_coding import SpreadEstimate
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
@@ -30,13 +30,13 @@ SAMPLES = {"a": 100, "b": 150, "c": 100, "d": 60}
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
     """Every attempt of real peers, once for each of its members."""
     seen: list[Attempt] = []
-    chosen_coding = Exchange._chosen_coding
+    run = Exchange.run
 
-    def remember(exchange: Exchange, buffers: Buffers) -> Coding:
+    async def remember(exchange: Exchange) -> Outcome:
         seen.append(exchange.attempt)
-        return chosen_coding(exchange, buffers)
+        return await run(exchange)
 
-    monkeypatch.setattr(Exchange, "_chosen_coding", remember)
+    monkeypatch.setattr(Exchange, "run", remember)
     return seen
 
 

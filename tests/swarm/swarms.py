@@ -14,11 +14,13 @@ import numpy as np
 from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.membership import Change, OwnState
-from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.own_heartbeat import OwnState
+from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 from tests.transports import MakeTransport
 
@@ -33,6 +35,13 @@ TIMING = TimingSettings(
     directory_s=2.0,
     chunk_bytes=256,
 )
+
+
+class StoppedClock(Clock):
+    """For what only has to be told some time."""
+
+    def now(self) -> float:
+        return 0.0
 
 
 def fingerprint(**changes: Any) -> RunFingerprint:

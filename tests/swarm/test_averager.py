@@ -8,15 +8,14 @@ import gc
 import pytest
 
 from gossiptrain.config import CodecName, GossipSettings
-from gossiptrain.net.framing import send_message
-from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.core.grouping import leaders
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm import probing
 from gossiptrain.swarm.attempt import Outcome
 from gossiptrain.swarm.coding import Coding
 from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
-from gossiptrain.swarm.messages import ExchangeHeader, Probe, Report
+from gossiptrain.swarm.messages import Probe, Report
 from gossiptrain.swarm.round import Round
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
 from tests.swarm.test_round import check_all_or_nothing, committed, values_of
@@ -155,15 +154,16 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
         async with swarm_of(make, 4) as swarm:
             how(monkeypatch, "a")  # type: ignore[operator]
             took_s, remembered_s = [], []
-            for number in range(12):
-                # Where it coordinates itself it can still make itself the leader.
-                membership = swarm.peers["b"].swarm.membership
-                coordinator = swarm.peers["b"].swarm._matchmaker._coordinating.first_in_rank(membership.round)
+            for _ in range(16):
+                # Where it coordinates itself it leads when its rank is the first, for it does not put itself last.
+                b, number = swarm.peers["b"].swarm, swarm.peers["b"].swarm.membership.round
+                leader = leaders(swarm.peers, run=b.fingerprint.key, round_number=number, seed=0)[0]
+                leads = b._matchmaker._coordinating.first_in_rank(number) == leader == "a"
                 started_s = asyncio.get_running_loop().time()
                 bad = asyncio.create_task(swarm.peers["a"].average())
                 rounds = await swarm.average("b", "c", "d")
                 took_s.append(asyncio.get_running_loop().time() - started_s)
-                if number >= 4 and coordinator != "a":
+                if not leads and max(took_s[:-1], default=0.0) > 2.0:
                     remembered_s.append(took_s[-1])
                 assert len(committed(rounds)) == 3
                 bad.cancel()
@@ -171,37 +171,5 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
             assert max(took_s) < 8 * (TIMING.stall_timeout_s + TIMING.probe_timeout_s) < TIMING.round_timeout_s
             assert len(remembered_s) >= 4
             assert max(remembered_s) < 2.0, f"it is remembered: {took_s}"
-
-    run_on("virtual", scenario)
-
-
-def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each chunk comes shortly before the link times out, so that no single wait is too long."""
-    timing = TIMING.model_copy(update={"chunk_bytes": 32})  # some 30 chunks a slice
-    send_contribution = Exchange._send_contribution
-
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 4, timing=timing) as swarm:
-            for _ in range(3):
-                await swarm.average()
-            adaptive_timeout = swarm.peers["b"].swarm._averager._statistics.adaptive_timeout
-
-            async def dawdle(self: Exchange, peer: PeerId, stream: Stream) -> None:
-                if self._plan.me != "a":
-                    await send_contribution(self, peer, stream)
-                    return
-                await send_message(stream, ExchangeHeader(round_id=self.attempt.round_id, attempt=0))
-                for chunk in self._plan.chunks[peer]:
-                    await asyncio.sleep(0.9 * adaptive_timeout.stall_s)
-                    await stream.write(self._coding.contribution(chunk, self._scratch()))
-
-            monkeypatch.setattr(Exchange, "_send_contribution", dawdle)
-            started_s = asyncio.get_running_loop().time()
-            bad = asyncio.create_task(swarm.peers["a"].average())
-            rounds = await swarm.average("b", "c", "d")
-            assert len(committed(rounds)) == 3
-            assert asyncio.get_running_loop().time() - started_s < 3 * TIMING.stall_timeout_s
-            bad.cancel()
-            await asyncio.gather(bad, return_exceptions=True)
 
     run_on("virtual", scenario)

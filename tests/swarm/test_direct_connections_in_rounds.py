@@ -22,7 +22,7 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import Buffer
 from gossiptrain.net.wire import Wire
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
 

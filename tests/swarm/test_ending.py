@@ -12,7 +12,7 @@ import pytest
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 

@@ -20,8 +20,9 @@ from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.swarm import messages
 from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
+from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
-from gossiptrain.swarm.exchange import EXCHANGE
+from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.intake import (
     ROUNDS_AT_ONCE,
     ROUNDS_PER_S,
@@ -33,7 +34,7 @@ from gossiptrain.swarm.intake import (
     records_that_fit,
     tellable_addresses,
 )
-from gossiptrain.swarm.membership import HEARTBEATS, MAX_KNOWN, OwnState
+from gossiptrain.swarm.member_table import MAX_KNOWN
 from gossiptrain.swarm.messages import (
     BEATS_LIMIT_BYTES,
     MAX_ADDRESSES,
@@ -45,8 +46,9 @@ from gossiptrain.swarm.messages import (
     SignedHeartbeat,
     Welcome,
 )
+from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.probing import PROBE
-from gossiptrain.swarm.round import REPORT
+from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.state import STATE
 from tests.swarm.extremes import extremes, messages_of
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
@@ -325,7 +327,7 @@ def test_a_newcomer_takes_part_in_the_round_that_the_others_are_at_however_far()
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             for peer in swarm.peers.values():
-                peer.swarm.membership._own = OwnState(round=10**9, ready_in_s=0.0)
+                peer.swarm.membership._own._state = OwnState(round=10**9, ready_in_s=0.0)
                 await peer.swarm.membership.announce()
             await swarm.add("d")
             await swarm.know_each_other()
@@ -437,7 +439,7 @@ def test_peers_that_nobody_has_met_count_for_nothing_and_keep_nobody_out() -> No
                 records = [await made_up(make, first + number) for number in range(60)]
                 await liar.say(victim.id, HEARTBEATS, HeartbeatBatch(records=tuple(records)))
             assert len(victim.swarm.membership.trainers()) == 4
-            assert len(victim.swarm.membership._candidates) <= MAX_CANDIDATES
+            assert len(victim.swarm.membership._table._candidates) <= MAX_CANDIDATES
             await check_unharmed(swarm, limit_s=1.0)
             newcomer = await swarm.add("e", initial="b")
             await until(lambda: newcomer.id in victim.swarm.membership.live(), limit_s=2.0)
@@ -454,7 +456,7 @@ def test_of_members_no_more_are_remembered_than_there_is_room_for() -> None:
                 a.swarm.membership.absorb([record], told_by=PeerId(f"sybil{number}"))
                 if number % 100 == 0:
                     await b.swarm.membership.announce()
-            assert len(a.swarm.membership._members) == MAX_KNOWN
+            assert len(a.swarm.membership._table) == MAX_KNOWN
             assert b.id in a.swarm.membership.live(), "who was met last stays"
 
     run_on("virtual", scenario)

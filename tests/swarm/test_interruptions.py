@@ -13,16 +13,17 @@ from typing import Literal
 import pytest
 
 from gossiptrain.config import PRESETS, GossipSettings, Preset
-from gossiptrain.core.grouping import GroupLimits, coordinators, form_groups
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.core.grouping import coordinators, leaders
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.interruptions import ObservedNetwork, Point
 from tests.swarm.swarms import Swarm, swarm_of
 from tests.transports import MakeTransport, run_on
 
 Fault = Literal["crash", "restart", "freeze"]
 Role = Literal["member", "leader", "coordinator"]
-MOST_S = 3.0
 LATENCY_S = 0.002
+MOST_S = 3.0 + 15 * LATENCY_S
+"""Three seconds of deadlines, and the messages between them."""
 CHUNK_BYTES = 256
 """Four chunks for each slice of the vectors of these swarms."""
 
@@ -52,11 +53,7 @@ def roles_in(swarm: Swarm) -> dict[Role, str]:
     names = {str(other.id): name for name, other in swarm.peers.items()}
     run, number = peer.fingerprint.key, peer.membership.round
     coordinator = names[coordinators(list(names), run=run, round_number=number, seed=0)[0]]
-    together = dict.fromkeys(names, "one group")
-    (group,) = form_groups(
-        list(names), limits=GroupLimits(2, 16), run=run, round_number=number, seed=0, last_groups=together
-    ).groups
-    leader = names[group[0]]
+    leader = names[leaders(list(names), run=run, round_number=number, seed=0)[0]]
     member = next(name for name in names.values() if name not in (coordinator, leader))
     return {"coordinator": coordinator, "leader": leader, "member": member}
 

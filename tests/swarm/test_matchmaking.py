@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -12,9 +13,10 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.coordinator import READY
-from gossiptrain.swarm.membership import OwnState
-from gossiptrain.swarm.messages import Ready, Redirect, StaleRound
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.messages import Ready, Redirect, StaleRound, Waiting
+from gossiptrain.swarm.own_heartbeat import OwnState
+from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.ranks import Ranks
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -37,6 +39,17 @@ def coordinator_of(swarm: Swarm) -> str:
 
 def members_of(found: AveragedRound | None) -> int:
     return len(found.result.members) if found is not None and found.result.committed else 0
+
+
+async def seconds_of_rounds(swarm: Swarm, *names: str, rounds: int) -> list[float]:
+    """How long each of so many rounds of the named peers takes; all of them commit."""
+    took_s = []
+    for _ in range(rounds):
+        started_s = asyncio.get_running_loop().time()
+        found = await swarm.average(*names)
+        took_s.append(asyncio.get_running_loop().time() - started_s)
+        assert [members_of(one) for one in found.values()] == [len(names)] * len(names)
+    return took_s
 
 
 @on_both_transports
@@ -65,41 +78,6 @@ def test_forming_a_group_takes_no_longer_than_opening_one_stream_and_a_round_tri
                 assert found.formation_seconds <= 8 * LATENCY_S + 0.001
 
     run_on("virtual", scenario, network=network)
-
-
-def test_a_straggler_that_says_it_comes_soon_is_waited_for() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
-            await asyncio.sleep(1.0)
-            late = await swarm.peers["c"].average()
-            assert [members_of(await task) for task in tasks] == [3, 3]
-            assert members_of(late) == 3
-
-    run_on("virtual", scenario)
-
-
-def test_a_straggler_is_waited_for_no_longer_than_matchmaking_time() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=1.0)) as swarm:
-            started_s = asyncio.get_running_loop().time()
-            rounds = await swarm.average("a", "b")
-            assert [members_of(found) for found in rounds.values()] == [2, 2]
-            assert 1.0 <= asyncio.get_running_loop().time() - started_s <= 1.2
-
-    run_on("virtual", scenario)
-
-
-@pytest.mark.parametrize("ready_in_s", [30.0, None])
-def test_a_peer_that_says_it_is_far_from_ready_is_not_waited_for(ready_in_s: float | None) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            swarm.peers["c"].swarm.membership.describe(OwnState(ready_in_s=ready_in_s))
-            await asyncio.sleep(3 * TIMING.heartbeat_s)
-            rounds = await swarm.average("a", "b")
-            assert all(found is not None and found.formation_seconds < 0.1 for found in rounds.values())
-
-    run_on("virtual", scenario)
 
 
 def test_no_group_starts_below_the_minimum() -> None:
@@ -207,7 +185,7 @@ def test_a_coordinator_sends_peers_on_to_a_peer_of_higher_rank_that_they_have_no
         async with swarm_of(make, 4) as swarm:
             best = coordinator_of(swarm)
             unaware = next(peer for name, peer in swarm.peers.items() if name != best)
-            del unaware.swarm.membership._members[swarm.peers[best].id]
+            del unaware.swarm.membership._table._members[swarm.peers[best].id]
             rounds = await swarm.average()
             assert [members_of(found) for found in rounds.values()] == [4, 4, 4, 4]
             assert all(found is not None and found.formation_seconds < 1.5 for found in rounds.values())
@@ -230,68 +208,6 @@ def test_a_peer_that_cannot_reach_the_peer_it_was_sent_to_stays_where_it_is() ->
             network.thaw(best)
 
     run_on("virtual", scenario, network=network)
-
-
-# Promises that are not kept.
-
-
-async def seconds_of_rounds(swarm: Swarm, *names: str, rounds: int) -> list[float]:
-    """How long each of so many rounds of the named peers takes; all of them commit."""
-    took_s = []
-    for _ in range(rounds):
-        started_s = asyncio.get_running_loop().time()
-        found = await swarm.average(*names)
-        took_s.append(asyncio.get_running_loop().time() - started_s)
-        assert [members_of(one) for one in found.values()] == [len(names)] * len(names)
-    return took_s
-
-
-@pytest.mark.parametrize("finishing", [False, True])
-def test_who_says_it_is_ready_for_ever_and_never_comes_costs_one_round_and_not_each(finishing: bool) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 5) as swarm:
-            liar = swarm.peers["e"].swarm.membership
-            liar.describe(OwnState(ready_in_s=0.0, finishing=finishing))
-            await liar.meet_everyone()
-            took_s = await seconds_of_rounds(swarm, *"abcd", rounds=8)
-            # Once where another one coordinates, and once where it does so itself.
-            assert sum(took_s) < 2 * 2.0 + 0.5, took_s
-            assert sum(took_s[4:]) < 0.5, took_s
-
-    run_on("virtual", scenario)
-
-
-def test_who_was_waited_for_in_vain_is_waited_for_again_once_it_has_taken_part() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            await seconds_of_rounds(swarm, "a", "b", rounds=3)
-            early = asyncio.create_task(swarm.peers["c"].average())
-            await asyncio.sleep(0.1)
-            await swarm.average("a", "b")
-            assert members_of(await early) == 3
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "ab"]
-            await asyncio.sleep(1.0)
-            assert members_of(await swarm.peers["c"].average()) == 3
-            await asyncio.gather(*tasks)
-
-    run_on("virtual", scenario)
-
-
-def test_who_stops_saying_when_it_is_ready_is_not_waited_for_from_the_next_heartbeat_on() -> None:
-    """As the node of a frozen trainer does."""
-
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 4, settings=GossipSettings(matchmaking_time=20.0)) as swarm:
-            tasks = [asyncio.create_task(swarm.peers[name].average()) for name in "abc"]
-            await asyncio.sleep(0.5)
-            assert not any(task.done() for task in tasks)
-            swarm.peers["d"].swarm.membership.describe(OwnState(ready_in_s=None))
-            told_s = asyncio.get_running_loop().time()
-            assert [members_of(await task) for task in tasks] == [3, 3, 3]
-            assert asyncio.get_running_loop().time() - told_s < 3 * TIMING.heartbeat_s
-            assert sum(await seconds_of_rounds(swarm, *"abc", rounds=4)) < 0.5
-
-    run_on("virtual", scenario)
 
 
 # Answers that lead nowhere.
@@ -326,6 +242,75 @@ def test_a_coordinator_that_answers_and_leads_nowhere_is_passed_over(
     run_on("virtual", scenario)
 
 
+def test_a_coordinator_that_makes_itself_the_leader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_the_head(
+        self: Ranks, group: Collection[PeerId], round_number: int, *, coordinator: PeerId
+    ) -> tuple[PeerId, ...]:
+        order = in_order(self, group, round_number, coordinator=coordinator)
+        return (coordinator, *(peer for peer in order if peer != coordinator)) if coordinator == bad else order
+
+    in_order, bad = Ranks.in_order, ""
+
+    async def scenario(make: MakeTransport) -> None:
+        nonlocal bad
+        async with swarm_of(make, 4) as swarm:
+            ranks = swarm.peers["a"].swarm._matchmaker._requests._ranks
+            while True:
+                bad, number = coordinator_of(swarm), swarm.peers["a"].swarm.membership.round
+                everybody = [peer.id for peer in swarm.peers.values()]
+                if ranks.in_order(everybody, number, coordinator=PeerId("outsider"))[0] != bad:
+                    break
+                await swarm.average()
+            monkeypatch.setattr(Ranks, "in_order", at_the_head)
+            good = set(swarm.peers) - {bad}
+            for name, found in (await swarm.average()).items():
+                if name != bad:
+                    assert found is not None
+                    assert found.result.committed
+                    assert set(found.result.members) == good
+
+    run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_never_says_more_than_waiting_costs_one_round_and_not_each() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            bad = coordinator_of(swarm)
+            good = [name for name in swarm.peers if name != bad]
+
+            async def serve(stream: Stream) -> None:
+                while True:
+                    await send_message(stream, Waiting())
+                    await asyncio.sleep(TIMING.probe_timeout_s / 2)
+
+            await swarm.peers[bad].swarm.admission.serve(READY, serve)
+            swarm.peers[bad].swarm.membership.describe(OwnState(ready_in_s=None))
+            await swarm.peers[bad].swarm.membership.announce()
+            assert set((await swarm.average(*good)).values()) == {None}
+            for _ in range(8):
+                found = await swarm.average(*good)
+                assert [members_of(one) for one in found.values()] == [3, 3, 3]
+                assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())
+
+    run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_waits_as_long_as_it_may_is_not_taken_for_one_that_stalls() -> None:
+    network = VirtualNetwork(latency_s=0.1)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            first = coordinator_of(swarm)
+            straggler = next(name for name in swarm.peers if name != first)
+            others = [name for name in swarm.peers if name != straggler]
+            found = await swarm.average(*others)  # until their patience is over
+            assert [members_of(one) for one in found.values()] == [3, 3, 3]
+            for name in others:
+                assert not swarm.peers[name].swarm._matchmaker._promises.stalls(swarm.peers[first].id)
+
+    run_on("virtual", scenario, network=network)
+
+
 def test_peers_that_send_each_other_to_and_fro_find_a_group() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
@@ -346,7 +331,7 @@ def forget(swarm: Swarm, those: str, *, at: str) -> None:
     """The peers `at` know nothing of `those`, until the next heartbeat."""
     for name in at:
         for other in those:
-            swarm.peers[name].swarm.membership._members.pop(swarm.peers[other].id, None)
+            swarm.peers[name].swarm.membership._table._members.pop(swarm.peers[other].id, None)
 
 
 VIEWS = [("cd", "ab"), ("ab", "cd"), ("ad", "bc"), ("b", "acd"), ("abd", "c")]
@@ -403,7 +388,7 @@ def test_peers_that_allow_groups_of_different_sizes_are_together_as_often_as_oth
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, settings=GossipSettings(gossip_group_size=2, matchmaking_time=2.0)) as swarm:
             coordinating = swarm.peers["d"].swarm._matchmaker._coordinating
-            coordinating._limits = GroupLimits(2, 16)
+            coordinating._forming._limits = GroupLimits(2, 16)
             for _ in range(8):
                 found = await swarm.average()
                 assert all(one is not None and one.formation_seconds < 0.1 for one in found.values())

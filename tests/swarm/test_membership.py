@@ -1,4 +1,4 @@
-"""Who is believed to be alive, and on whose word."""
+"""What follows from what members have said: when each is ready, when it ends, and who takes part in a round."""
 
 from __future__ import annotations
 
@@ -8,146 +8,10 @@ from typing import Any
 
 import pytest
 
-from gossiptrain.net.framing import decode_message, encode_message
-from gossiptrain.net.transport import PeerId
-from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.membership import OwnState
-from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
-from tests.swarm.swarms import TIMING, TestPeer, fingerprint, swarm_of
+from gossiptrain.swarm.own_heartbeat import OwnState
+from tests.swarm.swarms import swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
-
-
-def own_heartbeat(peer: TestPeer) -> Heartbeat:
-    return decode_message(peer.swarm.membership.records()[0].body.encode(), Heartbeat)
-
-
-def signed_by(peer: TestPeer, heartbeat: Heartbeat) -> SignedHeartbeat:
-    body = encode_message(heartbeat).decode()
-    return SignedHeartbeat(body=body, signature=peer.swarm.transport.sign(body.encode()).hex())
-
-
-@on_both_transports
-def test_a_newcomer_is_known_to_all_although_it_dialled_only_one(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 5) as swarm:
-            for peer in swarm.peers.values():
-                assert len(peer.swarm.membership.trainers()) == 5
-                assert ("joined", swarm.peers["a"].id) in peer.changes or peer.name == "a"
-
-    run_on(kind, scenario)
-
-
-@on_both_transports
-def test_a_goodbye_is_heard_by_all(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            leaver = swarm.peers["b"]
-            await leaver.swarm.leave()
-            await leaver.stop()
-            for name in "ac":
-                assert ("left", leaver.id) in swarm.peers[name].changes
-                assert leaver.id not in swarm.peers[name].swarm.membership.live()
-
-    run_on(kind, scenario)
-
-
-@on_both_transports
-def test_a_peer_that_died_is_lost_to_the_others(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            dead = swarm.peers["b"]
-            await dead.stop()
-            await dead.swarm.transport.close()
-            for name in "ac":
-                await until(lambda name=name: ("lost", dead.id) in swarm.peers[name].changes)  # type: ignore[misc]
-
-    run_on(kind, scenario)
-
-
-def test_a_silent_peer_is_lost_after_its_lifetime_and_back_with_its_next_heartbeat() -> None:
-    network = VirtualNetwork()
-
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            frozen = swarm.peers["c"]
-            network.freeze("c")
-            started_s = asyncio.get_running_loop().time()
-            await until(lambda: ("lost", frozen.id) in swarm.peers["a"].changes)
-            assert asyncio.get_running_loop().time() - started_s <= TIMING.lifetime_s + 2 * TIMING.heartbeat_s
-            network.thaw("c")
-            await until(lambda: frozen.id in swarm.peers["a"].swarm.membership.live())
-
-    run_on("virtual", scenario, network=network)
-
-
-def test_a_peer_that_is_heard_of_only_through_others_stays_alive() -> None:
-    network = VirtualNetwork()
-
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 4) as swarm:
-            network.cut("a", "d")
-            await asyncio.sleep(5 * TIMING.lifetime_s)
-            assert swarm.peers["d"].id in swarm.peers["a"].swarm.membership.live()
-
-    run_on("virtual", scenario, network=network)
-
-
-def test_many_peers_hear_of_each_other_with_few_messages_each() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 24) as swarm:
-            await asyncio.sleep(3 * TIMING.lifetime_s)
-            assert all(len(peer.swarm.membership.trainers()) == 24 for peer in swarm.peers.values())
-            assert not any(change == "lost" for peer in swarm.peers.values() for change, _ in peer.changes)
-
-    run_on("virtual", scenario)
-
-
-def test_heartbeats_that_are_forged_foreign_or_old_change_nothing() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            a, b, c = (swarm.peers[name] for name in "abc")
-            true = own_heartbeat(b)
-            ahead = true.model_copy(update={"counter": true.counter + 100, "round": 77})
-            forged = signed_by(c, ahead)
-            foreign = signed_by(b, ahead.model_copy(update={"run_key": fingerprint(run="other").key}))
-            old = signed_by(b, true.model_copy(update={"counter": 0, "round": 77}))
-            broken = SignedHeartbeat(body="Heartbeat {", signature="00")
-            a.swarm.membership.absorb([forged, foreign, old, broken])
-            assert a.swarm.membership.round == 0
-            a.swarm.membership.absorb([signed_by(b, ahead)])
-            assert a.swarm.membership.round == 77
-
-    run_on("virtual", scenario)
-
-
-def test_an_old_heartbeat_does_not_bring_back_a_peer_that_left() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            a, b = swarm.peers["a"], swarm.peers["b"]
-            before = b.swarm.membership.records()[0]
-            await b.swarm.leave()
-            await b.stop()
-            a.swarm.membership.absorb([before])
-            assert b.id not in a.swarm.membership.live()
-
-    run_on("virtual", scenario)
-
-
-@on_both_transports
-def test_a_restarted_peer_is_taken_back_under_its_new_incarnation(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 3) as swarm:
-            old = swarm.peers["b"]
-            await old.stop()
-            await old.swarm.transport.close()
-            new = await swarm.add("b", initial="a")
-            assert new.id == old.id
-            await swarm.know_each_other()
-            rounds = await swarm.average()
-            assert all(found is not None and found.result.committed for found in rounds.values())
-
-    run_on(kind, scenario)
 
 
 def test_readiness_counts_down_between_heartbeats() -> None:
@@ -159,28 +23,6 @@ def test_readiness_counts_down_between_heartbeats() -> None:
             await b.stop()
             await asyncio.sleep(1.0)
             assert a.swarm.membership.outlooks()[b.id].ready_in_s == pytest.approx(9.0, abs=0.1)
-
-    run_on("virtual", scenario)
-
-
-def test_a_peer_that_wants_to_merge_is_noticed_once() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 2) as swarm:
-            a, b = swarm.peers["a"], swarm.peers["b"]
-            b.swarm.membership.describe(OwnState(ready_in_s=0.0, finishing=True))
-            await asyncio.sleep(5 * TIMING.heartbeat_s)
-            assert a.changes.count(("finishing", b.id)) == 1
-
-    run_on("virtual", scenario)
-
-
-def test_a_peer_never_counts_itself_twice() -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 2) as swarm:
-            a = swarm.peers["a"]
-            a.swarm.membership.absorb(a.swarm.membership.records())
-            assert PeerId(a.id) not in a.swarm.membership.live()
-            assert len(a.swarm.membership.trainers()) == 2
 
     run_on("virtual", scenario)
 
@@ -230,18 +72,3 @@ def test_it_is_known_when_others_will_have_made_their_steps_and_time_passes() ->
             assert watching.ended() == {other.me}
 
     run_on("virtual", scenario)
-
-
-@on_both_transports
-def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_heartbeats_said(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> None:
-        async with swarm_of(make, 6) as swarm:
-            asking, *others = (peer.swarm.membership for peer in swarm.peers.values())
-            for other in others:
-                other.describe(replace(other.own, ends_in_s=100.0))
-            await asking.meet_everyone()
-            said = asking.others_end_in_s()
-            assert len(said) == len(others)
-            assert all(in_s is not None and in_s > 90.0 for in_s in said.values())
-
-    run_on(kind, scenario)

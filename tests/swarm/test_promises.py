@@ -29,6 +29,19 @@ def test_who_takes_part_again_is_waited_for_again() -> None:
     assert not memory.is_worth_waiting_for("b")
 
 
+def test_a_coordinator_that_stalls_is_remembered_for_a_while() -> None:
+    async def main() -> None:
+        memory = promises()
+        memory.stalled_by("a")
+        assert memory.stalls("a")
+        assert not memory.stalls("b")
+        assert memory.in_order(["a", "b"]) == ("a", "b"), "as a member it does its part"
+        await asyncio.sleep(61.0)
+        assert not memory.stalls("a")
+
+    run_virtual(main())
+
+
 def test_who_held_a_round_up_comes_last_for_a_while_and_then_where_it_was() -> None:
     async def main() -> None:
         memory = promises()

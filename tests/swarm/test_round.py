@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights, contraction_with_alpha
+from gossiptrain.net.transport import Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.contribution import Contribution
+from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
@@ -357,7 +359,7 @@ def test_a_peer_that_sends_nan_all_the_same_is_left_out(monkeypatch: pytest.Monk
             assert len(committed(good)) == 3
             assert len({swarm.peers[name].values.tobytes() for name in "abd"}) == 1
 
-    monkeypatch.setattr("gossiptrain.swarm.peer.is_finite", lambda vector: True)
+    monkeypatch.setattr("gossiptrain.swarm.participation.is_finite", lambda vector: True)
     run_on("virtual", scenario)
 
 
@@ -398,14 +400,12 @@ def test_two_members_alone_after_a_death_still_average_but_one_does_not() -> Non
 
 def test_members_that_received_different_averages_keep_what_they_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reducer that lies to one member is found out by the digests."""
-    from gossiptrain.swarm.exchange import Exchange
+    honest = Contribution._receive_means
 
-    honest = Exchange._receive_means
-
-    async def deceived(self: Exchange, peer: object, stream: object) -> None:
-        await honest(self, peer, stream)  # type: ignore[arg-type]
-        if self._admission.transport.peer_id == "b":
-            self._digests[peer].update(b"another value")  # type: ignore[index]
+    async def deceived(self: Contribution, stream: Stream) -> None:
+        await honest(self, stream)
+        if self._context.plan.me == "b":
+            self._context.digests[self._owner].update(b"another value")
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
@@ -415,7 +415,7 @@ def test_members_that_received_different_averages_keep_what_they_had(monkeypatch
             assert all(found is not None and "different averages" in found.result.reason for found in rounds.values())
             assert all(swarm.peers[name].values.tobytes() == before[name].tobytes() for name in before)
 
-    monkeypatch.setattr(Exchange, "_receive_means", deceived)
+    monkeypatch.setattr(Contribution, "_receive_means", deceived)
     run_on("virtual", scenario)
 
 

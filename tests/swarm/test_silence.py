@@ -13,6 +13,7 @@ from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.messages import ProbeReply, RoundState
 from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.silence import SilenceWatch
+from gossiptrain.swarm.standing import Standing
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
 from tests.transports import MakeTransport, run_on
 
@@ -36,18 +37,18 @@ async def watching(swarm: Swarm) -> SilenceWatch:
     return SilenceWatch(swarm.peers["a"].swarm.admission, ATTEMPT, {PeerId("b"): 2, PeerId("c"): 1})
 
 
-async def found_within(watch: SilenceWatch, seconds: float) -> tuple[PeerId, ...]:
+async def found_within(watch: SilenceWatch, seconds: float) -> dict[PeerId, Standing]:
     try:
         async with asyncio.timeout(seconds):
             return await watch.gone(after_s=AFTER_S)
     except TimeoutError:
-        return ()
+        return {}
 
 
 def test_who_says_nothing_and_answers_is_slow_and_not_gone() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
-            assert await found_within(await watching(swarm), 60.0) == ()
+            assert await found_within(await watching(swarm), 60.0) == {}
 
     run_on("virtual", scenario)
 
@@ -59,7 +60,7 @@ def test_who_does_not_answer_either_is_gone_soon() -> None:
         async with swarm_of(make, 3) as swarm:
             watch = await watching(swarm)
             network.freeze("c")
-            assert await found_within(watch, 1.5 * AFTER_S + TIMING.probe_timeout_s + 0.1) == ("c",)
+            assert await found_within(watch, 1.5 * AFTER_S + TIMING.probe_timeout_s + 0.1) == {"c": Standing.SILENT}
             network.thaw("c")
 
     run_on("virtual", scenario, network=network)
@@ -71,7 +72,7 @@ def test_who_knows_nothing_of_the_round_any_more_is_gone(state: RoundState) -> N
         async with swarm_of(make, 3) as swarm:
             watch = await watching(swarm)
             await swarm.peers["b"].swarm.admission.serve(PROBE, saying(state))
-            assert await found_within(watch, 2 * AFTER_S) == ("b",)
+            assert await found_within(watch, 2 * AFTER_S) == {"b": Standing.ELSEWHERE}
 
     run_on("virtual", scenario)
 
@@ -84,7 +85,7 @@ def test_nobody_is_asked_from_whom_nothing_more_is_to_come() -> None:
             watch = await watching(swarm)
             watch.complete(PeerId("c"))
             network.freeze("c")
-            assert await found_within(watch, 5.0) == ()
+            assert await found_within(watch, 5.0) == {}
             network.thaw("c")
 
     run_on("virtual", scenario, network=network)
@@ -104,7 +105,7 @@ def test_a_lost_answer_does_not_matter_where_bytes_still_come() -> None:
                     watch.heard(PeerId("c"))
 
             moving = asyncio.create_task(keep_moving())
-            assert await found_within(watch, 5.0) == ()
+            assert await found_within(watch, 5.0) == {}
             moving.cancel()
             await asyncio.gather(moving, return_exceptions=True)
             network.thaw("c")
@@ -127,9 +128,9 @@ def test_on_a_computer_that_is_too_busy_itself_silence_says_nothing() -> None:
             watch = await watching(swarm)
             watch._clock = BusyClock()
             network.freeze("c")
-            assert await found_within(watch, 10.0) == ()
+            assert await found_within(watch, 10.0) == {}
             watch._clock = Clock()
-            assert await found_within(watch, 2 * AFTER_S + TIMING.probe_timeout_s) == ("c",)
+            assert await found_within(watch, 2 * AFTER_S + TIMING.probe_timeout_s) == {"c": Standing.SILENT}
             network.thaw("c")
 
     run_on("virtual", scenario, network=network)

@@ -14,7 +14,7 @@ from gossiptrain.net.framing import ProtocolViolationError
 from gossiptrain.net.transport import UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
-from gossiptrain.swarm.membership import OwnState
+from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on

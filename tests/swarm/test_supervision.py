@@ -78,15 +78,15 @@ def test_one_that_stumbles_now_and_then_goes_on() -> None:
 def test_a_peer_goes_on_where_a_missing_check_made_its_membership_stumble(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
-            membership = swarm.peers["a"].swarm.membership
-            expire, left = membership._expire, [ValueError("from a peer"), KeyError("from a peer")]
+            table = swarm.peers["a"].swarm.membership._table
+            expire, left = table.expire, [ValueError("from a peer"), KeyError("from a peer")]
 
             def stumble() -> None:
                 if left:
                     raise left.pop()
                 expire()
 
-            monkeypatch.setattr(membership, "_expire", stumble)
+            monkeypatch.setattr(table, "expire", stumble)
             await asyncio.sleep(2 * TIMING.lifetime_s)
             assert not left
             assert all(len(peer.swarm.membership.live()) == 2 for peer in swarm.peers.values())
@@ -105,7 +105,7 @@ def test_a_peer_whose_membership_stumbles_again_and_again_ends_with_one_error_in
             def stumble() -> None:
                 raise ValueError("from a peer")
 
-            monkeypatch.setattr(peer.swarm.membership, "_expire", stumble)
+            monkeypatch.setattr(peer.swarm.membership._table, "expire", stumble)
             await asyncio.wait([peer.background])
             with pytest.raises(NodeFailedError, match="the membership stumbled"):
                 peer.background.result()

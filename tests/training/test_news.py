@@ -7,7 +7,7 @@ from typing import Any
 from gossiptrain import events
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.state import ReceivedState
 from gossiptrain.training import news

@@ -1,8 +1,8 @@
 """Who meets whom: the division of the peers that are ready into groups.
 
-Owns group sizes, the seeded choice of groups and the order in which peers act as coordinator. Knows peers only as
-strings and time only as the number of the round; every function is pure, so all peers that are asked agree. Which
-positions of a grid meet is for `core/schedules.py` to say.
+Owns group sizes, the seeded choice of groups and the orders in which peers act as coordinator and as leader. Knows
+peers only as strings and time only as the number of the round; every function is pure, so all peers that are asked
+agree. Which positions of a grid meet is for `core/schedules.py` to say.
 """
 
 from __future__ import annotations
@@ -54,6 +54,14 @@ def ranking(peers: Collection[str], *, key: str) -> list[str]:
 def coordinators(peers: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
     """Who collects the ready peers of a round: the first that lives; the others stand in, in this order."""
     return ranking(peers, key=f"coordinator/{run}/{seed}/{round_number}")
+
+
+def leaders(members: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
+    """Who leads the round of a group: the first that answers; the others stand in, in this order.
+
+    It follows from what all members know before they are told of their group, so whoever formed it has no say in it.
+    """
+    return ranking(members, key=f"leader/{run}/{seed}/{round_number}")
 
 
 def group_sizes(ready: int, limits: GroupLimits) -> list[int]:

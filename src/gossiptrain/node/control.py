@@ -18,7 +18,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message, decode_message, encode_message
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.state import ReceivedState
 
 _LENGTH_BYTES = 4

@@ -31,8 +31,9 @@ from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.membership import Change
-from gossiptrain.swarm.peer import AveragedRound, Environment, SwarmPeer
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 _logger = logging.getLogger(__package__)

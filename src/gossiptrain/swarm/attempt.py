@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from gossiptrain.config import CodecName
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Attempt:
 class Outcome:
     """How an attempt ended for this member.
 
-    suspects: peers whose contribution did not come or was not finite; those of them that do not answer either, or know
-    nothing of the round, are silent. waited_for: peers that did not move, but
-    perhaps only because they were themselves waiting. unreadable: whether this member ended it because it could not
-    read what another one sent it, see `near_coding`.
+    suspects: peers whose contribution did not come or was not finite. gone: those of them that do not answer either, or
+    know nothing of the round. waited_for: peers that did not move, but perhaps only because they were themselves
+    waiting. unreadable: whether this member ended it because it could not read what another one sent it, see
+    `near_coding`.
     """
 
     finished: bool
@@ -51,5 +53,5 @@ class Outcome:
     bytes_sent: int = 0
     suspects: tuple[PeerId, ...] = ()
     waited_for: tuple[PeerId, ...] = ()
-    silent: tuple[PeerId, ...] = ()
+    gone: Mapping[PeerId, Standing] = field(default_factory=dict)
     unreadable: bool = False

@@ -16,11 +16,13 @@ from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.exchange import EXCHANGE, LinkStatistics
+from gossiptrain.swarm.contribution import EXCHANGE
+from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.messages import Assignment, ExchangeHeader, Probe, ProbeReply, Report, Waiting
 from gossiptrain.swarm.near_coding import SpreadEstimate
 from gossiptrain.swarm.probing import PROBE
-from gossiptrain.swarm.round import REPORT, FinishedRound, Round, RoundResult
+from gossiptrain.swarm.reporting import REPORT
+from gossiptrain.swarm.round import FinishedRound, Round, RoundResult
 from gossiptrain.swarm.speeds import SpeedsSeen
 from gossiptrain.swarm.timeouts import AdaptiveTimeout
 

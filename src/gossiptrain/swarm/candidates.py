@@ -1,8 +1,9 @@
 """Who was heard of through others and has not been met.
 
-Owns what they said last, how many there may be, and when each is tried. Identities are free: whoever has not been
-reached, and has not reached this peer, counts for nothing, and makes room for others when there are too many. Does not
-know what meeting one means.
+Owns what they said last, how many there may be, and when each is tried while others go on speaking of it; whom nobody
+speaks of any more is forgotten here within its lifetime, and tried for as long as the `address_book` says. Identities
+are free: whoever has not been reached, and has not reached this peer, counts for nothing, and makes room for others
+when there are too many. Does not know what meeting one means.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ async def dial_all(
     addresses: Sequence[str],
     *,
     timeout_s: float,
-    meet: Callable[[PeerId], Awaitable[None]] = _nothing,
+    meet: Callable[[PeerId], Awaitable[object]] = _nothing,
     connect: Callable[[str], Awaitable[PeerId]] | None = None,
 ) -> Dialled:
     """Dials all `addresses`, and does `meet` with each peer that answers, which may take as long again.

@@ -33,8 +33,8 @@ class Grace(Message):
         )
 
 
-class Farewell:
-    """The waiting of one peer."""
+class EndingBarrier:
+    """Where one peer waits for those that end at about the same time; a barrier with a deadline."""
 
     def __init__(self, membership: Membership, clock: Clock, *, longest_nap_s: float) -> None:
         """longest_nap_s: after which what the others say is looked at again though nobody has said anything new."""

@@ -21,6 +21,7 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm import probing
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.messages import Abandon, Commit, Probe, Report, Retry, RoundState
+from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
 MAX_ATTEMPTS = 16
@@ -50,18 +51,14 @@ class _Inquiry:
 class Leader:
     """The leading part of one member; idle unless all members before it in the order are gone."""
 
-    def __init__(self, admission: Admission, *, minimum_members: int) -> None:
+    def __init__(self, admission: Admission, standings: Standings, *, minimum_members: int) -> None:
+        """standings: who is gone for the round; what the leader finds out is added."""
         self._admission = admission
+        self._standings = standings
         self._clock = admission.transport.clock
         self._minimum_members = minimum_members
         self._reports: dict[PeerId, Report] = {}
         self._reported = asyncio.Event()
-        self.gone: set[PeerId] = set()
-        """Members that take no part in this round any more: silent, started anew, or waited for too long."""
-        self.held_up: set[PeerId] = set()
-        """Those of them that went on answering, but did not do their part."""
-        self.elsewhere: set[PeerId] = set()
-        """Those of them that live and said that they take no part any more."""
 
     def take_report(self, peer: PeerId, report: Report) -> None:
         """Notes what a member reports."""
@@ -79,17 +76,16 @@ class Leader:
         give_up_at_s = self._clock.now() + deadlines.give_up_s
         while missing := self._missing(own, inquiry):
             if self._clock.now() >= give_up_at_s:
-                self.gone.update(missing)
-                self.held_up.update(missing)
+                self._standings.note(missing, Standing.HELD_UP)
                 break
-            in_trouble = bool(self.gone) or not all(report.finished for report in self._on(own).values())
+            in_trouble = bool(self._standings.gone) or not all(report.finished for report in self._on(own).values())
             due = self._due(missing, inquiry, ask_s=deadlines.ask_s, in_trouble=in_trouble)
             if due:
                 await self._inquire(due, own, inquiry, stop=in_trouble)
             else:
                 await self._wait_for_report(deadlines.ask_s / 4)
         verdict = self._judge(own, committed=bool(inquiry.committed))
-        _log_verdict(verdict, own, self._on(own), self.gone)
+        _log_verdict(verdict, own, self._on(own), self._standings.gone)
         return verdict
 
     def _on(self, own: Report) -> dict[PeerId, Report]:
@@ -101,7 +97,7 @@ class Leader:
         }
 
     def _missing(self, own: Report, inquiry: _Inquiry) -> list[PeerId]:
-        heard = self._on(own).keys() | self.gone | inquiry.committed
+        heard = self._on(own).keys() | self._standings.gone | inquiry.committed
         return [PeerId(peer) for peer in own.members if peer not in heard]
 
     def _due(self, missing: list[PeerId], inquiry: _Inquiry, *, ask_s: float, in_trouble: bool) -> list[PeerId]:
@@ -125,14 +121,12 @@ class Leader:
 
     def _note_answer(self, peer: PeerId, answer: RoundState | None, inquiry: _Inquiry) -> None:
         if answer is None or answer in probing.NEVER_REPORTS:
-            self.gone.add(peer)
-            if answer is not None:
-                self.elsewhere.add(peer)
+            self._standings.note([peer], Standing.SILENT if answer is None else Standing.ELSEWHERE)
         elif answer == "committed":
             inquiry.committed.add(peer)
         elif inquiry.stops[peer] > MAX_STOPS:
             # It answers but reports to another leader, and for this one it is gone.
-            self.gone.add(peer)
+            self._standings.note([peer], Standing.SILENT)
 
     async def _wait_for_report(self, longest_s: float) -> None:
         try:
@@ -148,10 +142,11 @@ class Leader:
                 return Abandon(reason="members received different averages")
             if not own.finished:
                 return Abandon(reason="the others committed without this peer")
+            silent, held_up = map(self._standings.those, (Standing.SILENT, Standing.HELD_UP))
             return Commit(
                 disagreement=_disagreement(reports, members=len(own.members)),
-                silent=tuple(peer for peer in own.members if peer in self.gone - self.elsewhere - self.held_up),
-                held_up=tuple(peer for peer in own.members if peer in self.held_up),
+                silent=tuple(peer for peer in own.members if peer in silent),
+                held_up=tuple(peer for peer in own.members if peer in held_up),
             )
         following = self._following(own, reports)
         if len(following) < self._minimum_members:

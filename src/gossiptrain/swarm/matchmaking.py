@@ -2,35 +2,25 @@
 
 For every round the living peers rank themselves by (run, round, seed); whoever comes first collects the ready ones and
 divides them, so that one round trip is enough when all are ready. Nobody is a server: the coordinator changes with
-every round, and the next in rank stands in for a dead one. Owns the search of this peer and its end. What a coordinator
-does is in `coordinator`; what a group does with itself is not known here.
+every round, and the next in rank stands in for a dead one. Owns the search of this peer and its end. How one
+coordinator is asked is in `group_request`, what it does in `coordinator`; what a group does with itself is not known
+here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, limits_for
-from gossiptrain.net.framing import receive_one_of, send_message
-from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.coordinator import READY, Answer, Coordinator
+from gossiptrain.swarm.coordinator import Coordinator
+from gossiptrain.swarm.group_request import GroupRequests
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import (
-    Assignment,
-    NoGroup,
-    Purpose,
-    Ready,
-    Redirect,
-    StaleRound,
-    Waiting,
-    Withdraw,
-)
+from gossiptrain.swarm.messages import Assignment, NoGroup, Purpose, Ready, Redirect, StaleRound
+from gossiptrain.swarm.pending_round import Answer
 from gossiptrain.swarm.promises import Promises
 
 _logger = logging.getLogger(__package__)
@@ -97,9 +87,9 @@ class Matchmaker:
         self._promises = promises
         self._membership = membership
         self._settings = settings
-        self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
+        self._minimum_members = settings.gossip_min_group_size
         self._coordinating = coordinator
-        self._withdrawn = asyncio.Event()
+        self._requests = GroupRequests(admission, membership, coordinator, settings=settings, promises=promises)
         self._left_out = False
 
     async def open(self) -> None:
@@ -109,15 +99,15 @@ class Matchmaker:
     async def find_group(self, readiness: Readiness) -> Assignment | None:
         """A group of peers that are ready now, this one included; None where there is none in time."""
         search = _Search()
-        self._withdrawn.clear()
+        self._requests.begin()
         self._promises.kept_by(self._not_ready())
         try:
             async with self._clock.timeout(self._patience_s(readiness) + self._admission.timing.dial_timeout_s):
-                while len(self._membership.trainers()) >= self._limits.minimum and self._is_wanted(readiness.aim):
+                while len(self._membership.trainers()) >= self._minimum_members and self._is_wanted(readiness.aim):
                     await self._pause(search)
                     ready = self._ready(readiness, no_redirect=search.no_redirect)
                     coordinator = search.sent_to or self._coordinating.first_in_rank(ready.round)
-                    answer = await self._ask_coordinator(coordinator, ready, search.silent)
+                    answer = await self._ask_coordinator(coordinator, ready, search)
                     if isinstance(answer, Assignment):
                         self._take(answer)
                         return answer
@@ -126,18 +116,21 @@ class Matchmaker:
                         return None
                     self._go_on(search, coordinator, answer)
         except TimeoutError:
-            pass
+            stalling = self._requests.stalling(patience_s=self._patience_s(readiness))
+            if stalling is not None:
+                _logger.info("the coordinator %s let this peer wait for longer than it may", stalling)
+                self._promises.stalled_by(stalling)
         return None
 
     def withdraw(self) -> None:
         """Ends a search that is under way, unless it has found a group already: the others count on this peer then."""
-        self._withdrawn.set()
+        self._requests.withdraw()
         self._coordinating.withdraw(self._membership.me)
 
     def _is_wanted(self, aim: Aim) -> bool:
         """Whether the search is to go on; who has made its last step wants no ordinary round any more."""
         has_ended = self._membership.own.ends_in_s == 0
-        return not self._withdrawn.is_set() and (aim.purpose == "end" or not has_ended)
+        return not self._requests.withdrawn and (aim.purpose == "end" or not has_ended)
 
     def _patience_s(self, readiness: Readiness) -> float:
         asked_s = readiness.aim.patience_s
@@ -183,10 +176,11 @@ class Matchmaker:
         search.sent_to = None
         if isinstance(answer, Redirect):
             search.redirects += 1
-            # Whoever this peer has just found dead, it does not try again on another's word.
-            lost = self._membership.has_lost(PeerId(answer.coordinator))
-            search.no_redirect = search.no_redirect or lost or search.redirects > MAX_REDIRECTS
-            search.sent_to = None if search.no_redirect else PeerId(answer.coordinator)
+            # Whoever this peer has just found dead, or stalling, it does not try again on another's word.
+            named = PeerId(answer.coordinator)
+            hopeless = self._membership.has_lost(named) or self._promises.stalls(named)
+            search.no_redirect = search.no_redirect or hopeless or search.redirects > MAX_REDIRECTS
+            search.sent_to = None if search.no_redirect else named
 
     def _outranks(self, coordinator: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
         """A peer that should coordinate the round instead, by what this peer has heard meanwhile."""
@@ -196,12 +190,12 @@ class Matchmaker:
         ranked = self._coordinating.ranked([first, coordinator], ready.round)
         return first if ranked[0] == first else None
 
-    async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, silent: set[PeerId]) -> Answer | None:
+    async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer | None:
         """One attempt; None where the coordinator did not answer and another one has to be asked."""
         if coordinator == self._membership.me:
             return await self._coordinating.await_assignment(coordinator, ready, stream=None)
         try:
-            answer = await self._ask(coordinator, ready, silent)
+            answer = await self._requests.ask(coordinator, ready, but=search.silent)
         except (ConnectionError, TimeoutError) as error:
             _logger.info("the coordinator %s gave no group: %r", coordinator, error)
             self._membership.suspect(coordinator)
@@ -212,47 +206,3 @@ class Matchmaker:
                 return None
             self._membership.reach_round(answer.round)
         return answer
-
-    async def _ask(self, coordinator: PeerId, ready: Ready, silent: set[PeerId]) -> Answer:
-        timing = self._admission.timing
-        within_s = 2 * timing.probe_timeout_s if self._admission.has_met(coordinator) else timing.dial_timeout_s
-        async with self._clock.timeout(within_s):
-            stream = await self._admission.stream(coordinator, READY)
-        withdrawing: asyncio.Task[None] | None = None
-        try:
-            await send_message(stream, ready)
-            withdrawing = asyncio.create_task(self._say_withdrawn(stream))
-            while True:
-                async with self._clock.timeout(timing.probe_timeout_s + self._coordinating.keepalive_s):
-                    answer = await receive_one_of(stream, Waiting, Assignment, StaleRound, NoGroup, Redirect)
-                if isinstance(answer, Assignment) and not self._is_sound(answer, ready):
-                    raise UnreachableError(f"{coordinator} gave out a group that cannot be")
-                if isinstance(answer, Redirect) and ready.no_redirect:
-                    raise UnreachableError(f"{coordinator} sends this peer on although it cannot go anywhere else")
-                if isinstance(answer, StaleRound) and not self._can_follow(answer, ready):
-                    raise UnreachableError(f"{coordinator} knows of a round that cannot be")
-                if isinstance(answer, Answer):
-                    return answer
-                if better := self._outranks(coordinator, ready, but=silent):
-                    return Redirect(coordinator=better)
-        finally:
-            if withdrawing is not None:
-                withdrawing.cancel()
-            stream.abort()
-
-    async def _say_withdrawn(self, stream: Stream) -> None:
-        await self._withdrawn.wait()
-        with contextlib.suppress(ConnectionError):
-            await send_message(stream, Withdraw())
-
-    def _can_follow(self, answer: StaleRound, ready: Ready) -> bool:
-        return answer.round > ready.round and self._membership.believes(answer.round)
-
-    def _is_sound(self, assignment: Assignment, ready: Ready) -> bool:
-        members = assignment.members
-        return (
-            self._membership.me in members
-            and assignment.round == ready.round
-            and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
-            and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
-        )

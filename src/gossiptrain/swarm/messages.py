@@ -61,6 +61,16 @@ class Heartbeat(Message):
         """Whether this was said after `other`, by the same peer."""
         return (self.incarnation, self.counter) > (other.incarnation, other.counter)
 
+    @property
+    def trains(self) -> bool:
+        """Whether the peer takes part in rounds."""
+        return self.role == "trainer" and self.joined
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether the peer will take part in rounds, once it holds the parameters of the swarm."""
+        return self.role == "trainer" and not self.joined
+
 
 class SignedHeartbeat(Message):
     """A heartbeat as it travels: its encoded text and the peer's signature over it."""

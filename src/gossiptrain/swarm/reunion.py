@@ -15,7 +15,9 @@ from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import SELDOM_TRIES, AddressBook, peer_of
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.membership import Change, Membership
+from gossiptrain.swarm.introduction import Introduction
+from gossiptrain.swarm.member_table import Change
+from gossiptrain.swarm.membership import Membership
 
 PERIOD_S = 1.0
 TRIES_IN_PERIOD = 2
@@ -35,6 +37,7 @@ class Reunion:
         self.book = AddressBook()
         self._admission = admission
         self._membership = membership
+        self._introduction = Introduction(admission, membership)
         self._transport = admission.transport
         self._clock = admission.transport.clock
         self._rng = rng
@@ -101,21 +104,18 @@ class Reunion:
         """One try to meet a peer, and through it its half of the swarm; says whether it answers and is a member."""
         self._count_try(peer)
         try:
-            async with self._clock.timeout(self._admission.timing.dial_timeout_s):
-                await self._transport.reach(peer, self.book.addresses(peer))
-            welcome = await self._admission.handshake(peer)
+            await self._introduction.reach(peer, self.book.addresses(peer))
+            is_member = await self._introduction.meet(peer)
         except RunMismatchError:
             self._count_try(peer, at_least=SELDOM_TRIES)
             return False
         except (ConnectionError, TimeoutError):
             return False
-        if welcome.hello.helper:
+        if not is_member:
             # It keeps a part of the directory, and may have started anew or stood on the other side of a cut.
             self._count_try(peer, at_least=SELDOM_TRIES)
             await self._transport.bootstrap([peer])
-            return False
-        self._membership.absorb(welcome.members, told_by=peer)
-        return True
+        return is_member
 
     def _count_try(self, peer: PeerId, *, at_least: int = 0) -> None:
         jitter = self._rng.uniform(0.8, 1.2)
@@ -127,8 +127,7 @@ class Reunion:
         reached = []
         for peer in self._rng.sample(returned, min(MAX_BRIDGES, len(returned))):
             try:
-                async with self._clock.timeout(self._admission.timing.dial_timeout_s):
-                    await self._transport.reach(peer, self.book.addresses(peer))
+                await self._introduction.reach(peer, self.book.addresses(peer))
             except (ConnectionError, TimeoutError):
                 continue
             reached.append(peer)

@@ -2,8 +2,8 @@
 
 Owns the course of one round for one member: an attempt, a report to the leader, its verdict, and again. The leader
 is the first of the members that answers, so a member that reaches nobody leads itself. A leader that answers and never
-decides is given up like a silent one, after a few times what a link may stand still. What the leader decides, and why,
-is in `leader`; how groups are found and what is done with the average is not known here.
+decides is given up like a silent one, after a few times what a link may stand still. How one is told is in `reporting`,
+what it decides, and why, in `leader`; how groups are found and what is done with the average is not known here.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from gossiptrain.net.framing import Message, receive_one_of, send_message
+from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.exchange import Exchange, LinkStatistics
+from gossiptrain.swarm.exchange import Exchange
+from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
-from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState, Waiting
+from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState
+from gossiptrain.swarm.reporting import Reporting
+from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
-REPORT = "/gossiptrain/report"
 
 
 class RoundResult(Message):
@@ -79,7 +81,9 @@ class Round:
         self._attempt_s = 0.0
         """How long the last attempt took."""
         self._statistics = statistics
-        self.leader = Leader(admission, minimum_members=minimum_members)
+        self._standings = Standings()
+        self._reporting = Reporting(admission, self._standings)
+        self.leader = Leader(admission, self._standings, minimum_members=minimum_members)
         """Takes the members' reports, for the case that this peer leads."""
         self._changed = asyncio.Event()
         self.attempt = first
@@ -130,7 +134,7 @@ class Round:
 
     def _result(self, verdict: Verdict, outcome: Outcome, *, seconds: float) -> RoundResult:
         committed = isinstance(verdict, Commit)
-        silent, held_up = self.leader.gone - self.leader.elsewhere, set(self.leader.held_up)
+        silent, held_up = self._standings.those(Standing.SILENT), self._standings.those(Standing.HELD_UP)
         if isinstance(verdict, Commit):
             silent |= self.members & {PeerId(peer) for peer in verdict.silent}
             held_up |= self.members & {PeerId(peer) for peer in verdict.held_up}
@@ -143,8 +147,8 @@ class Round:
             disagreement=verdict.disagreement if isinstance(verdict, Commit) else None,
             digest=outcome.digest if committed else "",
             reason=verdict.reason if isinstance(verdict, Abandon) else "",
-            silent=frozenset(silent - held_up - {self.me}),
-            held_up=frozenset(held_up - {self.me}),
+            silent=silent - held_up - {self.me},
+            held_up=held_up - {self.me},
         )
 
     async def _run_attempt(self) -> Outcome:
@@ -154,8 +158,7 @@ class Round:
         outcome = await self.exchange.run()
         self._attempt_s = self._clock.now() - started_s
         self._bytes_sent += outcome.bytes_sent
-        self.leader.gone.update(outcome.silent)
-        self.leader.elsewhere.update(self.exchange.elsewhere)
+        self._standings.update(outcome.gone)
         return outcome
 
     def _begin(self, retry: Retry) -> None:
@@ -177,12 +180,12 @@ class Round:
         for member in self.attempt.members:
             if member == self.me:
                 return await self.leader.decide(report, self._deadlines)
-            if member in self.leader.gone:
+            if member in self._standings.gone:
                 continue
-            verdict = await self._report_to(member, report)
+            verdict = await self._reporting.report_to(member, report, longest_s=self._longest_decision_s)
             if verdict is not None:
                 return verdict
-            self.leader.gone.add(member)
+            self._standings.note([member], Standing.SILENT)
         raise AssertionError("this peer is a member of its own round")
 
     @property
@@ -211,39 +214,6 @@ class Round:
             suspects=outcome.suspects,
             waited_for=outcome.waited_for,
             unreadable=outcome.unreadable,
-        )
-
-    async def _report_to(self, leader: PeerId, report: Report) -> Verdict | None:
-        """Reports and waits for the verdict; None where the leader does not answer any more, or does not decide."""
-        give_up_at_s = self._clock.now() + self._longest_decision_s
-        try:
-            async with self._clock.timeout(self._timing.probe_timeout_s):
-                stream = await self._admission.stream(leader, REPORT)
-            try:
-                await send_message(stream, report)
-                while self._clock.now() < give_up_at_s:
-                    async with self._clock.timeout(2 * self._timing.probe_timeout_s):
-                        answer = await receive_one_of(stream, Waiting, Commit, Retry, Abandon)
-                    if isinstance(answer, Retry) and not self._is_sound(answer):
-                        return None
-                    if isinstance(answer, Commit) and not report.finished:
-                        return _abandon("the others committed without this peer")
-                    if isinstance(answer, Commit | Retry | Abandon):
-                        return answer
-                self.leader.held_up.add(leader)
-            finally:
-                stream.abort()
-        except (ConnectionError, TimeoutError):
-            pass
-        return None
-
-    def _is_sound(self, retry: Retry) -> bool:
-        proposed = [PeerId(member) for member in retry.members]
-        return (
-            retry.attempt == self.attempt.number + 1
-            and self.me in proposed
-            and len(set(proposed)) == len(proposed)
-            and set(proposed) <= set(self.attempt.members)
         )
 
     def verdict_for(self, peer: PeerId, attempt: int) -> Verdict | None:

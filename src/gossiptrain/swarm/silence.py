@@ -15,6 +15,7 @@ from gossiptrain.swarm import probing
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.messages import Probe, RoundState
+from gossiptrain.swarm.standing import Standing
 
 LATE_SHARE = 1 / 50
 """Of `probe_timeout_s`: by how much this task may wake late while nothing else keeps this computer busy."""
@@ -30,8 +31,6 @@ class SilenceWatch:
         self._probe = Probe(round_id=attempt.round_id, attempt=attempt.number)
         self._expected = {peer: streams for peer, streams in expected.items() if streams}
         self._heard_s = dict.fromkeys(expected, self._clock.now())
-        self.elsewhere: set[PeerId] = set()
-        """Members that live, but take no part in this round any more."""
 
     def heard(self, peer: PeerId) -> None:
         """Something came from the peer."""
@@ -43,8 +42,8 @@ class SilenceWatch:
         if not self._expected[peer]:
             del self._expected[peer]
 
-    async def gone(self, *, after_s: float) -> tuple[PeerId, ...]:
-        """Waits until members are known to be gone: silent for so long, and then to a probe as well.
+    async def gone(self, *, after_s: float) -> dict[PeerId, Standing]:
+        """Waits until members are known to be gone: silent for so long, and then to a probe as well; says in which way.
 
         While this computer is too busy to wake this very task in time, silence says nothing about others, who may have
         to share it.
@@ -57,10 +56,13 @@ class SilenceWatch:
                 continue
             states = await asyncio.gather(*(probing.ask(self._admission, peer, self._probe) for peer in silent))
             in_time = in_time and self._clock.now() - now_s < self._admission.timing.probe_timeout_s + self._late_s
-            answers = zip(silent, states, strict=True)
-            found = [peer for peer, state in answers if self._is_gone(peer, state, since_s=now_s, in_time=in_time)]
+            found: dict[PeerId, Standing] = {}
+            for peer, state in zip(silent, states, strict=True):
+                standing = self._standing(peer, state, since_s=now_s, in_time=in_time)
+                if standing is not None:
+                    found[peer] = standing
             if found:
-                return tuple(found)
+                return found
 
     async def _sleep(self, seconds: float) -> bool:
         """Whether it ended in time."""
@@ -72,11 +74,12 @@ class SilenceWatch:
     def _late_s(self) -> float:
         return LATE_SHARE * self._admission.timing.probe_timeout_s
 
-    def _is_gone(self, peer: PeerId, state: RoundState | None, *, since_s: float, in_time: bool) -> bool:
+    def _standing(self, peer: PeerId, state: RoundState | None, *, since_s: float, in_time: bool) -> Standing | None:
+        """None where it is not known to be gone."""
         if state in probing.NEVER_REPORTS:
-            self.elsewhere.add(peer)
-            return True
+            return Standing.ELSEWHERE
         if state is None:
-            return in_time and peer in self._expected and self._heard_s[peer] <= since_s
+            is_silent = in_time and peer in self._expected and self._heard_s[peer] <= since_s
+            return Standing.SILENT if is_silent else None
         self.heard(peer)
-        return False
+        return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gossiptrain.node import control
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training.session import Session
 
 POLL_S = 0.2

@@ -21,7 +21,7 @@ from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.peer import AveragedRound
+from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox

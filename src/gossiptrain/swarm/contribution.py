@@ -1,0 +1,74 @@
+"""What a member sends to the owner of a slice, and what it reads back from it.
+
+Owns both directions of one stream that this member opens: its chunks of the owner's slice, and their means, which come
+while later chunks are still being sent. Does not know what the owner does with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossiptrain.core.guards import is_finite
+from gossiptrain.net.framing import send_message
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.blame import LinkFailedError, blaming
+from gossiptrain.swarm.exchange_context import ExchangeContext
+from gossiptrain.swarm.messages import ExchangeHeader
+
+EXCHANGE = "/gossiptrain/exchange"
+
+
+class Contribution:
+    """This member's part in the slice of one other member."""
+
+    def __init__(self, context: ExchangeContext, owner: PeerId) -> None:
+        self._context = context
+        self._owner = owner
+        self._chunks = context.plan.chunks[owner]
+
+    async def run(self) -> None:
+        """Sends the own chunks and reads their means. Raises LinkFailedError where the owner does not do its part."""
+        context = self._context
+        size_bytes = sum(map(context.coding.size_bytes, self._chunks))
+        try:
+            async with context.clock.timeout(context.timing.dial_timeout_s):
+                stream = await context.admission.stream(self._owner, EXCHANGE, bulk_bytes=2 * size_bytes)
+        except (UnreachableError, TimeoutError) as error:
+            raise LinkFailedError(self._owner, surely=True) from error
+        context.streams.append(stream)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send(stream))
+            tasks.create_task(self._receive_means(stream))
+        await stream.close()
+
+    async def _send(self, stream: Stream) -> None:
+        context, attempt = self._context, self._context.plan.attempt
+        header = ExchangeHeader(round_id=attempt.round_id, attempt=attempt.number)
+        scratch = context.scratch()
+        budget = context.statistics.adaptive_timeout.budget(len(self._chunks), times=2)
+        with blaming(self._owner):
+            # The owner may itself be waiting: twice the timeout.
+            async with (deadline := context.new_deadline()).within(2 * context.stall_s):
+                await send_message(stream, header)
+                for chunk in self._chunks:
+                    await stream.write(context.coding.contribution(chunk, scratch))
+                    budget.spend(deadline.moved())
+
+    async def _receive_means(self, stream: Stream) -> None:
+        context, owner = self._context, self._owner
+        scratch = context.scratch()
+        budget = context.statistics.adaptive_timeout.budget(len(self._chunks), times=2)
+        with blaming(owner):
+            # Before the first mean the owner may have to wait for the connections of all others.
+            first_within_s = context.timing.dial_timeout_s + 2 * context.stall_s
+            async with (deadline := context.new_deadline()).within(first_within_s):
+                for index, chunk in enumerate(self._chunks):
+                    target = context.coding.mean_target(chunk, scratch)
+                    await stream.read_into(target)
+                    took_s = deadline.moved(next_within_s=2 * context.stall_s)
+                    budget.spend(took_s if index else 0.0)
+                    context.silence.heard(owner)
+                    context.digests[owner].update(target)
+                    if not is_finite(context.coding.take_mean(chunk, scratch)):
+                        raise LinkFailedError(owner, surely=True)
+        context.silence.complete(owner)

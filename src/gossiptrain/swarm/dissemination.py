@@ -1,0 +1,166 @@
+"""How heartbeats spread: every peer tells a few others in each period, and they tell theirs.
+
+Owns whom this peer tells and when, and the protocol by which two peers pass heartbeats to and fro; also the first try
+to meet those that are only heard of. Does not know what heartbeats say, nor who counts as alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import TypeVar
+
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.candidates import Candidates
+from gossiptrain.swarm.member_table import MemberTable
+from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, HeartbeatBatch
+from gossiptrain.swarm.own_heartbeat import OwnHeartbeat
+
+_logger = logging.getLogger(__package__)
+HEARTBEATS = "/gossiptrain/heartbeats"
+FANOUT = 3
+"""Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
+MAX_TRIES = 8
+"""Peers that are only heard of, of which so many are tried at once."""
+
+ResultT = TypeVar("ResultT")
+
+
+class Dissemination:
+    """Passes on the own heartbeat and those of the table, and takes in what others pass on."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        own: OwnHeartbeat,
+        table: MemberTable,
+        candidates: Candidates,
+        *,
+        rng: random.Random,
+    ) -> None:
+        self._admission = admission
+        self._transport = admission.transport
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
+        self._own = own
+        self._table = table
+        self._candidates = candidates
+        self._rng = rng
+
+    async def open(self) -> None:
+        """From now on takes in the heartbeats that others pass on."""
+        await self._admission.serve(HEARTBEATS, self._receive)
+
+    async def run(self) -> None:
+        """Sends heartbeats until cancelled."""
+        calls: dict[PeerId, asyncio.Task[bool]] = {}
+        tries: dict[PeerId, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._own.beat()
+                self._table.expire()
+                calls, tries = _unfinished(calls), _unfinished(tries)
+                for peer in self._targets():
+                    if peer not in calls:
+                        calls[peer] = tasks.create_task(self._exchange(peer))
+                for peer in self._candidates.due(now_s=self._clock.now()):
+                    if peer not in tries and len(tries) < MAX_TRIES:
+                        tries[peer] = tasks.create_task(self._try(peer))
+                await self._clock.sleep(self._timing.heartbeat_s * self._rng.uniform(0.9, 1.1))
+
+    async def meet_candidates(self) -> None:
+        """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""
+        waiting = list(self._candidates.due(now_s=self._clock.now()))
+
+        async def work() -> None:
+            while waiting:
+                await self._try(waiting.pop(0))
+
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                await asyncio.gather(*(work() for _ in range(MAX_TRIES)))
+
+    async def announce(self) -> None:
+        """Tells a few peers at once, out of turn, what this peer now says of itself."""
+        self._own.beat()
+        await asyncio.gather(*(self._exchange(peer) for peer in self._targets()))
+
+    async def say_goodbye(self) -> None:
+        """Tells as many peers as possible that this one leaves; waits no longer than `probe_timeout_s`."""
+        self._own.leave()
+        await self.meet_everyone()
+
+    async def meet(self, peer: PeerId) -> bool:
+        """Tells one peer at once what this one says of itself and knows of others, and hears the same.
+
+        False where it does not answer within `probe_timeout_s`.
+        """
+        self._own.beat()
+        try:
+            async with self._clock.timeout(self._timing.probe_timeout_s):
+                return await self._exchange(peer)
+        except TimeoutError:
+            return False
+
+    async def meet_everyone(self) -> None:
+        """Tells all others what this peer now says of itself, and hears the same of them.
+
+        Waits no longer than `probe_timeout_s`; more than a heartbeat costs, so for the few moments when it matters.
+        """
+        self._own.beat()
+        try:
+            async with self._clock.timeout(self._timing.probe_timeout_s):
+                await asyncio.gather(*(self._exchange(peer) for peer in self._table.live()))
+        except TimeoutError:
+            return
+
+    def _targets(self) -> list[PeerId]:
+        live = sorted(self._table.live())
+        return live if len(live) <= FANOUT else self._rng.sample(live, FANOUT)
+
+    async def _try(self, peer: PeerId) -> None:
+        """Calls a peer that is only heard of; where it does not answer, it is tried later."""
+        self._transport.remember(peer, self._candidates.addresses(peer))
+        await self._exchange(peer)
+        self._candidates.failed(peer, now_s=self._clock.now())  # unless it was met and is none any more
+
+    async def _exchange(self, peer: PeerId) -> bool:
+        """Passes heartbeats to and fro; says whether the peer answered."""
+        try:
+            async with self._clock.timeout(self._timing.dial_timeout_s):
+                stream = await self._admission.stream(peer, HEARTBEATS)
+                try:
+                    await self._tell(stream)
+                    await self._hear(stream)
+                finally:
+                    await stream.close()
+                return True
+        except UnreachableError as error:
+            _logger.info("%s cannot be reached: %s", peer, error)
+            self._table.suspect(peer)
+        except (ConnectionError, TimeoutError) as error:
+            _logger.debug("no heartbeats from %s: %r", peer, error)
+            # The link broke or is slow; the peer's lifetime decides. It may have started anew and not know this peer.
+            self._admission.forget(peer)
+        return False
+
+    async def _receive(self, stream: Stream) -> None:
+        async with self._clock.timeout(self._timing.dial_timeout_s):
+            await self._hear(stream)
+            await self._tell(stream)
+
+    async def _tell(self, stream: Stream) -> None:
+        beats = HeartbeatBatch(records=self._table.records(self._own.record, limit_bytes=BEATS_LIMIT_BYTES))
+        await send_message(stream, beats, limit_bytes=BEATS_LIMIT_BYTES)
+
+    async def _hear(self, stream: Stream) -> None:
+        beats = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
+        self._table.absorb(beats.records, told_by=stream.remote)
+
+
+def _unfinished(calls: dict[PeerId, asyncio.Task[ResultT]]) -> dict[PeerId, asyncio.Task[ResultT]]:
+    return {peer: call for peer, call in calls.items() if not call.done()}

@@ -1,0 +1,39 @@
+"""How this peer gets to know another one.
+
+Owns the two steps of every acquaintance that this peer begins: reaching the other at one of its addresses, and the
+handshake after which both know what the other knows of the swarm. Does not know why, nor when it is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.membership import Membership
+
+
+class Introduction:
+    """Reaches others and shakes hands with them."""
+
+    def __init__(self, admission: Admission, membership: Membership) -> None:
+        self._admission = admission
+        self._transport = admission.transport
+        self._membership = membership
+
+    async def reach(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Raises ConnectionError or TimeoutError where the peer answers at none of them within `dial_timeout_s`."""
+        async with self._transport.clock.timeout(self._admission.timing.dial_timeout_s):
+            await self._transport.reach(peer, addresses)
+
+    async def meet(self, peer: PeerId) -> bool:
+        """Shakes hands with a peer that can be reached, and takes in the members that it knows.
+
+        False where it is a helper, and no member. Raises RunMismatchError, ConnectionError or TimeoutError as
+        `Admission.handshake` does.
+        """
+        welcome = await self._admission.handshake(peer)
+        if welcome.hello.helper:
+            return False
+        self._membership.absorb(welcome.members, told_by=peer)
+        return True

@@ -1,0 +1,198 @@
+"""The other members: what each of them said last, and who of them lives.
+
+Owns the table of heartbeats and their expiry. Every heartbeat is signed by the peer it speaks of, so it may be passed
+on by anyone. A peer counts as alive once this one has heard it itself, having reached it or been reached by it; from
+then on it lives while its counter is seen to grow within `lifetime_s`, on the observer's own clock, whoever passes its
+heartbeats on. Does not know how heartbeats travel, nor what is made of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from gossiptrain.core.recent import Recent
+from gossiptrain.net.framing import decode_message
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.candidates import Candidates
+from gossiptrain.swarm.intake import records_that_fit
+from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
+
+_logger = logging.getLogger(__package__)
+MAX_KNOWN = 1024
+"""Members that are remembered, living or not."""
+MAX_SEEN = 4096
+KEPT_LIFETIMES = 20
+"""How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
+
+Change = Literal["joined", "moved", "left", "lost", "finishing"]
+
+
+@dataclass
+class _Member:
+    heartbeat: Heartbeat
+    record: SignedHeartbeat
+    advanced_at_s: float
+    met_at_s: float
+    """When the peer itself was last heard."""
+    live: bool
+    times_told: int = 0
+    """How often this heartbeat was passed on."""
+
+
+class MemberTable:
+    """The others of the run, by peer."""
+
+    def __init__(
+        self, admission: Admission, candidates: Candidates, *, on_change: Callable[[Change, PeerId], None]
+    ) -> None:
+        """candidates: takes those that are only heard of, and those that are lost."""
+        self._admission = admission
+        self._transport = admission.transport
+        self._clock = admission.transport.clock
+        self._lifetime_s = admission.timing.lifetime_s
+        self._run_key = admission.fingerprint.key
+        self._candidates = candidates
+        self._on_change = on_change
+        self._members: dict[PeerId, _Member] = {}
+        self._seen: Recent[str, PeerId] = Recent(MAX_SEEN)
+        """Signatures of the records that were checked last, of which the same ones come again and again, and whose."""
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def live(self) -> dict[PeerId, Heartbeat]:
+        """Those that live, by peer."""
+        return {peer: member.heartbeat for peer, member in self._members.items() if member.live}
+
+    def age_s(self, peer: PeerId) -> float:
+        """Seconds since the last heartbeat of a member came."""
+        return self._clock.now() - self._members[peer].advanced_at_s
+
+    def has_lost(self, peer: PeerId) -> bool:
+        """Whether the peer was once known and does not live as far as this one can see."""
+        return peer in self._members and not self._members[peer].live
+
+    async def wait_for_change(self, longest_s: float) -> None:
+        """Until any member says something new or is lost, and no longer than this."""
+        try:
+            async with self._clock.timeout(longest_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        """Ends all waiting for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def records(self, own: SignedHeartbeat, *, limit_bytes: int) -> tuple[SignedHeartbeat, ...]:
+        """The own heartbeat, and of the living members as many as fit in one message of `limit_bytes`.
+
+        Where not all of them fit, those come first that this peer has passed on least often, and of these the latest:
+        so each is passed on a few times before others are passed on once more.
+        """
+        living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at_s))
+        records = records_that_fit(own, (member.record for member in living), limit_bytes=limit_bytes)
+        for member in living[: len(records) - 1]:
+            member.times_told += 1
+        return records
+
+    def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
+        """Takes in heartbeats; forged, foreign and old ones change nothing.
+
+        told_by: who passed them on. Its own counts as heard from itself; of the others only those that were heard
+        before live on by it.
+        """
+        for record in records:
+            seen_of = self._seen.get(record.signature)
+            if seen_of is not None and seen_of != told_by:
+                continue
+            heartbeat = self._checked(record)
+            if heartbeat is None:
+                continue
+            self._seen[record.signature] = PeerId(heartbeat.peer)
+            peer = PeerId(heartbeat.peer)
+            known = self._members.get(peer)
+            if peer == told_by or (known is not None and (known.live or heartbeat.leaving)):
+                self._advance(heartbeat, record, known, met=peer == told_by)
+            elif not heartbeat.leaving:
+                self._candidates.hear(heartbeat, now_s=self._clock.now())
+
+    def suspect(self, peer: PeerId) -> None:
+        """Counts a peer as gone until it is met again, on direct evidence that it does not answer."""
+        member = self._members.get(peer)
+        if member is not None and member.live:
+            self._remove(peer, member, "lost")
+
+    def expire(self) -> None:
+        """Gives up those that were silent for longer than their lifetime."""
+        for peer, member in list(self._members.items()):
+            silent_s = self.age_s(peer)
+            if member.live and silent_s > self._lifetime_s:
+                _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
+                self._remove(peer, member, "lost")
+            elif not member.live and silent_s > KEPT_LIFETIMES * self._lifetime_s:
+                del self._members[peer]
+
+    def _checked(self, record: SignedHeartbeat) -> Heartbeat | None:
+        """The heartbeat in a record, if it is of this run, new, and signed by the peer that it speaks of."""
+        try:
+            heartbeat = decode_message(record.body.encode(), Heartbeat)
+            signature = bytes.fromhex(record.signature)
+        except (ConnectionError, ValueError):
+            return None
+        if heartbeat.run_key != self._run_key or heartbeat.peer == self._transport.peer_id:
+            return None
+        known = self._members.get(PeerId(heartbeat.peer))
+        if known is not None and not heartbeat.newer_than(known.heartbeat):
+            return None
+        is_signed = self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature)
+        return heartbeat if is_signed else None
+
+    def _advance(self, heartbeat: Heartbeat, record: SignedHeartbeat, known: _Member | None, *, met: bool) -> None:
+        peer, now_s = PeerId(heartbeat.peer), self._clock.now()
+        was_live = known is not None and known.live
+        if known is not None and heartbeat.incarnation != known.heartbeat.incarnation:
+            self._admission.forget(peer)
+        if known is None:
+            self._make_room()
+        met_at_s = now_s if met or known is None else known.met_at_s
+        self._members[peer] = _Member(heartbeat, record, now_s, met_at_s, live=not heartbeat.leaving)
+        self._candidates.forget(peer)
+        moved = known is not None and heartbeat.addresses != known.heartbeat.addresses
+        if known is None or moved or not was_live:
+            # Only then: a transport dials anew after each note.
+            self._transport.remember(peer, heartbeat.addresses)
+        if heartbeat.leaving and was_live:
+            _logger.info("%s said goodbye", peer)
+            self._on_change("left", peer)
+        elif not heartbeat.leaving and not was_live:
+            _logger.info("%s is here, at step %d", peer, heartbeat.step)
+            self._on_change("joined", peer)
+        elif moved and not heartbeat.leaving:
+            self._on_change("moved", peer)
+        if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
+            self._on_change("finishing", peer)
+        self.wake()
+
+    def _make_room(self) -> None:
+        """Where too many members are remembered, drops one that is gone, or the one that was met longest ago."""
+        if len(self._members) < MAX_KNOWN:
+            return
+        peer, member = min(self._members.items(), key=lambda item: (item[1].live, item[1].met_at_s))
+        if member.live:
+            self._remove(peer, member, "lost")
+        del self._members[peer]
+
+    def _remove(self, peer: PeerId, member: _Member, change: Change) -> None:
+        member.live = False
+        self._candidates.hear(member.heartbeat, now_s=self._clock.now())
+        self._admission.forget(peer)
+        self._on_change(change, peer)
+        self.wake()

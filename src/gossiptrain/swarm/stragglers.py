@@ -1,0 +1,91 @@
+"""Whom the coordinator of a round still waits for.
+
+Owns the judgement who may come at all, who should come in time, and for how long somebody is waited for that said it
+was ready and is not here: it is asked once for its view, so that two coordinators of one round, where peers see
+different members, soon become one; and it is waited for a little, once. Does not know what follows when nobody is worth
+waiting for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.outlook import Outlook
+from gossiptrain.swarm.pending_round import PendingRound
+from gossiptrain.swarm.promises import Promises
+
+
+class Stragglers:
+    """Those that are not here yet, by what they said of themselves."""
+
+    def __init__(
+        self, admission: Admission, membership: Membership, promises: Promises, *, minimum_members: int
+    ) -> None:
+        self._clock = admission.transport.clock
+        self._timing = admission.timing
+        self._membership = membership
+        self._promises = promises
+        self._minimum_members = minimum_members
+
+    def are_awaited(self, pending: PendingRound) -> bool:
+        """Whether the round is still to wait: there is time left, and it needs or expects somebody."""
+        remaining_s = pending.deadline_s - self._clock.now()
+        if len(self._available(pending) | pending.ready_peers.keys()) < self._minimum_members:
+            remaining_s = 0.0
+        return remaining_s > 0 and (
+            len(pending.ready_peers) < self._minimum_members or self._expected(pending, remaining_s)
+        )
+
+    def _available(self, pending: PendingRound) -> set[PeerId]:
+        """Who may come at all. A peer that has ended waits until it, or another one that has, wants to merge."""
+        outlooks = self._membership.outlooks()
+        return {peer for peer, outlook in outlooks.items() if pending.ends or outlook.finishing or not outlook.ended}
+
+    def _expected(self, pending: PendingRound, remaining_s: float) -> bool:
+        """Whether a peer that is not here yet should come in time. One that wants everyone makes all others ready."""
+        outlooks = self._membership.outlooks()
+        everyone = pending.merges or any(self._finishes(peer, outlook) for peer, outlook in outlooks.items())
+        found = False
+        for peer in outlooks.keys() - pending.ready_peers.keys():
+            outlook = outlooks[peer]
+            if outlook.ended and (pending.ends or outlook.finishing):
+                found = self._is_awaited(pending, peer, 0.0, as_long_as_it_answers=True) or found
+            elif (
+                not outlook.ended and outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
+            ):
+                found = self._is_awaited(pending, peer, outlook.ready_in_s) or found
+            else:
+                pending.due_s.pop(peer, None)
+                self._promises.kept_by([peer])
+        return found
+
+    def _finishes(self, peer: PeerId, outlook: Outlook) -> bool:
+        return outlook.finishing and (peer == self._membership.me or self._promises.is_worth_waiting_for(peer))
+
+    def _is_awaited(
+        self, pending: PendingRound, peer: PeerId, ready_in_s: float, *, as_long_as_it_answers: bool = False
+    ) -> bool:
+        """Whether a peer that has promised to come is still worth waiting for; it is asked once where it is late."""
+        if ready_in_s > 0:
+            pending.due_s.pop(peer, None)
+            self._promises.kept_by([peer])
+            return True
+        if peer in pending.missed or not self._promises.is_worth_waiting_for(peer):
+            return False
+        timing = self._timing
+        late_s = self._clock.now() - pending.due_s.setdefault(peer, self._clock.now())
+        if late_s >= timing.heartbeat_s and peer not in pending.meetings and peer != self._membership.me:
+            pending.meetings[peer] = asyncio.create_task(self._ask_for_view(pending, peer))
+        if late_s >= 2 * timing.heartbeat_s + timing.dial_timeout_s and not as_long_as_it_answers:
+            pending.missed.add(peer)
+        return peer not in pending.missed
+
+    async def _ask_for_view(self, pending: PendingRound, peer: PeerId) -> None:
+        """Afterwards both know the same peers, and so the same coordinator; and this one how soon the other is
+        ready."""
+        if not await self._membership.meet(peer):
+            pending.missed.add(peer)
+            pending.silent.add(peer)

@@ -1,0 +1,58 @@
+"""How heartbeats spread: what one peer says is soon known to all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from gossiptrain.net.virtual.network import VirtualNetwork
+from tests.swarm.swarms import TIMING, swarm_of
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on
+
+
+@on_both_transports
+def test_a_newcomer_is_known_to_all_although_it_dialled_only_one(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 5) as swarm:
+            for peer in swarm.peers.values():
+                assert len(peer.swarm.membership.trainers()) == 5
+                assert ("joined", swarm.peers["a"].id) in peer.changes or peer.name == "a"
+
+    run_on(kind, scenario)
+
+
+def test_a_peer_that_is_heard_of_only_through_others_stays_alive() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            network.cut("a", "d")
+            await asyncio.sleep(5 * TIMING.lifetime_s)
+            assert swarm.peers["d"].id in swarm.peers["a"].swarm.membership.live()
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_many_peers_hear_of_each_other_with_few_messages_each() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 24) as swarm:
+            await asyncio.sleep(3 * TIMING.lifetime_s)
+            assert all(len(peer.swarm.membership.trainers()) == 24 for peer in swarm.peers.values())
+            assert not any(change == "lost" for peer in swarm.peers.values() for change, _ in peer.changes)
+
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_heartbeats_said(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 6) as swarm:
+            asking, *others = (peer.swarm.membership for peer in swarm.peers.values())
+            for other in others:
+                other.describe(replace(other.own, ends_in_s=100.0))
+            await asking.meet_everyone()
+            said = asking.others_end_in_s()
+            assert len(said) == len(others)
+            assert all(in_s is not None and in_s > 90.0 for in_s in said.values())
+
+    run_on(kind, scenario)

@@ -1,0 +1,134 @@
+"""Who is believed to be alive, and on whose word."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossiptrain.net.framing import decode_message, encode_message
+from gossiptrain.net.transport import PeerId
+from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.own_heartbeat import OwnState
+from tests.swarm.swarms import TIMING, TestPeer, fingerprint, swarm_of
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+
+
+def own_heartbeat(peer: TestPeer) -> Heartbeat:
+    return decode_message(peer.swarm.membership.records()[0].body.encode(), Heartbeat)
+
+
+def signed_by(peer: TestPeer, heartbeat: Heartbeat) -> SignedHeartbeat:
+    body = encode_message(heartbeat).decode()
+    return SignedHeartbeat(body=body, signature=peer.swarm.transport.sign(body.encode()).hex())
+
+
+@on_both_transports
+def test_a_goodbye_is_heard_by_all(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            leaver = swarm.peers["b"]
+            await leaver.swarm.leave()
+            await leaver.stop()
+            for name in "ac":
+                assert ("left", leaver.id) in swarm.peers[name].changes
+                assert leaver.id not in swarm.peers[name].swarm.membership.live()
+
+    run_on(kind, scenario)
+
+
+@on_both_transports
+def test_a_peer_that_died_is_lost_to_the_others(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            dead = swarm.peers["b"]
+            await dead.stop()
+            await dead.swarm.transport.close()
+            for name in "ac":
+                await until(lambda name=name: ("lost", dead.id) in swarm.peers[name].changes)  # type: ignore[misc]
+
+    run_on(kind, scenario)
+
+
+def test_a_silent_peer_is_lost_after_its_lifetime_and_back_with_its_next_heartbeat() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            frozen = swarm.peers["c"]
+            network.freeze("c")
+            started_s = asyncio.get_running_loop().time()
+            await until(lambda: ("lost", frozen.id) in swarm.peers["a"].changes)
+            assert asyncio.get_running_loop().time() - started_s <= TIMING.lifetime_s + 2 * TIMING.heartbeat_s
+            network.thaw("c")
+            await until(lambda: frozen.id in swarm.peers["a"].swarm.membership.live())
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_heartbeats_that_are_forged_foreign_or_old_change_nothing() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            a, b, c = (swarm.peers[name] for name in "abc")
+            true = own_heartbeat(b)
+            ahead = true.model_copy(update={"counter": true.counter + 100, "round": 77})
+            forged = signed_by(c, ahead)
+            foreign = signed_by(b, ahead.model_copy(update={"run_key": fingerprint(run="other").key}))
+            old = signed_by(b, true.model_copy(update={"counter": 0, "round": 77}))
+            broken = SignedHeartbeat(body="Heartbeat {", signature="00")
+            a.swarm.membership.absorb([forged, foreign, old, broken])
+            assert a.swarm.membership.round == 0
+            a.swarm.membership.absorb([signed_by(b, ahead)])
+            assert a.swarm.membership.round == 77
+
+    run_on("virtual", scenario)
+
+
+def test_an_old_heartbeat_does_not_bring_back_a_peer_that_left() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            before = b.swarm.membership.records()[0]
+            await b.swarm.leave()
+            await b.stop()
+            a.swarm.membership.absorb([before])
+            assert b.id not in a.swarm.membership.live()
+
+    run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_a_restarted_peer_is_taken_back_under_its_new_incarnation(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            old = swarm.peers["b"]
+            await old.stop()
+            await old.swarm.transport.close()
+            new = await swarm.add("b", initial="a")
+            assert new.id == old.id
+            await swarm.know_each_other()
+            rounds = await swarm.average()
+            assert all(found is not None and found.result.committed for found in rounds.values())
+
+    run_on(kind, scenario)
+
+
+def test_a_peer_that_wants_to_merge_is_noticed_once() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            b.swarm.membership.describe(OwnState(ready_in_s=0.0, finishing=True))
+            await asyncio.sleep(5 * TIMING.heartbeat_s)
+            assert a.changes.count(("finishing", b.id)) == 1
+
+    run_on("virtual", scenario)
+
+
+def test_a_peer_never_counts_itself_twice() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a = swarm.peers["a"]
+            a.swarm.membership.absorb(a.swarm.membership.records())
+            assert PeerId(a.id) not in a.swarm.membership.live()
+            assert len(a.swarm.membership.trainers()) == 2
+
+    run_on("virtual", scenario)
