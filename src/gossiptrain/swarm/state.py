@@ -85,7 +85,8 @@ class StateServer:
     async def fetch(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
         """See `Fetch`."""
         started_s = self._clock.now()
-        async with self._clock.timeout(self._timing.dial_timeout_s):
+        has_met = self._admission.has_met(donor)
+        async with self._clock.timeout(self._silence_s if has_met else self._timing.dial_timeout_s):
             stream = await self._admission.stream(donor, STATE, bulk_bytes=into.nbytes)
             await send_message(stream, StateRequest())
         try:
@@ -106,9 +107,14 @@ class StateServer:
             donor=donor, step=offer.step, samples=offer.samples, seconds=seconds, size_bytes=size_bytes
         )
 
+    @property
+    def _silence_s(self) -> float:
+        """How long a donor may say nothing before another one is asked: it says four times as often that it lives."""
+        return 2 * self._timing.probe_timeout_s
+
     async def _offer(self, stream: Stream) -> StateOffer:
         while True:
-            async with self._clock.timeout(self._timing.dial_timeout_s):
+            async with self._clock.timeout(self._silence_s):
                 answer = await receive_one_of(stream, Waiting, StateOffer, StateRefusal)
             if isinstance(answer, StateRefusal):
                 raise UnreachableError(f"the donor does not give its state: {answer.reason}")
