@@ -20,6 +20,7 @@ from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import Message, ProtocolViolationError, receive_message, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.intake import as_count
 from gossiptrain.swarm.messages import StateOffer, StateRefusal, StateRequest, Waiting
 
 STATE = "/gossiptrain/state"
@@ -185,8 +186,8 @@ class StateServer:
 
     async def _give(self, stream: Stream, donation: Donation, digest: str) -> None:
         vector = donation.vector
-        offer = StateOffer(elements=len(vector), step=donation.step, samples=donation.samples, digest=digest)
-        await send_message(stream, offer)
+        step, samples = as_count(donation.step), as_count(donation.samples)
+        await send_message(stream, StateOffer(elements=len(vector), step=step, samples=samples, digest=digest))
         for chunk in self._chunks(len(vector)):
             async with self._clock.timeout(self._timing.stall_timeout_s):
                 await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
