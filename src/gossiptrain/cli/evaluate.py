@@ -13,7 +13,7 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.errors import CheckpointMismatchError, UsageError
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
 @with_flags(options.DATA_DIR, options.DEVICE, options.REPORT)

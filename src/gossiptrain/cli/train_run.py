@@ -29,7 +29,7 @@ from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.interval import Interval
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.runs.checkpoint_state import Checkpoint
 from gossiptrain.training.runs.checkpointer import Checkpointer, TrainingState
-from gossiptrain.training.runs.checkpoints import Checkpoint, CheckpointWriter
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named

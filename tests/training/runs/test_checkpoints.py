@@ -21,13 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
+from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+from gossiptrain.training.runs.checkpoint_state import RunState
 from gossiptrain.training.runs.checkpoint_values import from_json, to_json
-from gossiptrain.training.runs.checkpoints import (
-    CheckpointWriter,
-    RunState,
-    list_checkpoints,
-    load_checkpoint,
-)
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, load_checkpoint
 from tests.training.runs.test_folder import full_disk
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
@@ -302,7 +299,8 @@ SAVE_FOREVER = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoint_state import RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 torch.set_num_threads(1)
 writer, step = CheckpointWriter(Path(sys.argv[1])), 0
 while True:

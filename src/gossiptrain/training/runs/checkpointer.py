@@ -18,7 +18,8 @@ from gossiptrain.errors import CheckpointError
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.model.binding import not_finite
-from gossiptrain.training.runs.checkpoints import Checkpoint, CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoint_state import Checkpoint, RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 from gossiptrain.training.tasks.batches import TrainingBatches
 from gossiptrain.training.tasks.task import Task
 
