@@ -6,7 +6,8 @@
         state.json              the rest: step, data position, schedule, random states, parts of the optimizer that are
                                 no tensors; sizes and SHA-256 of the other two files, and of itself
 
-Owns this form. No pickle. Does not know which checkpoints there are.
+Owns this form, and that neither direction needs memory for a second copy of the tensors. No pickle. Does not know which
+checkpoints there are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gossiptrain.errors import CheckpointError
@@ -100,17 +101,16 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _read_tensors(file: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    expected = content["files"][file.name]
     try:
-        data = file.read_bytes()
+        found = _size_and_digest(file)
+        if found["bytes"] != expected["bytes"]:
+            raise corrupt(file, f"it has {found['bytes']} bytes instead of {expected['bytes']}")
+        if found["sha256"] != expected["sha256"]:
+            raise corrupt(file, "its content does not match its checksum")
+        tensors = load_file(file, backend="pread")  # Straight into the tensors; `load` would need the file in memory.
     except OSError as error:
         raise corrupt(file, error.strerror or str(error)) from error
-    expected = content["files"][file.name]
-    if len(data) != expected["bytes"]:
-        raise corrupt(file, f"it has {len(data)} bytes instead of {expected['bytes']}")
-    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-        raise corrupt(file, "its content does not match its checksum")
-    try:
-        tensors = load(data)
     except SafetensorError as error:
         raise corrupt(file, str(error)) from error
     for name, same in content["tied"][file.name].items():

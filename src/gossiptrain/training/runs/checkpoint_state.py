@@ -45,7 +45,7 @@ class Checkpoint:
     path: Path
     state: RunState
     _model: dict[str, Tensor]
-    _optimizer: Mapping[str, Any] | None
+    _optimizer: dict[str, Any] | None
     _optimizer_kind: str
     _random: Mapping[str, Any]
 
@@ -98,6 +98,12 @@ class Checkpoint:
         model.load_state_dict(self._model)
         if random_states:
             restore_random_states(self._random)
+
+    def release(self) -> None:
+        """Lets go of the tensors of model and optimizer; a run that goes on from here would keep them to its end."""
+        self._model.clear()
+        if self._optimizer is not None:
+            self._optimizer["state"] = {}
 
     def _refuse_other_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         if self._optimizer is None:

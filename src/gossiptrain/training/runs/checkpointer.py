@@ -68,8 +68,9 @@ class Checkpointer:
         self.bus.emit(events.CheckpointSaved(step=state.step, path=str(path)))
 
     def restore(self, checkpoint: Checkpoint) -> TrainingState:
-        """Goes on from a checkpoint. Raises CheckpointMismatchError."""
+        """Goes on from a checkpoint, which cannot be used again. Raises CheckpointMismatchError."""
         checkpoint.apply(self.model, self.optimizer, fingerprint=self.task.description)
+        checkpoint.release()
         self.batches.restore(checkpoint.state.position)
         extra: dict[str, Any] = dict(checkpoint.state.extra)
         self.precision.restore(extra.get("precision", {}))
