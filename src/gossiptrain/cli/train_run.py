@@ -63,7 +63,8 @@ def run_training(order: TrainOrder, output: Output) -> None:
     """Trains until the end of the run, and shows it. Raises GossipError."""
     output.check()
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
-    from gossiptrain.training.trainer import Trainer, TrainerInputs
+    from gossiptrain.training.parts import TrainerInputs
+    from gossiptrain.training.trainer import Trainer
 
     bus = EventBus()
 
