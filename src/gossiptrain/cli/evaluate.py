@@ -76,7 +76,7 @@ def load_all(paths: list[Path]) -> list[Checkpoint]:
 
 def write_report(path: Path, result: dict[str, object]) -> None:
     """Writes one JSON object. Raises UsageError where the file cannot be written."""
-    from gossiptrain.training.runs.folder import write_whole
+    from gossiptrain.training.runs.whole_files import write_whole
 
     try:
         write_whole(path, json.dumps(result, indent=2).encode() + b"\n")

@@ -29,8 +29,8 @@ from gossiptrain.errors import CheckpointError
 from gossiptrain.training.runs.checkpoint_folders import MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, corrupt
 from gossiptrain.training.runs.checkpoint_state import Checkpoint, RunState
 from gossiptrain.training.runs.checkpoint_values import from_json, set_apart, to_json
-from gossiptrain.training.runs.folder import sync_folder
 from gossiptrain.training.runs.random_states import random_states_now
+from gossiptrain.training.runs.whole_files import sync_folder
 
 FORMAT_VERSION = 1
 

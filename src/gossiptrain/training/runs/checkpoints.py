@@ -22,7 +22,7 @@ from gossiptrain.errors import CheckpointCorruptError, CheckpointError
 from gossiptrain.training.runs.checkpoint_files import read_checkpoint, write_checkpoint
 from gossiptrain.training.runs.checkpoint_folders import is_checkpoint, list_checkpoints, next_name, order_of
 from gossiptrain.training.runs.checkpoint_state import Checkpoint, RunState
-from gossiptrain.training.runs.folder import TEMPORARY_SUFFIX, sync_folder
+from gossiptrain.training.runs.whole_files import TEMPORARY_SUFFIX, sync_folder
 
 Report = Callable[[str], None]
 
