@@ -16,7 +16,7 @@ import pytest
 from gossiptrain.cli import main as cli
 from gossiptrain.config import Settings
 from gossiptrain.training import trainer
-from gossiptrain.training.trainer import TrainerInputs
+from gossiptrain.training.parts import TrainerInputs
 
 ROOT = Path(__file__).parents[1]
 PEER_ID = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"

@@ -11,7 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState, list_checkpoints, load_checkpoint
+from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+from gossiptrain.training.runs.checkpoint_state import RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, load_checkpoint
 from gossiptrain.training.tasks import task_named
 from tests.processes import Command
 

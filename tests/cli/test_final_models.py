@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.cli.final_models import measure
-from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoint_state import RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 from gossiptrain.training.tasks import task_named
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.core.fingerprint import CommonSettings
-from gossiptrain.training.runs.checkpoints import list_checkpoints, load_checkpoint
+from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.tasks import task_named
 from tests.members import LOCAL, Member

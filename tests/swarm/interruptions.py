@@ -2,7 +2,8 @@
 sent on a protocol.
 
     network = ObservedNetwork()
-    network.interrupt(Point("exchange", sends=True, number=3), victim="a", action=lambda: network.freeze("a"))
+    victim = Victim(network, swarm, "a", fault="crash")
+    network.interrupt(Point("exchange", sends=True, number=3), victim=victim.name, action=victim.strike)
 
 Every piece that a peer writes to a stream counts, whether it opened the stream or serves it. The action happens right
 before the piece is sent, so a crash or freeze takes this very piece with it.
@@ -10,13 +11,17 @@ before the piece is sent, so a crash or freeze takes this very piece with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
 from gossiptrain.net.virtual.stream import Pipe, VirtualStream
+from tests.swarm.swarms import Swarm, TestPeer
+
+Fault = Literal["crash", "restart", "freeze"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,11 @@ class Point:
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.number} {'sent' if self.sends else 'received'}"
+
+
+def points(protocol: str, *, sent: tuple[int, ...] = (), received: tuple[int, ...] = ()) -> list[Point]:
+    """Points by the numbers of what is sent and received."""
+    return [Point(protocol, True, number) for number in sent] + [Point(protocol, False, number) for number in received]
 
 
 @dataclass
@@ -91,3 +101,49 @@ class _ObservedTransport(VirtualTransport):
             return await write(data)
 
         pipe.write = observed  # type: ignore[method-assign]
+
+
+async def _average_forever(peer: TestPeer) -> None:
+    while True:
+        await peer.average()
+
+
+@dataclass
+class Victim:
+    """One peer of a swarm that crashes, restarts or freezes when it is told to.
+
+    life: what it does after a restart.
+    """
+
+    network: ObservedNetwork
+    swarm: Swarm
+    name: str
+    _: KW_ONLY
+    fault: Fault
+    life: Callable[[TestPeer], Awaitable[None]] = _average_forever
+    work: list[asyncio.Task[Any]] = field(default_factory=list)
+    """What it is doing, which ends with it."""
+    _aftermath: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def strike(self) -> None:
+        """The fault happens now."""
+        self.network.freeze(self.name)
+        if self.fault != "freeze":
+            self._aftermath.append(asyncio.create_task(self._die()))
+
+    async def _die(self) -> None:
+        for task in self.work:
+            task.cancel()
+        await self.swarm.peers[self.name].stop()
+        self.network.crash(self.name)
+        if self.fault == "restart":
+            initial = next(name for name in self.swarm.peers if name != self.name)
+            await self.life(await self.swarm.add(self.name, initial=initial))
+
+    async def end(self) -> None:
+        """Ends all that it does, so that the swarm can be closed."""
+        if self.fault == "freeze":
+            self.network.thaw(self.name)
+        for task in (*self._aftermath, *self.work):
+            task.cancel()
+        await asyncio.gather(*self._aftermath, *self.work, return_exceptions=True)

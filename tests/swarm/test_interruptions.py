@@ -14,22 +14,16 @@ import pytest
 
 from gossiptrain.config import PRESETS, GossipSettings, Preset
 from gossiptrain.core.grouping import coordinators, leaders
-from gossiptrain.swarm.participation import AveragedRound
-from tests.swarm.interruptions import ObservedNetwork, Point
+from tests.swarm.interruptions import Fault, ObservedNetwork, Point, Victim, points
 from tests.swarm.swarms import Swarm, swarm_of
 from tests.transports import MakeTransport, run_on
 
-Fault = Literal["crash", "restart", "freeze"]
 Role = Literal["member", "leader", "coordinator"]
 LATENCY_S = 0.002
 MOST_S = 3.0 + 15 * LATENCY_S
 """Three seconds of deadlines, and the messages between them."""
 CHUNK_BYTES = 256
 """Four chunks for each slice of the vectors of these swarms."""
-
-
-def points(protocol: str, *, sent: tuple[int, ...] = (), received: tuple[int, ...] = ()) -> list[Point]:
-    return [Point(protocol, True, number) for number in sent] + [Point(protocol, False, number) for number in received]
 
 
 EXCHANGE = points("exchange", sent=(1, 2, 8, 27), received=(1, 13, 27))
@@ -71,8 +65,6 @@ class Course:
         self._timing = PRESETS[preset].model_copy(update={"chunk_bytes": CHUNK_BYTES})
         self._role, self._point, self._fault = role, point, fault
         self._network = ObservedNetwork(latency_s=LATENCY_S)
-        self._aftermath: list[asyncio.Task[None]] = []
-        self._rounds: dict[str, asyncio.Task[AveragedRound | None]] = {}
 
     def seconds(self) -> float:
         """From the beginning of the first round to the end of the second, for the others."""
@@ -83,23 +75,23 @@ class Course:
             if self._experienced:
                 await swarm.average()
             roles = await self._begin(swarm)
-            victim = roles[self._role]
-            others = [name for name in swarm.peers if name != victim]
+            victim = Victim(self._network, swarm, roles[self._role], fault=self._fault)
+            others = [name for name in swarm.peers if name != victim.name]
             if self._point is None:
-                others.append(victim)
+                others.append(victim.name)
             elif self._point == BEFORE:
-                self._strike(swarm, victim)
+                victim.strike()
             else:
-                action = functools.partial(self._strike, swarm, victim)
-                self._network.interrupt(self._point, victim=victim, action=action)
+                self._network.interrupt(self._point, victim=victim.name, action=victim.strike)
             started_s = asyncio.get_running_loop().time()
-            self._rounds |= {name: asyncio.create_task(swarm.peers[name].average()) for name in swarm.peers}
-            await asyncio.wait([self._rounds[name] for name in others])
+            rounds = {name: asyncio.create_task(swarm.peers[name].average()) for name in swarm.peers}
+            victim.work.append(rounds[victim.name])
+            await asyncio.wait([rounds[name] for name in others])
             assert self._network.interrupted, "the point is not reached in this round"
             second = await asyncio.gather(*(swarm.peers[name].average() for name in others))
             took_s = asyncio.get_running_loop().time() - started_s
             assert all(found is not None and found.result.committed for found in second), second
-            await self._end(victim)
+            await victim.end()
             return took_s
 
     async def _begin(self, swarm: Swarm) -> dict[Role, str]:
@@ -109,28 +101,6 @@ class Course:
                 peer.swarm.membership.reach_round(peer.swarm.membership.round + 1)
             await swarm.know_each_other()
         return roles
-
-    def _strike(self, swarm: Swarm, victim: str) -> None:
-        self._network.freeze(victim)
-        if self._fault != "freeze":
-            self._aftermath.append(asyncio.create_task(self._die(swarm, victim)))
-
-    async def _die(self, swarm: Swarm, victim: str) -> None:
-        if victim in self._rounds:
-            self._rounds[victim].cancel()
-        await swarm.peers[victim].stop()
-        self._network.crash(victim)
-        if self._fault == "restart":
-            peer = await swarm.add(victim, initial=next(name for name in swarm.peers if name != victim))
-            while True:
-                await peer.average()
-
-    async def _end(self, victim: str) -> None:
-        if self._fault == "freeze":
-            self._network.thaw(victim)
-        for task in (*self._aftermath, self._rounds[victim]):
-            task.cancel()
-        await asyncio.gather(*self._aftermath, self._rounds[victim], return_exceptions=True)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from gossiptrain.net.framing import ProtocolViolationError
 from gossiptrain.net.transport import UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
+from gossiptrain.swarm.messages import MAX_COUNT
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
@@ -96,9 +97,23 @@ def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypat
     run_on("virtual", scenario)
 
 
-def _donate_from(peer: TestPeer) -> None:
+@pytest.mark.parametrize("number", [-1, MAX_COUNT + 1, 10**30])
+def test_numbers_that_no_message_can_tell_do_not_keep_a_donor_from_giving(number: int) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor, joiner = swarm.peers["a"], swarm.peers["b"]
+            _donate_from(donor, step=number, samples=number)
+            into = np.zeros(ELEMENTS, np.float32)
+            received = await joiner.swarm._state_server.fetch(donor.id, into, most_steps=2 * MAX_COUNT)
+            assert received.step == received.samples == min(max(number, 0), MAX_COUNT)
+            assert into.tobytes() == donor.values.tobytes()
+
+    run_on("virtual", scenario)
+
+
+def _donate_from(peer: TestPeer, *, step: int = 0, samples: int = 0) -> None:
     async def donate() -> Donation:
-        return Donation(vector=peer.values, step=0, samples=0)
+        return Donation(vector=peer.values, step=step, samples=samples)
 
     peer.swarm._state_server._donate = donate
 

@@ -11,14 +11,9 @@ from typing import Any
 import torch
 
 from gossiptrain.errors import CheckpointCorruptError, CheckpointError
-from gossiptrain.training.runs.checkpoints import (
-    MODEL_FILE,
-    OPTIMIZER_FILE,
-    STATE_FILE,
-    CheckpointWriter,
-    _digest_of,
-    load_checkpoint,
-)
+from gossiptrain.training.runs.checkpoint_files import _digest_of
+from gossiptrain.training.runs.checkpoint_folders import MODEL_FILE, OPTIMIZER_FILE, STATE_FILE
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, load_checkpoint
 from tests.training.runs.test_checkpoints import adamw, fresh, state, train
 
 WRONG: tuple[Any, ...] = (None, 2**70, "x", [], {"$dict": [1]})

@@ -21,11 +21,14 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
-from gossiptrain.training.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint
+from gossiptrain.training.parts import TrainerInputs
+from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+from gossiptrain.training.runs.checkpoint_state import Checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks.evaluation import Evaluation, EvaluationSet
-from gossiptrain.training.trainer import Trainer, TrainerInputs
+from gossiptrain.training.trainer import Trainer
 
 EventT = TypeVar("EventT", bound=events.EventBase)
 

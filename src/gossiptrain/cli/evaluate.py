@@ -13,7 +13,7 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.errors import CheckpointMismatchError, UsageError
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
 @with_flags(options.DATA_DIR, options.DEVICE, options.REPORT)
@@ -76,7 +76,7 @@ def load_all(paths: list[Path]) -> list[Checkpoint]:
 
 def write_report(path: Path, result: dict[str, object]) -> None:
     """Writes one JSON object. Raises UsageError where the file cannot be written."""
-    from gossiptrain.training.runs.folder import write_whole
+    from gossiptrain.training.runs.whole_files import write_whole
 
     try:
         write_whole(path, json.dumps(result, indent=2).encode() + b"\n")

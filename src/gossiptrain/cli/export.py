@@ -24,8 +24,8 @@ def export(
     """
     from safetensors.torch import save
 
-    from gossiptrain.training.runs.folder import write_whole
     from gossiptrain.training.runs.merging import merge
+    from gossiptrain.training.runs.whole_files import write_whole
 
     loaded = load_all(checkpoint)
     merged = merge([each.model_state() for each in loaded])

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from gossiptrain.errors import CheckpointError
-from gossiptrain.training.runs.checkpoints import Checkpoint, load_checkpoint
+from gossiptrain.training.runs.checkpoint_state import Checkpoint
+from gossiptrain.training.runs.checkpoints import load_checkpoint
 from gossiptrain.training.runs.merging import merge
 from gossiptrain.training.tasks import task_named
 

@@ -21,7 +21,7 @@ from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
 @with_flags(*TRAIN_FLAGS)
@@ -67,7 +67,8 @@ def train(
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:
     if resume is None:
         return None, {}
-    from gossiptrain.training.runs.checkpoints import list_checkpoints, load_checkpoint
+    from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+    from gossiptrain.training.runs.checkpoints import load_checkpoint
 
     kept = resume / "config.toml"
     if kept.is_file() and not list_checkpoints(resume / "checkpoints"):

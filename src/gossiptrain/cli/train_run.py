@@ -29,7 +29,7 @@ from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoints import Checkpoint
+    from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def run_training(order: TrainOrder, output: Output) -> None:
     """Trains until the end of the run, and shows it. Raises GossipError."""
     output.check()
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
-    from gossiptrain.training.trainer import Trainer, TrainerInputs
+    from gossiptrain.training.parts import TrainerInputs
+    from gossiptrain.training.trainer import Trainer
 
     bus = EventBus()
 

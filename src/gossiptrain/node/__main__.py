@@ -7,7 +7,7 @@ import logging
 from gossiptrain import logs
 from gossiptrain.errors import UsageError
 from gossiptrain.net import trace
-from gossiptrain.node.process import main
+from gossiptrain.node.life import main
 
 try:
     logs.start()

@@ -22,7 +22,7 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.swarm.address_book import MAX_ADDRESSES, MAX_PEERS, AddressBook, named_addresses
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__package__)
 LIMIT_BYTES = 2 << 20
 """More than a full book takes."""
 MOST_HANDED_ON = 64

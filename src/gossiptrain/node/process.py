@@ -1,8 +1,8 @@
-"""The node: the process beside the trainer that talks to other peers.
+"""The node: what beside the trainer talks to other peers.
 
-Owns the translation between the trainer's messages and the swarm. Ends when the trainer ends, when libp2p's daemon
-ends or does not answer any more (the trainer starts a new node), or when told to leave. Does not touch models: it
-sees flat vectors in shared memory.
+Owns the translation between the trainer's messages and the swarm. Ends when libp2p's daemon ends or does not answer any
+more (the trainer starts a new node), or when told to leave. Does not touch models: it sees flat vectors in shared
+memory. Does not know how its process begins.
 """
 
 from __future__ import annotations
@@ -11,24 +11,15 @@ import asyncio
 import logging
 import os
 import random
-import signal
-import socket
-import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-import uvloop
-
 from gossiptrain.errors import GossipError, NodeFailedError
-from gossiptrain.net.identity import Identity
-from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p.transport import Libp2pTransport
-from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
-from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.member_table import Change
@@ -37,7 +28,6 @@ from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 _logger = logging.getLogger(__package__)
-ALIVE_S = 1.0
 DAEMON_PROBE_S = 2.0
 DAEMON_TIMEOUT_S = 5.0
 
@@ -215,68 +205,3 @@ def _round_ended(averaged: AveragedRound | None, transport: Libp2pTransport) -> 
     members = averaged.result.members if averaged is not None else ()
     paths = {str(peer): transport.paths_used.get(peer, "libp2p") for peer in members if peer != transport.peer_id}
     return control.RoundEnded(averaged=averaged, paths=paths)
-
-
-async def _live(connection: socket.socket, memory_descriptor: int) -> int:
-    trainer = await control.NodeSide.attach(connection)
-    alive = asyncio.create_task(_say_alive(trainer))
-    try:
-        configure = await trainer.receive()
-        if not isinstance(configure, control.Configure):
-            return 1
-        memory = SharedVectors(memory_descriptor, configure.fingerprint.elements, state_vectors=configure.state_vectors)
-        return await _live_as(configure, trainer, memory)
-    except* control.ControlClosedError:
-        pass
-    finally:
-        alive.cancel()
-    return 0
-
-
-async def _live_as(configure: control.Configure, trainer: control.NodeSide, memory: SharedVectors) -> int:
-    network = configure.network
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    try:
-        with Identity.kept_or_new(network.identity_path) as identity:
-            transport = await start_at_old_ports(network, identity, configure.ports)
-            incarnation = next_incarnation(network.identity_path)
-            trainer.send(
-                control.NodeReady(
-                    peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid
-                )
-            )
-            work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
-            interrupted = asyncio.create_task(stopped.wait())
-            try:
-                await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-            finally:
-                for task in (work, interrupted):
-                    task.cancel()
-                await asyncio.gather(work, interrupted, return_exceptions=True)
-                await transport.close()
-    except GossipError as error:
-        _logger.error("the node ends: %s", error.what)
-        failed = control.NodeFailed(error=type(error).__name__, what=error.what, cause=error.cause, remedy=error.remedy)
-        trainer.send(failed)
-        await trainer.flush()
-        return 1
-    return 0
-
-
-async def _say_alive(trainer: control.NodeSide) -> NoReturn:
-    while True:
-        trainer.send(control.Alive())
-        await asyncio.sleep(ALIVE_S)
-
-
-def main() -> NoReturn:
-    """Entry: `python -m gossiptrain.node PARENT_PID CONTROL_DESCRIPTOR MEMORY_DESCRIPTOR`."""
-    parent_pid, control_descriptor, memory_descriptor = map(int, sys.argv[1:4])
-    die_with_parent(parent_pid)
-    # Ctrl+C is for the trainer, which then tells this process what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = socket.socket(fileno=control_descriptor)
-    sys.exit(uvloop.run(_live(connection, memory_descriptor)))

@@ -110,7 +110,9 @@ class Joining:
     def _waits_for(self, donors: list[PeerId]) -> str:
         if donors:
             return f"waiting for the swarm's parameters: none of {len(donors)} peers that have them can give them now"
-        return f"waiting for the swarm's parameters: {len(self._membership.joiners())} other peers begin as well"
+        if joiners := self._membership.joiners():
+            return f"waiting for the swarm's parameters: {len(joiners)} other peers begin as well"
+        return "waiting for the swarm's parameters: no peer that has them answers"
 
 
 def in_order(steps: Mapping[PeerId, int]) -> list[PeerId]:

@@ -15,27 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gossiptrain.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
-from gossiptrain.training.runs.checkpoint_values import from_json, to_json
-from gossiptrain.training.runs.checkpoints import (
-    CheckpointWriter,
-    RunState,
-    list_checkpoints,
-    load_checkpoint,
-)
+from gossiptrain.errors import CheckpointCorruptError, CheckpointError
+from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
+from gossiptrain.training.runs.checkpoint_state import RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter, load_checkpoint
 from tests.training.runs.test_folder import full_disk
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 class TiedModel(nn.Module):
@@ -101,52 +90,6 @@ def names(folder: Path) -> list[str]:
 # --- going on
 
 
-@pytest.mark.parametrize("make_optimizer", [sgd, adamw])
-def test_training_goes_on_bitwise_as_if_it_had_never_stopped(tmp_path: Path, make_optimizer: MakeOptimizer) -> None:
-    model, optimizer, schedule = fresh(make_optimizer)
-    train(model, optimizer, schedule=schedule, steps=12)
-    CheckpointWriter(tmp_path).save(model, optimizer, state=state(12, schedule=schedule.state_dict()))
-    train(model, optimizer, schedule=schedule, steps=9)
-
-    again, optimizer_again, schedule_again = fresh(make_optimizer, seed=1)
-    checkpoint = load_checkpoint(tmp_path)
-    checkpoint.apply(again, optimizer_again, fingerprint="digits-0123")
-    schedule_again.load_state_dict(checkpoint.state.schedule)
-    train(again, optimizer_again, schedule=schedule_again, steps=9)
-
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name]), name
-    assert optimizer_again.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
-
-
-def test_a_checkpoint_can_be_applied_twice(tmp_path: Path) -> None:
-    model, optimizer, schedule = fresh(adamw)
-    train(model, optimizer, schedule=schedule, steps=3)
-    CheckpointWriter(tmp_path).save(model, optimizer, state=state())
-    checkpoint = load_checkpoint(tmp_path)
-    results = []
-    for _ in range(2):
-        checkpoint.apply(model, optimizer)
-        train(model, optimizer, schedule=schedule, steps=3)
-        results.append(torch.cat([value.flatten().double() for value in model.state_dict().values()]))
-        schedule.load_state_dict({**schedule.state_dict(), "last_epoch": 3})
-    assert torch.equal(*results)
-
-
-def test_random_states_stay_as_they_are_on_request(tmp_path: Path) -> None:
-    model = nn.Linear(2, 1)
-    CheckpointWriter(tmp_path).save(model, None, state=state())
-    expected = (torch.initial_seed(), random.getstate())
-    before = torch.get_rng_state()
-    torch.rand(5)
-    moved = torch.get_rng_state()
-    load_checkpoint(tmp_path).apply(model, random_states=False)
-    assert torch.equal(torch.get_rng_state(), moved)
-    load_checkpoint(tmp_path).apply(model)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert (torch.initial_seed(), random.getstate()) == expected
-
-
 def test_where_the_run_stood_comes_back_with_all_its_values(tmp_path: Path) -> None:
     saved = state(
         step=500,
@@ -167,34 +110,6 @@ def test_where_the_run_stood_comes_back_with_all_its_values(tmp_path: Path) -> N
         "pair": (1, "a"),
         "$odd": True,
     }
-
-
-JSON_LIKE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers() | st.just("$tensor") | st.just("$dict"), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-@given(JSON_LIKE)
-@settings(deadline=None, max_examples=100)
-def test_any_nesting_of_plain_values_comes_back_as_it_was(value: Any) -> None:
-    encoded = json.loads(json.dumps(to_json(value, "value", {}), allow_nan=False))
-    decoded = from_json(encoded, {})
-    assert decoded == value
-    assert repr(decoded) == repr(value)  # 1, 1.0 and True are equal and not the same.
-
-
-def test_tensors_that_would_get_the_same_name_are_kept_apart() -> None:
-    tensors: dict[str, Tensor] = {}
-    value = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
-    decoded = from_json(to_json(value, "x", tensors), tensors)
-    assert decoded["a.b"] == 0
-    assert decoded["a"]["b"] == 1
 
 
 # --- what is on disk
@@ -302,7 +217,8 @@ SAVE_FOREVER = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from gossiptrain.training.runs.checkpoints import CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoint_state import RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 torch.set_num_threads(1)
 writer, step = CheckpointWriter(Path(sys.argv[1])), 0
 while True:
@@ -409,47 +325,3 @@ def test_where_there_is_no_checkpoint_it_says_what_to_give(tmp_path: Path) -> No
         with pytest.raises(CheckpointError, match="There is no checkpoint in") as caught:
             load_checkpoint(path)
         assert "run folder" in caught.value.remedy
-
-
-# --- another model
-
-
-def test_a_checkpoint_that_does_not_fit_names_the_first_difference_and_changes_nothing(tmp_path: Path) -> None:
-    CheckpointWriter(tmp_path).save(nn.Linear(3, 2), None, state=state())
-    checkpoint = load_checkpoint(tmp_path)
-    for model, difference in [
-        (nn.Linear(4, 2), r"'weight' has the shape \[2, 3\] there and \[2, 4\] in this model"),
-        (nn.Linear(3, 2).double(), "'weight' is torch.float32 there and torch.float64"),
-        (nn.Linear(3, 2, bias=False), "a tensor 'bias', which this model lacks"),
-        (nn.Sequential(nn.Linear(3, 2)), r"no tensor '0\.weight', which this model has"),
-    ]:
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        generator = torch.get_rng_state()
-        with pytest.raises(CheckpointMismatchError, match=difference):
-            checkpoint.apply(model)
-        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-        assert torch.equal(generator, torch.get_rng_state())
-
-
-def test_a_checkpoint_of_another_run_is_refused_by_its_fingerprint(tmp_path: Path) -> None:
-    model = nn.Linear(3, 2)
-    CheckpointWriter(tmp_path).save(model, None, state=state())
-    with pytest.raises(CheckpointMismatchError, match="'digits-0123' and this run is 'digits-9999'"):
-        load_checkpoint(tmp_path).apply(model, fingerprint="digits-9999")
-
-
-@pytest.mark.parametrize(
-    ("make_optimizer", "difference"),
-    [
-        (None, "holds no optimizer"),
-        (adamw, "its optimizer is AdamW and this run has SGD"),
-        (lambda model: torch.optim.SGD([{"params": [p]} for p in model.parameters()]), "groups of"),
-    ],
-)
-def test_the_state_of_another_optimizer_is_refused(
-    tmp_path: Path, make_optimizer: MakeOptimizer | None, difference: str
-) -> None:
-    model = nn.Linear(3, 2)
-    CheckpointWriter(tmp_path).save(model, make_optimizer and make_optimizer(model), state=state())
-    with pytest.raises(CheckpointMismatchError, match=difference):
-        load_checkpoint(tmp_path).apply(model, sgd(model))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import resource
 import shutil
@@ -20,7 +19,7 @@ import pytest
 from gossiptrain.errors import GossipError, UsageError
 from gossiptrain.events import Event, Notice, event_from_json
 from gossiptrain.training.bus import EventBus
-from gossiptrain.training.runs.folder import RunFolder, write_whole
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.runs.metrics_file import MetricsFile
 
 
@@ -201,18 +200,6 @@ def test_metrics_that_cannot_be_opened_are_a_mistake_of_the_user(tmp_path: Path)
         folder.metrics.mkdir()
         with pytest.raises(UsageError, match="cannot be opened"):
             folder.follow(EventBus())
-
-
-def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, b"old", mode=0o600)
-    assert path.stat().st_mode & 0o777 == 0o600
-    with full_disk(2), pytest.raises(OSError, match="File too large"):
-        write_whole(path, b"new and longer")
-    assert path.read_bytes() == b"old"
-    write_whole(path, b"new and longer")
-    assert path.read_bytes() == b"new and longer"
-    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_leftovers_of_a_crash_are_swept_when_the_run_is_resumed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ ALREADY_LOCKED = 712
 PORTABLE = 1
 """cudaHostRegisterPortable: for all devices of this process."""
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger("gossiptrain.training")
 
 
 class Registrar(Protocol):
@@ -84,7 +84,7 @@ class PageLocks:
                     remedy="Call gossip() before that library is used, or in a process of its own.",
                 )
             else:
-                logger.warning(
+                _logger.warning(
                     "%d bytes shared with the node cannot be page-locked (CUDA error %d): copies between them and the "
                     "GPU take longer. `ulimit -l` may be too low.",
                     size_bytes,
@@ -97,7 +97,7 @@ class PageLocks:
             start = self._locked.pop()
             code = self._registrar.unregister(start)
             if code != SUCCESS:
-                logger.warning("Memory shared with the node cannot be unlocked (CUDA error %d).", code)
+                _logger.warning("Memory shared with the node cannot be unlocked (CUDA error %d).", code)
 
 
 def page_ranges(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -18,7 +18,8 @@ from gossiptrain.errors import CheckpointError
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.compute import MixedPrecision
 from gossiptrain.training.model.binding import not_finite
-from gossiptrain.training.runs.checkpoints import Checkpoint, CheckpointWriter, RunState
+from gossiptrain.training.runs.checkpoint_state import Checkpoint, RunState
+from gossiptrain.training.runs.checkpoints import CheckpointWriter
 from gossiptrain.training.tasks.batches import TrainingBatches
 from gossiptrain.training.tasks.task import Task
 
@@ -67,8 +68,9 @@ class Checkpointer:
         self.bus.emit(events.CheckpointSaved(step=state.step, path=str(path)))
 
     def restore(self, checkpoint: Checkpoint) -> TrainingState:
-        """Goes on from a checkpoint. Raises CheckpointMismatchError."""
+        """Goes on from a checkpoint, which cannot be used again. Raises CheckpointMismatchError."""
         checkpoint.apply(self.model, self.optimizer, fingerprint=self.task.description)
+        checkpoint.release()
         self.batches.restore(checkpoint.state.position)
         extra: dict[str, Any] = dict(checkpoint.state.extra)
         self.precision.restore(extra.get("precision", {}))

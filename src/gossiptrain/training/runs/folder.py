@@ -7,8 +7,8 @@
     identity.key    the peer's private key, and beside it the number of its last start
     peers.json      where other peers live, and the own port
 
-Owns names, the lock and how files are written; does not know what settings, events or checkpoints mean. A disk that
-fills up never stops training.
+Owns names, the lock and what is told where the disk does not take something; does not know what settings, events or
+checkpoints mean. A disk that fills up never stops training.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import contextlib
 import errno
 import fcntl
 import json
-import math
 import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,40 +32,11 @@ from gossiptrain.errors import GossipError, UsageError
 from gossiptrain.events import Notice
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.runs.metrics_file import MetricsFile
+from gossiptrain.training.runs.plain_values import for_json, for_toml
+from gossiptrain.training.runs.whole_files import TEMPORARY_SUFFIX, write_whole
 
 RUNS = Path("runs")
 """Where runs are kept unless a folder is named."""
-TEMPORARY_SUFFIX = ".tmp"
-"""Ends the name of everything that is not whole yet; it is always in a hidden file or folder."""
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename inside `folder` survive a power cut. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # Some network file systems cannot do this for folders.
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Writes a file so that whoever looks finds the old content or the new, never a part.
-
-    mode: permissions of a new file, before the umask. Raises OSError and leaves the old file as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 class RunFolder:
@@ -148,7 +118,7 @@ class RunFolder:
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes `config.toml` from nested settings; those that are None are left out. Raises UsageError."""
         try:
-            self._kept[self.config] = tomli_w.dumps(_for_toml(settings)).encode("utf-8", "replace")
+            self._kept[self.config] = tomli_w.dumps(for_toml(settings)).encode("utf-8", "replace")
             write_whole(self.config, self._kept[self.config])
         except OSError as error:
             raise UsageError(
@@ -159,7 +129,7 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`; numbers that are not finite become null. Raises GossipError."""
         try:
-            text = json.dumps(_for_json(summary), indent=2, allow_nan=False)
+            text = json.dumps(for_json(summary), indent=2, allow_nan=False)
             write_whole(self.summary, text.encode("utf-8", "replace") + b"\n")
         except OSError as error:
             raise GossipError(
@@ -262,22 +232,3 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
-
-
-def _for_toml(value: Any) -> Any:
-    """The same without None, which TOML lacks, and with paths and other objects as their text."""
-    if isinstance(value, Mapping):
-        return {str(name): _for_toml(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_for_toml(item) for item in value if item is not None]
-    return value if isinstance(value, bool | int | float | str | datetime | date) else str(value)
-
-
-def _for_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _for_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_for_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -30,7 +30,7 @@ from gossiptrain.errors import DataCorruptError, DataMissingError
 from gossiptrain.training.tasks.cifar_arrays import ImageArrays, Split, checked_arrays
 from gossiptrain.training.tasks.cifar_files import ARCHIVE_URL
 
-log = logging.getLogger("gossiptrain.training")
+_logger = logging.getLogger("gossiptrain.training")
 
 REPOSITORY = "uoft-cs/cifar10"
 
@@ -86,7 +86,9 @@ def _download(split: Split, *, cache: Path, source: HubSource) -> Path:
         # The name holds the version, so bytes of two versions of the file never mix.
         partial = cache / f"{split}-{meta.etag}.partial"
         present_bytes = partial.stat().st_size if partial.exists() else 0
-        log.info("downloading CIFAR-10 (%s, %s bytes, %s already here) from %s", split, meta.size, present_bytes, url)
+        _logger.info(
+            "downloading CIFAR-10 (%s, %s bytes, %s already here) from %s", split, meta.size, present_bytes, url
+        )
         with partial.open("ab") as file:
             http_get(
                 meta.location,

@@ -1,0 +1,103 @@
+"""What one run of the command line's trainer is made of: task, data, model, optimizer, and the settings in force.
+
+Owns the order in which all of it is made, and what the task's recipe says where the settings say nothing. Does not
+train.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gossiptrain.config import GossipSettings, NetworkSettings, Settings
+from gossiptrain.net.identity import Identity
+from gossiptrain.training.bus import EventBus
+from gossiptrain.training.compute import MixedPrecision, chosen_device
+from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.runs.checkpoint_state import Checkpoint
+from gossiptrain.training.runs.folder import RunFolder
+from gossiptrain.training.settings import TrainSettings
+from gossiptrain.training.tasks import task_named
+from gossiptrain.training.tasks.batches import TrainingBatches
+from gossiptrain.training.tasks.sampling import Share, seed_from
+
+SMALL_MODEL = 200_000
+"""Parameters below which handing the work of a step to several threads takes longer than the work."""
+
+
+@dataclass(frozen=True)
+class TrainerInputs:
+    """Everything one run of the trainer is given. interrupts: entered, before anything that takes time."""
+
+    train: TrainSettings
+    gossip: GossipSettings
+    network: NetworkSettings
+    folder: RunFolder
+    bus: EventBus
+    interrupts: Interrupts
+    resume: Checkpoint | None = None
+
+
+class Parts:
+    """Made once for each run, and closed at its end."""
+
+    def __init__(self, inputs: TrainerInputs) -> None:
+        """Reads the data and builds the model. Raises UsageError, DataError, IdentityInUseError."""
+        settings = inputs.train
+        self._given = inputs
+        self.device = chosen_device(settings.device)
+        self.task = task_named(settings.task, data_dir=settings.data_dir, **settings.variant)
+        recipe = self.task.recipe
+        self.batch = settings.batch or recipe.batch
+        self.evaluation_set = self.task.open_evaluation(data_dir=settings.data_dir, device=self.device)
+        self.batches = self._open_batches()
+        self._epochs = settings.epochs or recipe.epochs
+        self.total_steps = settings.max_steps or max(1, round(self._epochs * self.batches.steps_per_epoch))
+        self.model = self.task.build_model(settings.seed).to(self.device)
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        threads = settings.threads or (1 if self.parameters < SMALL_MODEL else None)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._learning_rate = settings.learning_rate or recipe.learning_rate_for(self.batch)
+        self.optimizer = self.task.build_optimizer(self.model, learning_rate=self._learning_rate)
+        self.schedule = self.task.build_schedule(self.optimizer, total_steps=self.total_steps)
+        self.precision = MixedPrecision(self.device, settings.precision)
+
+    @property
+    def run_name(self) -> str:
+        """The name that the peers of the run share."""
+        return self._given.train.run or self.task.name
+
+    @property
+    def gossip_settings(self) -> GossipSettings:
+        """Those that were given, with the pace and the strategy of the task where none was."""
+        recipe = self.task.recipe
+        return self._given.gossip.settled(every_steps=recipe.every_steps, strategy=recipe.strategy)
+
+    @property
+    def resolved(self) -> dict[str, Settings]:
+        """All settings by the name of their table, with what the task's recipe says where nothing else was said."""
+        settings = self._given.train
+        epochs = self._epochs if settings.max_steps is None else None
+        train = {"batch": self.batch, "learning_rate": self._learning_rate, "epochs": epochs}
+        return {
+            "train": settings.model_copy(update=train),
+            "gossip": self.gossip_settings,
+            "network": self._given.network,
+        }
+
+    def close(self) -> None:
+        """Ends what reads data in the background."""
+        self.batches.close()
+        self.evaluation_set.close()
+
+    def _open_batches(self) -> TrainingBatches:
+        settings = self._given.train
+        seed = settings.seed
+        if not settings.alone:
+            path = self._given.network.identity_path or self._given.folder.identity
+            with Identity.load_or_create(path) as identity:
+                seed = seed_from("identity", identity.peer_id)
+        share = Share.parse(settings.share, identity_seed=seed)
+        return self.task.open_training(data_dir=settings.data_dir, share=share, batch=self.batch, device=self.device)
