@@ -122,7 +122,7 @@ def _line(result: SwarmResult) -> str:
     return (
         f"seed {result.settings.seed}: {state}; {counted(result.committed, 'round')} committed, "
         f"{result.abandoned} abandoned, {counted(faults, 'fault')}, {duration(result.virtual_s)} of virtual time "
-        f"in {duration(result.real_s)}"
+        f"in {duration(result.cpu_s)} of one core"
     )
 
 

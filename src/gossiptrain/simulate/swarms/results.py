@@ -1,6 +1,6 @@
 """What a run of a simulated swarm finds.
 
-Owns the form of it, in Python and as JSON. Nothing in it depends on the computer but `real_seconds`, which stands
+Owns the form of it, in Python and as JSON. Nothing in it depends on the computer but `cpu_seconds`, which stands
 apart. Does not know how it is found, nor how it is shown.
 """
 
@@ -83,7 +83,7 @@ class SwarmResult:
     virtual_s: float
     sent_bytes: int
     turns: int
-    real_s: float
+    cpu_s: float
 
     @property
     def committed(self) -> int:

@@ -105,7 +105,7 @@ def summary_of(results: Sequence[SwarmResult]) -> Summary:
     """What they amount to."""
     formation_s = sorted(each.formation_s for result in results for each in result.rounds if each.committed)
     disagreement = [each.disagreement for result in results for each in result.samples if each.training > 1]
-    real_s = sum(result.real_s for result in results)
+    cpu_s = sum(result.cpu_s for result in results)
     virtual_s = sum(result.virtual_s for result in results)
     return Summary(
         runs=len(results),
@@ -117,7 +117,7 @@ def summary_of(results: Sequence[SwarmResult]) -> Summary:
         disagreement=statistics.median(disagreement) if disagreement else 0.0,
         sent_bytes=sum(result.sent_bytes for result in results),
         virtual_s=virtual_s,
-        faster=virtual_s / real_s if real_s else 0.0,
+        faster=virtual_s / cpu_s if cpu_s else 0.0,
         faults={name: _fault_summary(results, name) for name in FAULT_NAMES},
         reached={event: sum(result.reached[event] > 0 for result in results) for event in sometimes.EVENTS},
     )
