@@ -245,3 +245,12 @@ def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_hear
             assert all(in_s is not None and in_s > 90.0 for in_s in said.values())
 
     run_on(kind, scenario)
+
+
+def test_what_is_expected_of_others_comes_in_one_order_whatever_hashes_are() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 6) as swarm:
+            for peer in swarm.peers.values():
+                assert list(peer.swarm.membership.outlooks()) == sorted(swarm.peers)
+
+    run_on("virtual", scenario)

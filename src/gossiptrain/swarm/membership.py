@@ -135,8 +135,8 @@ class Membership:
         return found | {self.me} if self._role == "trainer" and self._own.joined else found
 
     def outlooks(self) -> dict[PeerId, Outlook]:
-        """What is to be expected of each of the trainers, as of now."""
-        return {peer: self._outlook(peer) for peer in self.trainers()}
+        """What is to be expected of each of the trainers, as of now; in the same order in every run."""
+        return {peer: self._outlook(peer) for peer in sorted(self.trainers())}
 
     def _outlook(self, peer: PeerId) -> Outlook:
         said: Heartbeat | OwnState = self._own
