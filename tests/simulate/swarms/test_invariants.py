@@ -41,14 +41,12 @@ def part(
     averaged = AveragedRound(number=7, formation_seconds=0.1, samples=(1, 1, 1), result=result)
     return Part(
         peer=peer,
-        incarnation=1,
         began_s=10.0,
         ended_s=11.0,
         averaged=averaged,
         samples=samples,
         snapshot=vector(brought),
         average=vector(average),
-        last=False,
     )
 
 
@@ -56,7 +54,7 @@ def broken_by(*parts: Part, touched: str = "", liars: frozenset[str] = frozenset
     found = Invariants(lambda peer, began_s, ended_s: peer in touched)
     for each in parts:
         found.note(each)
-    found.settle(now_s=1000.0, longest_round_s=60.0, liars=liars)
+    found.settle(now_s=100.0, longest_round_s=60.0, liars=liars)
     return [violation.invariant for violation in found.violations]
 
 

@@ -24,21 +24,13 @@ PROGRESS = "progress after healing"
 ONE_SWARM = "one swarm after healing"
 ONE_MODEL = "one model at the end"
 TIME_GOES_ON = "time goes on"
-INVARIANTS = (
-    ALL_OR_NOTHING,
-    ONE_DIGEST,
-    MEAN_CONSERVED,
-    NOBODY_WAITS_TOO_LONG,
-    NOBODY_FAILS,
-    PROGRESS,
-    ONE_SWARM,
-    ONE_MODEL,
-    TIME_GOES_ON,
-)
 RELATIVE_TOLERANCE = 1e-5
 """Of values around 1, for sums of at most 64 of them in float32."""
 LARGEST_KNOWN_SWARM = 64
 """Up to so many peers everybody is to know everybody; in larger swarms all are to be connected through others."""
+
+KEPT_FOR_ROUNDS = 3
+"""How long parts that did not commit are kept, in terms of the longest round."""
 
 RoundKey = tuple[int, tuple[str, ...]]
 """A round: its number and the members of its last attempt, in their order."""
@@ -88,11 +80,13 @@ class Invariants:
         words = f"{call.what} of {peer} took {call.took_s:.2f} s, and may take {call.longest_s:g} s"
         self.violate(NOBODY_WAITS_TOO_LONG, at_s, words)
 
-    def settle(self, *, now_s: float, longest_round_s: float, liars: frozenset[str]) -> None:
-        """Checks the rounds of which no member can still be taking part, and forgets them."""
+    def settle(self, *, now_s: float, longest_round_s: float, liars: frozenset[str], last: bool = False) -> None:
+        """Checks the rounds of which no member can still be taking part, and forgets them. last: checks all."""
+        forgotten_s = now_s - KEPT_FOR_ROUNDS * longest_round_s
+        self._others = {key: part for key, part in self._others.items() if part.ended_s >= forgotten_s}
         for key, found in list(self._rounds.items()):
             last_s = max(part.ended_s for part in found.commits.values())
-            if now_s - last_s < longest_round_s:
+            if now_s - last_s < longest_round_s and not last:
                 continue
             del self._rounds[key]
             # A member that lies may lead, and tell every other something else.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from gossiptrain.net.transport import Clock
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
-from gossiptrain.simulate.swarms.plan import Fault, Latency, Loss, Reorder, region_of
+from gossiptrain.simulate.swarms.plan import Latency, Loss, Reorder, region_of
 
 NEAR_S, FAR_S = 0.002, 0.02
 """Usual latencies, one way: within a region, and between two."""
@@ -88,11 +88,6 @@ class SimulatedNetwork(VirtualNetwork):
         for (source, target), link in self._links.items():
             if concerns(source, target):
                 link.settings = self.settings_between(source, target)
-
-
-def is_condition(fault: Fault) -> bool:
-    """Whether the fault is one of links that lasts a while."""
-    return isinstance(fault, Condition)
 
 
 def _is_about(condition: Condition) -> Callable[[str, str], bool]:

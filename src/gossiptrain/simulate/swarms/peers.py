@@ -67,17 +67,15 @@ class Call:
 @dataclass(frozen=True)
 class Part:
     """What a round was for one peer. snapshot, average: as they were at its end. samples: by which its contribution
-    weighs. last: whether the peer has made its last step. Times are those of the event loop."""
+    weighs. Times are those of the event loop."""
 
     peer: str
-    incarnation: int
     began_s: float
     ended_s: float
     averaged: AveragedRound
     samples: int
     snapshot: Vector
     average: Vector
-    last: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,6 @@ class SimulatedPeer:
         self.has_joined = False
         self.ended: AveragedRound | None = None
         """The last round at its end, where there was one."""
-        self.has_left = False
         self.slowness = 1.0
         """How many times as long as usual its steps take."""
         self._settings = settings
@@ -150,7 +147,6 @@ class SimulatedPeer:
             await self._train()
             await self._end()
             await self._within("leave", self.swarm.leave(), longest_s=2 * self._timing.probe_timeout_s)
-            self.has_left = True
             running.cancel()
 
     async def _join(self) -> None:
@@ -217,7 +213,7 @@ class SimulatedPeer:
         await self._told_to_end.wait()
         self.swarm.stop_finding()
 
-    def _take(self, averaged: AveragedRound | None, began_s: float, *, samples: int, last: bool = False) -> None:
+    def _take(self, averaged: AveragedRound | None, began_s: float, *, samples: int) -> None:
         """By the delta rule: what was learnt since the snapshot is kept."""
         if averaged is None:
             return
@@ -227,14 +223,12 @@ class SimulatedPeer:
             self.values = average + learnt if learnt.any() else average.copy()
         part = Part(
             peer=self.name,
-            incarnation=self.birth.incarnation,
             began_s=began_s,
             ended_s=_now_s(),
             averaged=averaged,
             samples=samples,
             snapshot=snapshot,
             average=average,
-            last=last,
         )
         self._observer.round_ended(part)
 
@@ -256,7 +250,7 @@ class SimulatedPeer:
                     averaged = await work
             except TimeoutError:
                 return
-            self._take(averaged, round_began_s, samples=self._samples, last=True)
+            self._take(averaged, round_began_s, samples=self._samples)
             if averaged is None:
                 return
             self._samples = 0

@@ -223,8 +223,8 @@ class World:
             self.log.samples.append(sample)
 
     def _settle(self, *, last: bool = False) -> None:
-        longest_s = -1.0 if last else self.settings.timing.round_timeout_s
-        self.invariants.settle(now_s=self.now_s, longest_round_s=longest_s, liars=frozenset(self.liars))
+        longest_s = self.settings.timing.round_timeout_s
+        self.invariants.settle(now_s=self.now_s, longest_round_s=longest_s, liars=frozenset(self.liars), last=last)
 
     def _initial_values(self, name: str) -> Vector:
         seed = list(f"{self.settings.seed}/{name}/values".encode())
