@@ -18,6 +18,10 @@ from gossiptrain.simulate.swarms.results import SwarmResult
 from gossiptrain.simulate.swarms.running import run
 from gossiptrain.simulate.swarms.seeds import shrunk
 from gossiptrain.simulate.swarms.settings import SwarmSettings, read_faults
+from gossiptrain.swarm.attempt import Outcome
+from gossiptrain.swarm.leader import Verdict
+from gossiptrain.swarm.messages import Abandon
+from gossiptrain.swarm.round import Round
 
 SHORT = SwarmSettings(peers=4, seconds=20, preset="local", every_seconds=2, faults=read_faults("none"))
 PRINTED = """
@@ -135,6 +139,19 @@ def test_a_peer_that_fails_is_found(planted: Any) -> None:
 
     planted(SimulatedPeer, "_train", fail)
     assert first_broken() == invariants.NOBODY_FAILS
+
+
+def test_a_member_that_takes_no_verdict_is_found(planted: Any) -> None:
+    find_verdict = Round._find_verdict
+
+    async def ignore(self: Round, outcome: Outcome) -> Verdict:
+        verdict = await find_verdict(self, outcome)
+        return Abandon(reason="planted") if self.me == "p3" and self.attempt.members[0] != "p3" else verdict
+
+    planted(Round, "_find_verdict", ignore)
+    violations = run(SHORT).violations
+    assert violations[0].invariant == invariants.ALL_OR_NOTHING
+    assert "p3 did not (planted)" in violations[0].words
 
 
 def test_peers_that_average_nothing_any_more_are_found(planted: Any) -> None:
