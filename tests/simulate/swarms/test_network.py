@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gossiptrain.net.transport import Clock
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.simulate.swarms.network import FAR_S, NEAR_S, SimulatedNetwork, WrongClock
 from gossiptrain.simulate.swarms.plan import REGIONS, Latency, Loss, Reorder, peer_names, region_of
@@ -53,6 +54,13 @@ def test_a_link_that_two_faults_cut_is_free_when_both_are_over() -> None:
     assert network.entries.are_parted("p1", "p0")  # until peers join it again
 
 
+async def wait_beyond_a_moved_deadline(clock: Clock, right: Clock) -> None:
+    async with clock.timeout(5.0) as deadline:
+        await right.sleep(3.0)
+        deadline.reschedule(clock.now() + 5.0)
+        await right.sleep(4.5)
+
+
 def test_a_wrong_clock_is_off_and_goes_at_its_own_rate() -> None:
     async def main() -> None:
         clock, right = WrongClock(-3600.0, 1.25), WrongClock(0.0, 1.0)
@@ -65,5 +73,8 @@ def test_a_wrong_clock_is_off_and_goes_at_its_own_rate() -> None:
             async with clock.timeout(5.0):
                 await right.sleep(4.5)
         assert right.now() - right_began_s == pytest.approx(12.0)
+        with pytest.raises(TimeoutError):
+            await wait_beyond_a_moved_deadline(clock, right)
+        assert right.now() - right_began_s == pytest.approx(19.0)
 
     run_virtual(main())

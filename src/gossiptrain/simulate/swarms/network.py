@@ -35,7 +35,25 @@ class WrongClock(Clock):
         await super().sleep(seconds / self._rate)
 
     def timeout(self, seconds: float) -> asyncio.Timeout:
-        return super().timeout(seconds / self._rate)
+        return _WrongTimeout(self, self.now() + max(0.0, seconds))
+
+    def loop_time_s(self, own_s: float) -> float:
+        """When the event loop's time is so much where this clock shows `own_s`."""
+        return (own_s - self._offset_s) / self._rate
+
+
+class _WrongTimeout(asyncio.Timeout):  # type: ignore[misc]
+    """A timeout that is set, when it is entered, and moved by what its wrong clock shows; None: it is never over.
+
+    Its base is final for type checkers, but `Clock` promises one of that kind.
+    """
+
+    def __init__(self, clock: WrongClock, when_s: float) -> None:
+        super().__init__(when_s)
+        self._clock = clock
+
+    def reschedule(self, when: float | None) -> None:
+        super().reschedule(None if when is None else self._clock.loop_time_s(when))
 
 
 class SimulatedNetwork(VirtualNetwork):
