@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/reliability.md",
 )
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""
@@ -102,16 +103,19 @@ def source_text() -> str:
     return "\n".join(pieces)
 
 
-def flags_of(command: str) -> set[str]:
-    """Every spelling of every flag of a `gossip` command, or of `gossip` itself where its name is empty."""
-    group = typer.main.get_command(app)
-    parameters = group.commands[command].params if command else group.params  # type: ignore[attr-defined]
-    return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+def flags_of(*words: str) -> set[str]:
+    """Every spelling of every flag of the `gossip` command that the words name, as far as they name one."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
 def all_flags() -> set[str]:
-    commands: Sequence[str] = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
-    return set().union(*(flags_of(command) for command in commands))
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    simulations = names["simulate"].commands
+    commands = [(), *((name,) for name in names), *(("simulate", name) for name in simulations)]
+    return set().union(*(flags_of(*words) for words in commands))
 
 
 # Commands and flags.
@@ -123,10 +127,9 @@ def test_every_command_that_is_shown_is_accepted(document: str) -> None:
         words = shlex.split(line.replace("'", "")) if line.startswith(("gossip ", "python src/trainGossip")) else []
         if not words:
             continue
-        command = words[1] if words[0] == "gossip" else "train"
-        command = "" if command.startswith("--") else command
+        command = words[1:3] if words[0] == "gossip" else ["train"]
         given = {word.partition("=")[0] for word in with_hyphens(words) if word.startswith("--")}
-        assert given <= flags_of(command), line
+        assert given <= flags_of(*command), line
         assert words[0] != "python" or (ROOT / words[1]).is_file(), line
 
 

@@ -6,21 +6,20 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
-from itertools import count, cycle
+from itertools import cycle
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.net.direct import messages as direct_messages
-from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, encode_message, read_frame, write_frame
-from gossiptrain.net.transport import MAX_VALUE_BYTES, PeerId, Stream, Transport, check_entry
+from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, encode_message
+from gossiptrain.net.transport import MAX_VALUE_BYTES, PeerId, Transport, check_entry
 from gossiptrain.net.virtual.network import VirtualTransport
+from gossiptrain.simulate.swarms.extremes import extremes
+from gossiptrain.simulate.swarms.liar import KINDS, PROTOCOLS, Liar
 from gossiptrain.swarm import messages
-from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
-from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.intake import (
@@ -47,15 +46,9 @@ from gossiptrain.swarm.messages import (
     Welcome,
 )
 from gossiptrain.swarm.own_heartbeat import OwnState
-from gossiptrain.swarm.probing import PROBE
-from gossiptrain.swarm.reporting import REPORT
-from gossiptrain.swarm.state import STATE
-from tests.swarm.extremes import extremes, messages_of
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
 from tests.transports import MakeTransport, run_on, until
 
-PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
-KINDS = messages_of(messages, direct_messages)
 SOMEBODY = PeerId("12D3KooWAT7pcteTvmxbM5dBpkUcrzANYJ6agF4DjwgNC7PLFvee")
 PLACES = (
     "/ip4/127.0.0.1/tcp/9",
@@ -75,81 +68,22 @@ PLACES = (
     "/" + "~" * 190,
 )
 """Of every kind that the parser of addresses takes, and of kinds that it does not."""
-FAR_S = 0.05
 
 
-class Liar:
-    """A member that says and answers whatever the words allow."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.admission = Admission(transport, fingerprint(), timing=TIMING, members=lambda: ())
-        self._counter = count(1)
-
-    @property
-    def id(self) -> PeerId:
-        return self.transport.peer_id
-
-    async def open(self) -> None:
-        await self.admission.open()
-
-    def heartbeat(self, **changes: Any) -> Heartbeat:
-        usual = {
-            "peer": self.id,
-            "run_key": fingerprint().key,
-            "incarnation": 1,
-            "counter": next(self._counter),
-            "role": "trainer",
-            "addresses": tuple(self.transport.addresses),
-            "round": 0,
-            "step": 0,
-            "ready_in_s": None,
-            "joined": True,
-            "finishing": False,
-            "leaving": False,
-        }
-        return Heartbeat.model_validate(usual | changes)
-
-    def signed(self, heartbeat: Heartbeat) -> SignedHeartbeat:
-        body = encode_message(heartbeat).decode()
-        return SignedHeartbeat(body=body, signature=self.transport.sign(body.encode()).hex())
-
-    async def say(self, peer: PeerId, protocol: str, message: Message) -> None:
-        """Says it, hears a word of the answer if there is one soon, and breaks off."""
-        try:
-            stream = await self.transport.open_stream(peer, protocol)
-        except ConnectionError:
-            return
-        try:
-            async with self.transport.clock.timeout(FAR_S):
-                await write_frame(stream, encode_message(message), limit_bytes=1 << 30)
-                await read_frame(stream, limit_bytes=1 << 30)
-        except (ConnectionError, TimeoutError):
-            pass
-        finally:
-            stream.abort()
-
-    async def beat(self, peer: PeerId, heartbeat: Heartbeat) -> None:
-        await self.say(peer, HEARTBEATS, HeartbeatBatch(records=(self.signed(heartbeat),)))
-
-    def own_heartbeats(self) -> Iterator[Heartbeat]:
-        """Truly signed ones with every field at its ends, and addresses of every kind."""
-        for message in extremes(
-            Heartbeat, peer=self.id, run_key=fingerprint().key, incarnation=1, counter=1, leaving=False
-        ):
-            assert isinstance(message, Heartbeat)
-            yield message.model_copy(update={"counter": next(self._counter)})
-        for place in PLACES:
-            for owner in (self.id, SOMEBODY, "nobody"):
-                yield self.heartbeat(addresses=(f"{place}/p2p/{owner}",))
-        yield self.heartbeat(addresses=tuple(f"{place}/p2p/{self.id}" for place in PLACES))
+def lying_heartbeats(liar: Liar) -> Iterator[Heartbeat]:
+    """Truly signed ones with every field at its ends, and addresses of every kind."""
+    yield from liar.own_heartbeats()
+    for place in PLACES:
+        for owner in (liar.id, SOMEBODY, "nobody"):
+            yield liar.heartbeat(addresses=(f"{place}/p2p/{owner}",))
+    yield liar.heartbeat(addresses=tuple(f"{place}/p2p/{liar.id}" for place in PLACES))
 
 
 @asynccontextmanager
 async def attacked_swarm(make: MakeTransport) -> Any:
     """A swarm of four, and a liar that all of them have admitted."""
     async with swarm_of(make, 4) as swarm:
-        liar = Liar(await make("liar"))
+        liar = Liar(await make("liar"), fingerprint(), TIMING)
         await liar.open()
         for peer in swarm.peers.values():
             await liar.transport.connect(peer.swarm.transport.addresses[0])
@@ -186,7 +120,7 @@ def test_no_message_at_its_ends_ends_a_node_or_a_round(kind: type[Message]) -> N
 def test_no_heartbeat_that_a_member_signs_ends_a_node_or_a_round() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with attacked_swarm(make) as (swarm, liar):
-            for heartbeat in liar.own_heartbeats():
+            for heartbeat in lying_heartbeats(liar):
                 for peer in swarm.peers.values():
                     await liar.beat(peer.id, heartbeat)
                 await asyncio.sleep(TIMING.heartbeat_s)
@@ -204,12 +138,7 @@ def test_no_answer_at_its_ends_ends_a_node_or_a_round(protocol: str) -> None:
         async with attacked_swarm(make) as (swarm, liar):
             assert isinstance(liar.transport, VirtualTransport)
             answers = cycle([message for kind in KINDS for message in extremes(kind)])
-
-            async def answer(stream: Stream) -> None:
-                await read_frame(stream, limit_bytes=1 << 30)
-                await write_frame(stream, encode_message(next(answers)), limit_bytes=1 << 30)
-
-            await liar.transport.serve(protocol, answer)
+            await liar.answer_with(protocol, lambda: next(answers))
             for _ in range(40):
                 for peer in swarm.peers.values():
                     await liar.beat(peer.id, liar.heartbeat(ready_in_s=1.0))
@@ -241,7 +170,7 @@ def test_no_entry_of_the_directory_ends_a_node_or_a_round() -> None:
 def test_on_real_daemons_a_liar_ends_nobody_either() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with attacked_swarm(make) as (swarm, liar):
-            for heartbeat in liar.own_heartbeats():
+            for heartbeat in lying_heartbeats(liar):
                 await asyncio.gather(*(liar.beat(peer.id, heartbeat) for peer in swarm.peers.values()))
             victims = cycle([peer.id for peer in swarm.peers.values()])
             for kind in KINDS:
@@ -342,7 +271,7 @@ def test_a_newcomer_takes_part_in_the_round_that_the_others_are_at_however_far()
 def test_who_followed_a_liar_while_it_knew_nobody_else_comes_back() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
-            liar = Liar(await make("liar"))
+            liar = Liar(await make("liar"), fingerprint(), TIMING)
             await liar.open()
             alone = await swarm.add("d", initial=None)
             await liar.transport.connect(alone.swarm.transport.addresses[0])
@@ -425,7 +354,7 @@ def test_64_peers_with_as_many_addresses_as_can_be_told_find_each_other_and_aver
 async def made_up(make: MakeTransport, number: int) -> SignedHeartbeat:
     """A true heartbeat of a peer that is nowhere."""
     transport = await make(f"sybil{number}")
-    liar = Liar(transport)
+    liar = Liar(transport, fingerprint(), TIMING)
     record = liar.signed(liar.heartbeat(ready_in_s=0.0, round=number))
     await transport.close()
     return record

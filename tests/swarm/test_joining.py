@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import Clock, PeerId, Transport
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.joining import in_order
 from gossiptrain.swarm.state import ReceivedState
@@ -67,6 +67,31 @@ def test_of_peers_that_resume_the_one_in_the_middle_founds_and_a_liar_does_not()
             received = await asyncio.gather(*map(begin, swarm.peers.values()))
             founders = [name for name, found in zip("abcd", received, strict=True) if found is None]
             assert founders == ["d"]
+
+    run_on("virtual", scenario)
+
+
+class NegativeClock(Clock):
+    """Only differences of its times mean anything."""
+
+    def now(self) -> float:
+        return super().now() - 3600.0
+
+
+def test_a_joiner_whose_clock_begins_below_zero_asks_and_finds_others_at_once() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async def make_with_clock(name: str) -> Transport:
+            transport = await make(name)
+            transport.clock = NegativeClock() if name == "b" else transport.clock
+            return transport
+
+        async with swarm_of(make_with_clock, 2) as swarm:
+            await begin_anew(swarm.peers["b"])
+            async with asyncio.timeout(TIMING.dial_timeout_s):
+                assert await begin(swarm.peers["b"]) is not None
+            book = swarm.peers["b"].swarm.reunion.book
+            book.note_named(["/memory/c/p2p/c"], now_s=NegativeClock().now(), initial=False)
+            assert PeerId("c") in book.due(NegativeClock().now())
 
     run_on("virtual", scenario)
 

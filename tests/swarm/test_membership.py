@@ -72,3 +72,12 @@ def test_it_is_known_when_others_will_have_made_their_steps_and_time_passes() ->
             assert watching.ended() == {other.me}
 
     run_on("virtual", scenario)
+
+
+def test_what_is_expected_of_others_comes_in_one_order_whatever_hashes_are() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 6) as swarm:
+            for peer in swarm.peers.values():
+                assert list(peer.swarm.membership.outlooks()) == sorted(swarm.peers)
+
+    run_on("virtual", scenario)

@@ -1,7 +1,7 @@
 """`gossip simulate`: experiments with virtual peers.
 
-Owns the command and the order of the runs that are compared; its flags stand in `learn_flags`. The work is the
-laboratory's.
+Owns the command `learn` and the order of the runs that are compared; its flags stand in `learn_flags`. The work is the
+laboratory's. The other command, `swarm`, has a room of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rich.console import Console
 from gossiptrain.cli.evaluate import write_report
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.learn_flags import LEARN_FLAGS, MODEL, PICTURE, REPORT, SEED, SEEDS, STRATEGY
+from gossiptrain.cli.simulate_swarm import swarm
 from gossiptrain.cli.simulate_view import RunsView, show_comparison
 from gossiptrain.config import checked
 from gossiptrain.errors import UsageError
@@ -29,6 +30,9 @@ simulate = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 @simulate.callback()
 def about() -> None:
     """Experiments with many virtual peers in one process."""
+
+
+simulate.command()(swarm)
 
 
 @simulate.command()

@@ -7,6 +7,7 @@ the time, dials nobody and reads no files.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class _Entry:
     proved: bool = True
     """Whether the peer itself was met, not only somebody who says where it lives."""
     tries: int = 0
-    due_s: float = 0.0
+    due_s: float = -math.inf
 
 
 @dataclass(frozen=True)

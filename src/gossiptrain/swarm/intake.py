@@ -98,6 +98,10 @@ def _is_tellable(address: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=1024)  # each is passed on many times
 def _size_bytes(record: SignedHeartbeat) -> int:
-    return len(record.model_dump_json().encode()) + 1
+    return _size_of_texts(record.body, record.signature)
+
+
+@lru_cache(maxsize=4096)  # each is passed on many times; looking up two texts is cheaper than looking up a model
+def _size_of_texts(body: str, signature: str) -> int:
+    return len(SignedHeartbeat(body=body, signature=signature).model_dump_json().encode()) + 1

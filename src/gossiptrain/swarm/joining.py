@@ -8,6 +8,7 @@ trains. Does not know how the parameters travel.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -94,7 +95,7 @@ class Joining:
         heartbeats = self._membership.live()
         known_steps = [heartbeats[peer].step for peer in donors if peer in heartbeats]
         for donor in donors:
-            if self._clock.now() < self._not_before_s.get(donor, 0.0):
+            if self._clock.now() < self._not_before_s.get(donor, -math.inf):
                 continue
             try:
                 return await self._fetch(donor, into, most_steps=2 * statistics.median_low(known_steps) + STEPS_AHEAD)

@@ -94,10 +94,12 @@ class Membership:
         return {peer: heartbeat.step for peer, heartbeat in self.live().items() if heartbeat.is_joining}
 
     def outlooks(self) -> dict[PeerId, Outlook]:
-        """What is to be expected of each of the trainers, as of now."""
+        """What is to be expected of each of the trainers, as of now; in the same order in every run."""
         said = {peer: heartbeat for peer, heartbeat in self.live().items() if heartbeat.trains}
         found = {peer: Outlook.of(heartbeat, age_s=self._table.age_s(peer)) for peer, heartbeat in said.items()}
-        return found | {self.me: Outlook.of(self.own, age_s=0.0)} if self._own.trains else found
+        if self._own.trains:
+            found[self.me] = Outlook.of(self.own, age_s=0.0)
+        return {peer: found[peer] for peer in sorted(found)}
 
     def ended(self) -> set[PeerId]:
         """The other trainers that have made their last step."""

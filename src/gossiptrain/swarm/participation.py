@@ -102,5 +102,5 @@ class Participation:
         """So that whoever did not answer, or did not do its part, does not cost the next rounds as much."""
         self._promises.broken_by(result.silent)
         self._promises.held_up_by(result.held_up)
-        for peer in result.silent:
+        for peer in sorted(result.silent):
             self._membership.suspect(peer)

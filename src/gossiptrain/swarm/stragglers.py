@@ -49,7 +49,7 @@ class Stragglers:
         outlooks = self._membership.outlooks()
         everyone = pending.merges or any(self._finishes(peer, outlook) for peer, outlook in outlooks.items())
         found = False
-        for peer in outlooks.keys() - pending.ready_peers.keys():
+        for peer in sorted(outlooks.keys() - pending.ready_peers.keys()):
             outlook = outlooks[peer]
             if outlook.ended and (pending.ends or outlook.finishing):
                 found = self._is_awaited(pending, peer, 0.0, as_long_as_it_answers=True) or found

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
-from gossiptrain.net.virtual.network import DIRECTORY, VirtualNetwork
+from gossiptrain.net.virtual.network import DIRECTORY, VirtualNetwork, VirtualTransport
 from gossiptrain.net.virtual.wires import LinkSettings
 from tests.transports import MakeTransport, run_on, until
 
@@ -358,3 +358,88 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert len(first) == 240
     assert first == chatter(seed=1)
     assert first != chatter(seed=2)
+
+
+# Loss, order across streams, and broken connections.
+
+
+def round_trips_s(settings: LinkSettings, *, count: int) -> list[float]:
+    """How long single bytes take there and back, one after the other, each on a stream of its own."""
+    took_s: list[float] = []
+
+    async def talk(alice: Transport, bob: Transport) -> None:
+        for _ in range(count):
+            stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+            began_s = alice.clock.now()
+            await stream.write(b"x")
+            await stream.read_exactly(1)
+            took_s.append(alice.clock.now() - began_s)
+            await stream.close()
+
+    network = VirtualNetwork()
+    network.set_link("alice", "bob", settings=settings)
+    between_two(network, talk)
+    return took_s
+
+
+def test_what_is_lost_is_sent_again_and_comes_late() -> None:
+    took_s = round_trips_s(LinkSettings(0.01, lost_share=0.2, retransmission_s=0.3), count=200)
+    on_time = [took for took in took_s if took == pytest.approx(0.02)]
+    late = [took for took in took_s if took >= 0.32 - 1e-6]
+    assert len(on_time) + len(late) == 200
+    assert 0.5 < len(on_time) / 200 < 0.8  # both ways arrive at once in 0.64 of all cases
+    assert max(took_s) > 0.5  # what is lost twice waits twice as long
+
+
+def test_where_a_link_reorders_streams_overtake_each_other_and_each_keeps_its_order() -> None:
+    received: dict[int, bytes] = {}
+    first: list[int] = []
+
+    async def talk(alice: Transport, bob: Transport) -> None:
+        async def send(number: int) -> None:
+            stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+            for byte in b"abcdefgh":
+                await stream.write(bytes([byte]))
+            received[number] = await stream.read_exactly(8)
+            first.append(number)
+            await stream.close()
+
+        await asyncio.gather(*map(send, range(20)))
+
+    network = VirtualNetwork()
+    network.set_link("alice", "bob", settings=LinkSettings(0.01, jitter_s=0.5, reorders=True))
+    between_two(network, talk)
+    assert set(received.values()) == {b"abcdefgh"}
+    assert first != sorted(first)
+
+
+def test_streams_that_break_are_reset_on_both_sides_and_new_ones_can_be_opened() -> None:
+    async def talk(alice: Transport, bob: Transport) -> None:
+        assert isinstance(alice, VirtualTransport)
+        stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+        await stream.write(b"x")
+        assert await stream.read_exactly(1) == b"x"
+        assert alice.break_streams() == 1
+        with pytest.raises(StreamClosedError):
+            await stream.read_exactly(1)
+        assert isinstance(bob, VirtualTransport)
+        await until(lambda: not bob.open_streams)
+        again = await alice.open_stream(bob.peer_id, PROTOCOL)
+        await again.write(b"y")
+        assert await again.read_exactly(1) == b"y"
+        await again.close()
+
+    between_two(VirtualNetwork(), talk)
+
+
+def test_all_bytes_that_left_somebody_are_counted() -> None:
+    network = VirtualNetwork()
+
+    async def talk(alice: Transport, bob: Transport) -> None:
+        stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+        await stream.write(bytes(1000))
+        await stream.read_exactly(1000)
+        await stream.close()
+
+    between_two(network, talk)
+    assert network.all_sent_bytes == 2000

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.net.transport import Clock
-from gossiptrain.net.virtual.time import VirtualDeadlockError, VirtualTimeLimitError, run_virtual
+from gossiptrain.net.virtual.time import (
+    VirtualDeadlockError,
+    VirtualStandstillError,
+    VirtualTimeLimitError,
+    run_virtual,
+)
 
 WAITS = st.lists(st.integers(0, 300_000_000).map(lambda wait_ms: wait_ms / 1000), min_size=1, max_size=8)
 
@@ -126,3 +131,12 @@ def test_other_threads_may_still_call_in() -> None:
         await event.wait()
 
     run_virtual(main())
+
+
+def test_whoever_never_waits_is_stopped_by_the_number_of_turns() -> None:
+    async def main() -> None:
+        while True:  # noqa: ASYNC110 - that is what must not go on
+            await asyncio.sleep(0)
+
+    with pytest.raises(VirtualStandstillError, match="1000 turns"):
+        run_virtual(main(), limit_turns=1000)

@@ -72,6 +72,10 @@ class VirtualNetwork(Wires):
         self._peers[peer] = VirtualTransport(self, PeerId(peer))
         return self._peers[peer]
 
+    def running(self) -> list[str]:
+        """The names of all peers that run, in the order in which they were started."""
+        return list(self._peers)
+
     def find(self, peer: str) -> VirtualTransport:
         """The running transport of `peer`. Raises UnreachableError."""
         if peer not in self._peers:
@@ -163,6 +167,18 @@ class VirtualTransport(Transport):
     async def close(self) -> None:
         self.end()
         await self._handlers.close()
+
+    @property
+    def open_streams(self) -> tuple[VirtualStream, ...]:
+        """This peer's ends of all streams that are open."""
+        return tuple(self._streams)
+
+    def break_streams(self) -> int:
+        """Resets all open streams, as where all connections break; the peer lives on. Returns how many there were."""
+        streams = self.open_streams
+        for stream in streams:
+            stream.abort()
+        return len(streams)
 
     def end(self) -> None:
         """Takes the peer off the network at once: streams are reset, handlers cancelled. May be called twice."""

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 
 from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
-from gossiptrain.net.virtual.wires import Link
+from gossiptrain.net.virtual.wires import Link, Order
 
 
 class Pipe:
@@ -19,6 +19,7 @@ class Pipe:
 
     def __init__(self, link: Link, capacity_bytes: int) -> None:
         self._link = link
+        self._order = Order()
         self.capacity_bytes = capacity_bytes
         """Most bytes on their way or not yet read."""
         self._pending_bytes = 0
@@ -58,7 +59,7 @@ class Pipe:
         room_bytes = self.capacity_bytes - self._pending_bytes
         piece = bytes(data[: min(room_bytes, self._link.piece_bytes or room_bytes)])
         self._pending_bytes += len(piece)
-        self._link.send(len(piece), lambda: self._arrive(piece))
+        self._link.send(len(piece), lambda: self._arrive(piece), order=self._order)
         return len(piece)
 
     def finish(self, *, told: str) -> None:
@@ -66,7 +67,7 @@ class Pipe:
         if self._write_error is not None:
             return
         self.stop_writing("this side has closed the stream")
-        self._link.send(0, lambda: self._arrive_end(told))
+        self._link.send(0, lambda: self._arrive_end(told), order=self._order)
 
     def stop_writing(self, reason: str) -> None:
         """From now on writes raise StreamClosedError."""

@@ -16,6 +16,9 @@ ArgumentsT = TypeVarTuple("ArgumentsT")
 MAX_VIRTUAL_S = 30 * 86_400.0
 """Longest run, in virtual seconds. Up to here times are exact to the nanosecond by which asyncio fires its timers."""
 
+CLEARING_TURNS = 100_000
+"""Beyond the limit of turns: what tasks may need to end once it is passed."""
+
 
 class VirtualDeadlockError(RuntimeError):
     """Nothing can run and no timer is set: the awaited tasks would wait for ever."""
@@ -25,15 +28,25 @@ class VirtualTimeLimitError(RuntimeError):
     """The virtual time limit passed while the main task was still pending."""
 
 
+class VirtualStandstillError(RuntimeError):
+    """Far too much happened: perhaps time stands still because something goes on without ever waiting."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that moves a clock forward where a real one would sleep."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, limit_turns: int | None) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.turns = 0
         self._limit_s = min(limit_s, MAX_VIRTUAL_S)
+        self._limit_turns = limit_turns
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.turns += 1
+        if self._limit_turns is not None and self.turns > self._limit_turns:
+            self._limit_turns += CLEARING_TURNS
+            raise VirtualStandstillError(f"still running after {self.turns - 1} turns of the event loop")
         if timeout is not None and timeout <= 0:
             return []
         if woken := super().select(0):  # a signal, or a call from another thread
@@ -56,11 +69,19 @@ def _deadlock_text() -> str:
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An asyncio event loop in virtual time, which begins at 0. `limit_s` counts up to `MAX_VIRTUAL_S`."""
+    """An asyncio event loop in virtual time, which begins at 0. `limit_s` counts up to `MAX_VIRTUAL_S`.
 
-    def __init__(self, limit_s: float = MAX_VIRTUAL_S) -> None:
-        self._jumping = _JumpingSelector(limit_s)
+    limit_turns: most turns of the loop, in each of which all that can run does.
+    """
+
+    def __init__(self, limit_s: float = MAX_VIRTUAL_S, *, limit_turns: int | None = None) -> None:
+        self._jumping = _JumpingSelector(limit_s, limit_turns)
         super().__init__(self._jumping)
+
+    @property
+    def turns(self) -> int:
+        """How often the loop has gone round."""
+        return self._jumping.turns
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -78,11 +99,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return future
 
 
-def run_virtual(main: Coroutine[Any, Any, ResultT], *, limit_s: float = MAX_VIRTUAL_S) -> ResultT:
+def run_virtual(
+    main: Coroutine[Any, Any, ResultT], *, limit_s: float = MAX_VIRTUAL_S, limit_turns: int | None = None
+) -> ResultT:
     """Runs `main` to its end in virtual time, then cancels what it left running.
 
-    Raises VirtualDeadlockError where nothing could ever run again, and VirtualTimeLimitError after `limit_s` virtual
-    seconds; both while `main` is still pending.
+    Raises VirtualDeadlockError where nothing could ever run again, VirtualTimeLimitError after `limit_s` virtual
+    seconds, and VirtualStandstillError after `limit_turns` turns of the loop; all while `main` is still pending.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit_s)) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit_s, limit_turns=limit_turns)) as runner:
         return runner.run(main)

@@ -6,10 +6,11 @@ Owns delay, bandwidth, order, cuts and frozen peers. Does not know streams, prot
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 
 _PACED_PIECE_BYTES = 16 << 10
 """With a bandwidth set, bytes travel in pieces of this size, so that they arrive little by little."""
@@ -17,11 +18,19 @@ _PACED_PIECE_BYTES = 16 << 10
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """One direction between two peers. `bandwidth_bytes_per_s` None: no limit. `jitter_s`: most added delay."""
+    """One direction between two peers. `bandwidth_bytes_per_s` None: no limit. `jitter_s`: most added delay.
+
+    lost_share: of all that is sent, which is sent again after `retransmission_s`, and after twice as long where it is
+    lost once more, as TCP does: streams lose nothing, so loss is delay. reorders: whether only what belongs to one
+    stream arrives in order, as over several connections.
+    """
 
     latency_s: float = 0.001
     jitter_s: float = 0.0
     bandwidth_bytes_per_s: float | None = None
+    lost_share: float = 0.0
+    retransmission_s: float = 0.2
+    reorders: bool = False
 
 
 @dataclass
@@ -30,13 +39,23 @@ class Uplink:
 
     bandwidth_bytes_per_s: float | None = None
     free_at_s: float = 0.0
+    sent_bytes: int = 0
+    """All that has ever left the peer."""
 
     def passed_at(self, now_s: float, size_bytes: int) -> float:
         """When `size_bytes` more will have left the peer."""
+        self.sent_bytes += size_bytes
         if self.bandwidth_bytes_per_s is None:
             return now_s
         self.free_at_s = max(self.free_at_s, now_s) + size_bytes / self.bandwidth_bytes_per_s
         return self.free_at_s
+
+
+@dataclass
+class Order:
+    """Deliveries of which none overtakes another."""
+
+    last_arrival_s: float = 0.0
 
 
 class Link:
@@ -46,21 +65,38 @@ class Link:
         self.settings = settings
         self._uplink = uplink
         self._random = random.Random(seed)
-        self._sent: deque[tuple[float, Callable[[], None]]] = deque()
+        self._sent: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
         self._free_at_s = 0.0
-        self._last_arrival_s = 0.0
+        self._all = Order()
         self._blocked = False
 
-    def send(self, size_bytes: int, deliver: Callable[[], None]) -> None:
-        """Calls `deliver` once `size_bytes` bytes have crossed the link."""
+    def send(self, size_bytes: int, deliver: Callable[[], None], *, order: Order | None = None) -> None:
+        """Calls `deliver` once `size_bytes` bytes have crossed the link.
+
+        order: of what it belongs to, where the link keeps the order of each stream alone.
+        """
         loop = asyncio.get_running_loop()
         rate = self.settings.bandwidth_bytes_per_s
         crossed_s = max(self._free_at_s, loop.time()) + (size_bytes / rate if rate else 0.0)
         self._free_at_s = max(crossed_s, self._uplink.passed_at(loop.time(), size_bytes))
-        delay_s = self.settings.latency_s + self._random.uniform(0.0, self.settings.jitter_s)
-        self._last_arrival_s = max(self._last_arrival_s, self._free_at_s + delay_s)
-        self._sent.append((self._last_arrival_s, deliver))
-        loop.call_at(self._last_arrival_s, self._deliver_due)
+        arrival_s = self._free_at_s + self._delay_s()
+        if not self.settings.reorders:
+            arrival_s = max(arrival_s, self._all.last_arrival_s)
+        if order is not None:
+            arrival_s = order.last_arrival_s = max(arrival_s, order.last_arrival_s)
+        self._all.last_arrival_s = max(arrival_s, self._all.last_arrival_s)
+        heapq.heappush(self._sent, (arrival_s, next(self._numbers), deliver))
+        loop.call_at(arrival_s, self._deliver_due)
+
+    def _delay_s(self) -> float:
+        settings = self.settings
+        delay_s = settings.latency_s + self._random.uniform(0.0, settings.jitter_s)
+        wait_s = settings.retransmission_s
+        while settings.lost_share and self._random.random() < settings.lost_share:
+            delay_s += wait_s
+            wait_s *= 2
+        return delay_s
 
     @property
     def piece_bytes(self) -> int | None:
@@ -82,7 +118,7 @@ class Link:
         now_s = asyncio.get_running_loop().time()
         # The loop calls a timer up to one clock tick early.
         while not self._blocked and self._sent and self._sent[0][0] <= now_s + 1e-9:
-            self._sent.popleft()[1]()
+            heapq.heappop(self._sent)[2]()
 
 
 class Wires:
@@ -104,19 +140,28 @@ class Wires:
         """The link that carries from `source` to `target`."""
         if (source, target) not in self._links:
             uplink = self._uplinks.setdefault(source, Uplink())
-            link = Link(self._default, uplink, seed=f"{self.seed}/{source}/{target}")
+            link = Link(self.settings_between(source, target), uplink, seed=f"{self.seed}/{source}/{target}")
             self._links[source, target] = link
             if self._is_blocked(source, target):
                 link.block()
         return self._links[source, target]
+
+    def settings_between(self, source: str, target: str) -> LinkSettings:
+        """How a link that nobody has used yet carries."""
+        return self._default
+
+    @property
+    def all_sent_bytes(self) -> int:
+        """All that has ever left any peer."""
+        return sum(uplink.sent_bytes for uplink in self._uplinks.values())
 
     def set_link(self, source: str, target: str, *, settings: LinkSettings, both_ways: bool = True) -> None:
         """Changes how a link carries what is sent from now on."""
         for pair in _directions(source, target, both_ways=both_ways):
             self.link(*pair).settings = settings
 
-    def set_uplink(self, peer: str, *, bandwidth_bytes_per_s: float) -> None:
-        """Limits what `peer` sends to all others together."""
+    def set_uplink(self, peer: str, *, bandwidth_bytes_per_s: float | None) -> None:
+        """Limits what `peer` sends to all others together. None: no longer."""
         self._uplinks.setdefault(peer, Uplink()).bandwidth_bytes_per_s = bandwidth_bytes_per_s
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
@@ -127,6 +172,16 @@ class Wires:
     def heal(self, source: str, target: str, *, both_ways: bool = True) -> None:
         """Ends a cut; what was sent meanwhile arrives now, in order."""
         self._cut.difference_update(_directions(source, target, both_ways=both_ways))
+        self._update()
+
+    def cut_all(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Cuts many links at once, each in the one direction that its pair names."""
+        self._cut.update(pairs)
+        self._update()
+
+    def heal_all(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Ends cuts of many links at once."""
+        self._cut.difference_update(pairs)
         self._update()
 
     def freeze(self, peer: str) -> None:

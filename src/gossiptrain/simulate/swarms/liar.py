@@ -1,0 +1,139 @@
+"""A member that says and answers whatever the words of the protocol allow, each field at its ends.
+
+Owns what it says, and when. Does not know what honest peers do about it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Any
+
+from gossiptrain.config import TimingSettings
+from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.errors import GossipError
+from gossiptrain.net.direct import messages as direct_messages
+from gossiptrain.net.framing import Message, encode_message, read_frame, write_frame
+from gossiptrain.net.transport import PeerId, Stream, Transport
+from gossiptrain.simulate.swarms.extremes import extremes, messages_of
+from gossiptrain.swarm import messages
+from gossiptrain.swarm.admission import HELLO, Admission
+from gossiptrain.swarm.contribution import EXCHANGE
+from gossiptrain.swarm.coordinator import READY
+from gossiptrain.swarm.dissemination import HEARTBEATS
+from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, SignedHeartbeat
+from gossiptrain.swarm.probing import PROBE
+from gossiptrain.swarm.reporting import REPORT
+from gossiptrain.swarm.state import STATE
+
+PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
+KINDS = messages_of(messages, direct_messages)
+FAR_S = 0.05
+"""How long an answer is waited for."""
+PAUSE_S = 0.5
+FRAME_LIMIT_BYTES = 1 << 30
+
+
+class Liar:
+    """A member, truly of the run, that lies."""
+
+    def __init__(self, transport: Transport, fingerprint: RunFingerprint, timing: TimingSettings) -> None:
+        self.transport = transport
+        self.admission = Admission(transport, fingerprint, timing=timing, members=lambda: ())
+        self._fingerprint = fingerprint
+        self._counter = count(1)
+
+    @property
+    def id(self) -> PeerId:
+        """Its peer id."""
+        return self.transport.peer_id
+
+    async def open(self) -> None:
+        """From now on answers handshakes, honestly."""
+        await self.admission.open()
+
+    def heartbeat(self, **changes: Any) -> Heartbeat:
+        """An ordinary one, but for the changes."""
+        usual = {
+            "peer": self.id,
+            "run_key": self._fingerprint.key,
+            "incarnation": 1,
+            "counter": next(self._counter),
+            "role": "trainer",
+            "addresses": tuple(self.transport.addresses),
+            "round": 0,
+            "step": 0,
+            "ready_in_s": None,
+            "joined": True,
+            "finishing": False,
+            "leaving": False,
+        }
+        return Heartbeat.model_validate(usual | changes)
+
+    def own_heartbeats(self) -> Iterable[Heartbeat]:
+        """Truly signed ones with every field at its ends."""
+        fixed = {"peer": self.id, "run_key": self._fingerprint.key, "incarnation": 1, "counter": 1, "leaving": False}
+        for message in extremes(Heartbeat, **fixed):
+            assert isinstance(message, Heartbeat)
+            yield message.model_copy(update={"counter": next(self._counter)})
+
+    def signed(self, heartbeat: Heartbeat) -> SignedHeartbeat:
+        """As it travels."""
+        body = encode_message(heartbeat).decode()
+        return SignedHeartbeat(body=body, signature=self.transport.sign(body.encode()).hex())
+
+    async def say(self, peer: PeerId, protocol: str, message: Message) -> None:
+        """Says it, hears a word of the answer if there is one soon, and breaks off."""
+        try:
+            stream = await self.transport.open_stream(peer, protocol)
+        except ConnectionError:
+            return
+        try:
+            async with self.transport.clock.timeout(FAR_S):
+                await write_frame(stream, encode_message(message), limit_bytes=FRAME_LIMIT_BYTES)
+                await read_frame(stream, limit_bytes=FRAME_LIMIT_BYTES)
+        except (ConnectionError, TimeoutError):
+            pass
+        finally:
+            stream.abort()
+
+    async def beat(self, peer: PeerId, heartbeat: Heartbeat) -> None:
+        """Passes on its own heartbeat alone."""
+        await self.say(peer, HEARTBEATS, HeartbeatBatch(records=(self.signed(heartbeat),)))
+
+    async def answer_with(self, protocol: str, answer: Callable[[], Message]) -> None:
+        """From now on answers whatever is said on the protocol with a message of its choice."""
+
+        async def lie(stream: Stream) -> None:
+            await read_frame(stream, limit_bytes=FRAME_LIMIT_BYTES)
+            await write_frame(stream, encode_message(answer()), limit_bytes=FRAME_LIMIT_BYTES)
+
+        await self.transport.serve(protocol, lie)
+
+    async def live(self, addresses: Callable[[], Sequence[str]], rng: random.Random) -> None:
+        """Gets itself admitted by everybody and lies to everybody, until cancelled. addresses: of living peers."""
+        said = [message for kind in KINDS for message in extremes(kind)]
+        await self.open()
+        for protocol in PROTOCOLS:
+            if protocol != HELLO:
+                await self.answer_with(protocol, lambda: rng.choice(said))
+        heartbeats = list(self.own_heartbeats())
+        while True:
+            for address in addresses():
+                await self._lie_to(address, rng.choice(said), rng.choice(heartbeats), rng)
+            await self.transport.clock.sleep(PAUSE_S)
+
+    async def _lie_to(self, address: str, message: Message, extreme: Heartbeat, rng: random.Random) -> None:
+        timing = self.admission.timing
+        try:
+            async with self.transport.clock.timeout(timing.dial_timeout_s):
+                peer = await self.transport.connect(address)
+            if not self.admission.has_met(peer):
+                await self.admission.handshake(peer)
+        except (ConnectionError, TimeoutError, GossipError):
+            return
+        usual = self.heartbeat(ready_in_s=rng.choice((0.0, 1.0, None)))
+        lies = rng.random() < 0.5
+        await self.beat(peer, extreme.model_copy(update={"counter": usual.counter}) if lies else usual)
+        await self.say(peer, rng.choice(PROTOCOLS), message)
