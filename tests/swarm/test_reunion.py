@@ -191,7 +191,7 @@ def test_an_initial_peer_that_was_away_is_met_when_it_is_there() -> None:
                 network.entries.part(name, "c")
             a = swarm.peers["a"].swarm
             await a.join([swarm.peers["b"].swarm.transport.addresses[0], "/memory/c/p2p/c"])
-            await asyncio.sleep(3600.0)
+            await asyncio.sleep(900.0)
             await swarm.add("c", initial=None)
             async with asyncio.timeout(HEALED_WITHIN_S):
                 await swarm.know_each_other()
