@@ -24,7 +24,7 @@ from gossiptrain.errors import (
     UsageError,
 )
 from gossiptrain.swarm.ending import Grace
-from gossiptrain.training.ending import Farewell, grace_of
+from gossiptrain.training.ending import Farewell
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.host_copies import HostCopies
@@ -480,7 +480,7 @@ def test_who_has_made_its_steps_waits_for_those_that_end_soon_and_merges_with_th
                     second.may_end.set()
                 return False
 
-            ended = first.end(Farewell(grace_of(10.0, longest_s=60.0), patience_s=10.0), until=let_it_end)
+            ended = first.end(Farewell(Grace.usual(10.0, longest_s=60.0), patience_s=10.0), until=let_it_end)
             assert asked >= 3, "it was waited for"
             assert ended.together
             assert len(ended.merged_with) == 1

@@ -11,6 +11,9 @@ from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.membership import Membership
 
+LEAST_GRACE_S = 3.0
+"""For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
+
 
 class Grace(Message):
     """How long to wait for others, counted from the own last step.
@@ -23,6 +26,12 @@ class Grace(Message):
     longest_s: float
     unknown_s: float
     least_s: float
+
+    @classmethod
+    def usual(cls, ending_time_s: float, *, longest_s: float | None = None) -> Grace:
+        """`ending_time_s` for those that cannot say when they end, perhaps more for those that can."""
+        longest_s = max(ending_time_s, longest_s or 0.0)
+        return cls(longest_s=longest_s, unknown_s=ending_time_s, least_s=min(LEAST_GRACE_S, longest_s))
 
     def after(self, passed_s: float) -> Grace:
         """What is left of it."""

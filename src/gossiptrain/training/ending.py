@@ -18,8 +18,6 @@ from gossiptrain.training.session import Session
 POLL_S = 0.2
 UNDER_WAY_S = 5.0
 """How long a round that is under way at the end, and the answer to the last one, may take beyond all graces."""
-LEAST_GRACE_S = 3.0
-"""For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,6 @@ class Ended:
     def merged(self) -> bool:
         """Whether there was a last round."""
         return bool(self.merged_with)
-
-
-def grace_of(ending_time_s: float, *, longest_s: float | None = None) -> Grace:
-    """The usual grace: `ending_time_s` for those that cannot say when they end, perhaps more for those that can."""
-    longest_s = max(ending_time_s, longest_s or 0.0)
-    return Grace(longest_s=longest_s, unknown_s=ending_time_s, least_s=min(LEAST_GRACE_S, longest_s))
 
 
 def end(session: Session, farewell: Farewell, *, until: Callable[[], bool] = lambda: False) -> Ended:

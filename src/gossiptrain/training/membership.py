@@ -18,6 +18,7 @@ from torch import nn
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import UsageError
 from gossiptrain.node import control
+from gossiptrain.swarm.ending import Grace
 from gossiptrain.training import ending
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.plan import Names, Plan
@@ -168,7 +169,7 @@ class Gossip:
 
     def usual_farewell(self) -> ending.Farewell:
         """How a block ends where nothing else is asked for."""
-        return ending.Farewell(ending.grace_of(self.settings.ending_time), 2 * self.settings.matchmaking_time)
+        return ending.Farewell(Grace.usual(self.settings.ending_time), 2 * self.settings.matchmaking_time)
 
     def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
         """Waits until so many peers live, this one included, and says whether they do.

@@ -28,8 +28,6 @@ from gossiptrain.swarm.state import Donation
 
 RETRY_S = 0.5
 """Pause after a round that found no group, and after a join that met nobody."""
-LEAST_GRACE_S = 3.0
-"""For which everybody is waited for at the end, as trainers do."""
 STEP_SIZE = np.float32(0.01)
 TOLERANCE_S = 1.0
 """By which a call may take longer than promised: what is sent at the last moment still travels."""
@@ -237,7 +235,7 @@ class SimulatedPeer:
         """As trainers do: last rounds until one is with all that end, or it takes too long."""
         began_s = self._clock.now()
         ending_s, patience_s = self._gossip.ending_time, 2 * self._gossip.matchmaking_time
-        grace = Grace(longest_s=ending_s, unknown_s=ending_s, least_s=min(LEAST_GRACE_S, ending_s))
+        grace = Grace.usual(ending_s)
         over_s = began_s + ending_s + patience_s + UNDER_WAY_S
         own = self.swarm.membership.own
         self.swarm.membership.describe(replace(own, step=self._step, ready_in_s=None, ends_in_s=0.0))
