@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.strategies import COURSES
 
-from benchmarks import alone, codecs, formation
+from benchmarks import alone, codecs, formation, interruptions
 from gossiptrain.training.tasks import task_named
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,6 +35,13 @@ def test_real_peers_form_groups_of_all_round_after_round() -> None:
     assert (found.peers, found.rounds, found.whole_rounds, found.without_group) == (3, 4, 4, 0)
     assert found.formation_s.samples == 3 * 4
     assert 0 <= found.formation_s.minimum <= found.formation_s.median <= found.formation_s.maximum < 5
+
+
+def test_what_an_interrupted_peer_costs_is_measured_at_all_instants_of_a_round() -> None:
+    spread = interruptions.Spread(every_s=0.012, random_ones=1)
+    found = interruptions.measure("leader", "freeze", links="usual", round_name="later", spread=spread)
+    assert found.cost_s.samples >= 3
+    assert 0 < found.cost_s.median <= found.cost_s.maximum <= 3
 
 
 def test_a_smaller_format_is_timed_and_its_error_told() -> None:

@@ -77,7 +77,7 @@ def test_who_knows_nothing_of_the_round_any_more_is_gone(state: RoundState) -> N
     run_on("virtual", scenario)
 
 
-def test_nobody_is_asked_from_whom_nothing_more_is_to_come() -> None:
+def test_nobody_is_asked_with_whom_all_is_done() -> None:
     network = VirtualNetwork()
 
     async def scenario(make: MakeTransport) -> None:
@@ -108,6 +108,21 @@ def test_a_lost_answer_does_not_matter_where_bytes_still_come() -> None:
             assert await found_within(watch, 5.0) == {}
             moving.cancel()
             await asyncio.gather(moving, return_exceptions=True)
+            network.thaw("c")
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_who_has_been_asked_may_still_answer_when_the_watch_is_over() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            watch = await watching(swarm)
+            assert await watch.answers_to_come() == {}
+            network.freeze("c")
+            assert await found_within(watch, 1.5 * AFTER_S) == {}
+            assert await watch.answers_to_come() == {"c": Standing.SILENT}
             network.thaw("c")
 
     run_on("virtual", scenario, network=network)

@@ -53,6 +53,8 @@ class Contribution:
                 for chunk in self._chunks:
                     await stream.write(context.coding.contribution(chunk, scratch))
                     budget.spend(deadline.moved())
+                    context.silence.heard(self._owner)
+        context.silence.complete(self._owner)
 
     async def _receive_means(self, stream: Stream) -> None:
         context, owner = self._context, self._owner

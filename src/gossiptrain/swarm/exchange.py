@@ -9,6 +9,7 @@ complete average in the result, or with whom the attempt failed on. Does not dec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from gossiptrain.net.transport import Stream
 from gossiptrain.swarm.admission import Admission
@@ -18,6 +19,10 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.contribution import Contribution
 from gossiptrain.swarm.exchange_context import ExchangeContext, LinkStatistics
 from gossiptrain.swarm.own_slice import OwnSlice
+
+SILENT_SHARE = 1 / 3
+"""Of the time that a link may stand still: after so much of it a member is asked. With the waits of the presets it has
+been given up then before its links are."""
 
 
 class Exchange:
@@ -41,7 +46,13 @@ class Exchange:
 
     async def run(self) -> Outcome:
         """Exchanges with all members until the average is complete or cannot be."""
-        context = self._context
+        with contextlib.closing(self._context.silence):
+            return await self._run()
+
+    async def _run(self) -> Outcome:
+        context, task = self._context, asyncio.current_task()
+        assert task is not None
+        cancellations = task.cancelling()
         started_s = context.clock.now()
         finished = False
         blame = Blame()
@@ -52,7 +63,11 @@ class Exchange:
             blame.add(failures)
         finally:
             self._end(finished=finished)
+        if task.cancelling() > cancellations:
+            # A link that fails in the very moment in which this is cancelled would hide it.
+            raise asyncio.CancelledError
         if not finished:
+            blame.gone.update(await context.silence.answers_to_come())
             return blame.outcome(bytes_sent=context.bytes_sent)
         exchange_s = context.clock.now() - started_s
         context.statistics.adaptive_timeout.went_well(context.longest_wait_s, exchange_s=exchange_s)
@@ -88,4 +103,4 @@ class Exchange:
         raise HaltedError
 
     async def _watch_for_silence(self) -> None:
-        raise GoneError(await self._context.silence.gone(after_s=self._context.stall_s / 2))
+        raise GoneError(await self._context.silence.gone(after_s=SILENT_SHARE * self._context.stall_s))

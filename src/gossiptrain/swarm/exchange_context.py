@@ -56,7 +56,7 @@ class ExchangeContext:
         chunk_elements = admission.timing.chunk_bytes // ELEMENT_BYTES
         me = admission.transport.peer_id
         plan = ExchangePlan.of(attempt, me, elements=len(buffers.snapshot), chunk_elements=chunk_elements)
-        expected = {peer: bool(plan.own_chunks) + bool(plan.chunks[peer]) for peer in plan.others}
+        expected = {peer: 2 * (bool(plan.own_chunks) + bool(plan.chunks[peer])) for peer in plan.others}
         return cls(
             admission,
             plan,

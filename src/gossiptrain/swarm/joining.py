@@ -99,7 +99,10 @@ class Joining:
                 continue
             try:
                 return await self._fetch(donor, into, most_steps=2 * statistics.median_low(known_steps) + STEPS_AHEAD)
-            except (ConnectionError, TimeoutError):
+            except (ConnectionError, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    # Until it says something again nobody here waits for it, this peer's own greeting included.
+                    self._membership.suspect(donor)
                 self._not_before_s[donor] = self._clock.now() + REFUSED_S
         return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
 MAX_ATTEMPTS = 16
-MAX_STOPS = 2
-"""A member that was stopped this often and still has not reported is not waited for."""
+PROBES_UNTIL_REPORT = 2
+"""A member that was stopped, answers, and has not reported after so many times `probe_timeout_s` is not waited for. It
+gives up a leader before this one within that time, where that one is gone."""
 
 Verdict = Commit | Retry | Abandon
 
@@ -44,7 +46,8 @@ class _Inquiry:
     """What the leader has learnt of the members that have not reported."""
 
     asked_s: dict[PeerId, float] = field(default_factory=dict)
-    stops: Counter[PeerId] = field(default_factory=Counter)
+    stopped_s: dict[PeerId, float] = field(default_factory=dict)
+    """When each of them was told for the first time to end the attempt."""
     committed: set[PeerId] = field(default_factory=set)
 
 
@@ -108,15 +111,17 @@ class Leader:
         return [
             peer
             for peer in missing
-            if now_s - inquiry.asked_s[peer] >= ask_s or (in_trouble and not inquiry.stops[peer])
+            if now_s - inquiry.asked_s[peer] >= ask_s or (in_trouble and peer not in inquiry.stopped_s)
         ]
 
     async def _inquire(self, due: list[PeerId], own: Report, inquiry: _Inquiry, *, stop: bool) -> None:
         probe = Probe(round_id=own.round_id, attempt=own.attempt, stop=stop)
+        if stop:
+            for peer in due:
+                inquiry.stopped_s.setdefault(peer, self._clock.now())
         answers = await asyncio.gather(*(probing.ask(self._admission, peer, probe) for peer in due))
         for peer, answer in zip(due, answers, strict=True):
             inquiry.asked_s[peer] = self._clock.now()
-            inquiry.stops[peer] += stop
             self._note_answer(peer, answer, inquiry)
 
     def _note_answer(self, peer: PeerId, answer: RoundState | None, inquiry: _Inquiry) -> None:
@@ -124,9 +129,13 @@ class Leader:
             self._standings.note([peer], Standing.SILENT if answer is None else Standing.ELSEWHERE)
         elif answer == "committed":
             inquiry.committed.add(peer)
-        elif inquiry.stops[peer] > MAX_STOPS:
+        elif self._clock.now() - inquiry.stopped_s.get(peer, math.inf) >= self._longest_report_s:
             # It answers but reports to another leader, and for this one it is gone.
             self._standings.note([peer], Standing.SILENT)
+
+    @property
+    def _longest_report_s(self) -> float:
+        return PROBES_UNTIL_REPORT * self._admission.timing.probe_timeout_s
 
     async def _wait_for_report(self, longest_s: float) -> None:
         try:
@@ -145,8 +154,8 @@ class Leader:
             silent, held_up = map(self._standings.those, (Standing.SILENT, Standing.HELD_UP))
             return Commit(
                 disagreement=_disagreement(reports, members=len(own.members)),
-                silent=tuple(peer for peer in own.members if peer in silent),
-                held_up=tuple(peer for peer in own.members if peer in held_up),
+                silent=tuple(sorted(silent)),
+                held_up=tuple(sorted(held_up)),
             )
         following = self._following(own, reports)
         if len(following) < self._minimum_members:

@@ -240,7 +240,8 @@ class Commit(Message):
     disagreement: Annotated[Finite, Field(ge=0)] | None
     """Relative disagreement of the members before the round; None where the average is zero."""
     silent: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
-    """Members that did not answer at its end. The average holds their contributions; the next round need not wait."""
+    """Members of its first attempt that did not answer any more, so that nobody waits for them in the next round. The
+    average holds the contributions of those that fell silent after the last attempt."""
     held_up: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     """Members that answered, but were waited for in vain; nobody need let them lead."""
 

@@ -111,6 +111,8 @@ class OwnSlice:
                 await self._reduced_chunks.reached(index)
                 async with self._context.clock.timeout(2 * self._context.stall_s):
                     await stream.write(self._coding.mean(chunk))
+                self._context.silence.heard(peer)
+        self._context.silence.complete(peer)
 
     async def _accepted(self, peer: PeerId) -> Stream:
         try:

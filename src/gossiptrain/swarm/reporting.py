@@ -14,6 +14,8 @@ from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 from gossiptrain.swarm.standing import Standing, Standings
 
 REPORT = "/gossiptrain/report"
+SILENT_PROBES = 1.5
+"""A leader that has not decided says so twice in each `probe_timeout_s`; one that says nothing for so many is gone."""
 
 
 class Reporting:
@@ -38,7 +40,7 @@ class Reporting:
             try:
                 await send_message(stream, report)
                 while self._clock.now() < give_up_at_s:
-                    async with self._clock.timeout(2 * self._timing.probe_timeout_s):
+                    async with self._clock.timeout(SILENT_PROBES * self._timing.probe_timeout_s):
                         answer = await receive_one_of(stream, Waiting, Commit, Retry, Abandon)
                     if isinstance(answer, Retry) and not self._is_sound(answer, report):
                         return None

@@ -1,8 +1,9 @@
 """Which members of an exchange have fallen silent, and do not answer either.
 
-Owns the watch over those from whom bytes are still to come. A link that is slow, or an owner that waits for somebody
-else, answers a probe and goes on being waited for; one that is stopped, cut off or has started anew does not, and is
-known to be gone long before its link times out. Does not know streams.
+Owns the watch over those from whom bytes are still to come, or who have not yet taken what they are sent. A link that
+is slow, or an owner that waits for somebody else, answers a probe and goes on being waited for; one that is stopped,
+cut off or has started anew does not, and is known to be gone long before its link times out. Where the exchange fails
+meanwhile, those that have been asked may still answer, since what follows depends on who lives. Does not know streams.
 """
 
 from __future__ import annotations
@@ -22,22 +23,25 @@ LATE_SHARE = 1 / 50
 
 
 class SilenceWatch:
-    """Since when nothing was heard of each member from which something is still to come."""
+    """Since when nothing has moved between this peer and each member with which it has not done yet."""
 
     def __init__(self, admission: Admission, attempt: Attempt, expected: Mapping[PeerId, int]) -> None:
-        """expected: how many streams of values are to come from each other member."""
+        """expected: how many times values are to pass all along a stream with each other member, either way."""
         self._admission = admission
         self._clock = admission.transport.clock
         self._probe = Probe(round_id=attempt.round_id, attempt=attempt.number)
         self._expected = {peer: streams for peer, streams in expected.items() if streams}
         self._heard_s = dict.fromkeys(expected, self._clock.now())
+        self._asked_s = 0.0
+        self._in_time = True
+        self._asking: dict[PeerId, asyncio.Task[RoundState | None]] = {}
 
     def heard(self, peer: PeerId) -> None:
-        """Something came from the peer."""
+        """Something came from the peer, or it took something."""
         self._heard_s[peer] = self._clock.now()
 
     def complete(self, peer: PeerId) -> None:
-        """One of the streams from the peer has brought all it had to."""
+        """A stream has carried all it had to in one direction."""
         self._expected[peer] -= 1
         if not self._expected[peer]:
             del self._expected[peer]
@@ -49,20 +53,34 @@ class SilenceWatch:
         to share it.
         """
         while True:
-            in_time = await self._sleep(after_s / 4)
+            self._in_time = await self._sleep(after_s / 4)
             now_s = self._clock.now()
             silent = [peer for peer in self._expected if now_s - self._heard_s[peer] >= after_s]
             if not silent:
                 continue
-            states = await asyncio.gather(*(probing.ask(self._admission, peer, self._probe) for peer in silent))
-            in_time = in_time and self._clock.now() - now_s < self._admission.timing.probe_timeout_s + self._late_s
-            found: dict[PeerId, Standing] = {}
-            for peer, state in zip(silent, states, strict=True):
-                standing = self._standing(peer, state, since_s=now_s, in_time=in_time)
-                if standing is not None:
-                    found[peer] = standing
-            if found:
+            self._asked_s = now_s
+            self._asking = {peer: asyncio.create_task(self._ask(peer)) for peer in silent}
+            if found := await self.answers_to_come():
                 return found
+
+    async def answers_to_come(self) -> dict[PeerId, Standing]:
+        """What follows from the questions that are still open, at most `probe_timeout_s` later."""
+        if not self._asking:
+            return {}
+        await asyncio.wait(self._asking.values())  # which leaves them alone where this is cancelled
+        asking, self._asking = self._asking, {}
+        took_s = self._clock.now() - self._asked_s
+        in_time = self._in_time and took_s < self._admission.timing.probe_timeout_s + self._late_s
+        standings = {peer: self._standing(peer, task.result(), in_time=in_time) for peer, task in asking.items()}
+        return {peer: standing for peer, standing in standings.items() if standing is not None}
+
+    def close(self) -> None:
+        """No answer matters any more."""
+        for task in self._asking.values():
+            task.cancel()
+
+    async def _ask(self, peer: PeerId) -> RoundState | None:
+        return await probing.ask(self._admission, peer, self._probe)
 
     async def _sleep(self, seconds: float) -> bool:
         """Whether it ended in time."""
@@ -74,12 +92,12 @@ class SilenceWatch:
     def _late_s(self) -> float:
         return LATE_SHARE * self._admission.timing.probe_timeout_s
 
-    def _standing(self, peer: PeerId, state: RoundState | None, *, since_s: float, in_time: bool) -> Standing | None:
+    def _standing(self, peer: PeerId, state: RoundState | None, *, in_time: bool) -> Standing | None:
         """None where it is not known to be gone."""
         if state in probing.NEVER_REPORTS:
             return Standing.ELSEWHERE
         if state is None:
-            is_silent = in_time and peer in self._expected and self._heard_s[peer] <= since_s
+            is_silent = in_time and peer in self._expected and self._heard_s[peer] <= self._asked_s
             return Standing.SILENT if is_silent else None
         self.heard(peer)
         return None
