@@ -2,6 +2,7 @@
 
     python -m benchmarks.endings                                   # every way, 40 times
     python -m benchmarks.endings --ways terminated --repetitions 5
+    python -m benchmarks.endings --keep failed                     # with run folders and logs of what failed
 
 Four `gossip train` processes learn digits together, each at a speed of its own (by the size of its batches), and end:
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -49,8 +51,8 @@ class Repetition:
     seconds: float
 
 
-def repeat(way: str, *, peers: int, folder: Path) -> Repetition:
-    """One swarm from start to end."""
+def repeat(way: str, *, peers: int, folder: Path, logged: bool) -> Repetition:
+    """One swarm from start to end. logged: whether what its peers log is written to the folder."""
     flags = [
         "--threads",
         "1",
@@ -70,7 +72,8 @@ def repeat(way: str, *, peers: int, folder: Path) -> Repetition:
             own = [*flags, *limit, "--batch", str(BATCHES[number % len(BATCHES)])]
             if number:
                 own += ["--initial-peer", address_of(folder / "0", processes[0])]
-            processes.append(start_peer("digits", own, out=folder / str(number)))
+            log = folder / f"{number}.log" if logged else None
+            processes.append(start_peer("digits", own, out=folder / str(number), log=log))
         for number, process in enumerate(processes):
             wait_for_event(folder / str(number), "round", process)
         if way == "terminated":
@@ -102,12 +105,15 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--repetitions", type=whole_number(1), default=40)
     parser.add_argument("--peers", type=whole_number(2), default=4)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where run folders and logs of failures are put")
     given = parser.parse_args()
     found: list[Repetition] = []
     for way in given.ways:
         for number in range(given.repetitions):
             with tempfile.TemporaryDirectory(prefix="gossiptrain-endings-") as folder:
-                found.append(repeat(way, peers=given.peers, folder=Path(folder)))
+                found.append(repeat(way, peers=given.peers, folder=Path(folder), logged=given.keep is not None))
+                if given.keep is not None and found[-1].models > 1:
+                    shutil.copytree(folder, given.keep / f"{way}-{number + 1}")
             print(f"{way} {number + 1}: {found[-1].models} models, {found[-1].seconds:.1f} s", flush=True)
     rows = []
     for way in given.ways:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 GOSSIP = [str(Path(sys.executable).parent / "gossip")]
-START_S = 60.0
+START_S = 180.0
 WHOLE_RUN_S = 3600.0
 
 Event = dict[str, Any]
@@ -63,9 +63,13 @@ def started_processes() -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def start_peer(task: str, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
+def start_peer(task: str, flags: Sequence[str], *, out: Path, log: Path | None = None) -> subprocess.Popen[bytes]:
+    """log: where everything that is logged goes; else warnings go where those of this program do."""
     command = [*GOSSIP, "train", task, *flags, "--out", str(out), "--log-format", "plain"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    if log is None:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with log.open("wb") as file:
+        return subprocess.Popen([*command, "--log-level", "debug"], stdout=subprocess.DEVNULL, stderr=file)
 
 
 def address_of(out: Path, process: subprocess.Popen[bytes]) -> str:
