@@ -162,6 +162,30 @@ def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() ->
     run_on("virtual", scenario)
 
 
+def test_a_snapshot_is_let_go_of_once_and_only_when_all_of_it_has_been_sent() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor, joiner = swarm.peers["a"], swarm.peers["b"]
+            snapshot, released = donor.values.copy(), 0
+
+            def release() -> None:
+                nonlocal released
+                released += 1
+                snapshot[:] = 0.0  # as the trainer does with the memory that both share
+
+            async def donate() -> Donation | None:
+                return Donation(vector=snapshot, step=0, samples=0, release=release)
+
+            donor.swarm._state_server._donate = donate
+            into, _ = await fetch(joiner, donor)
+            assert into.tobytes() == donor.values.tobytes()
+            while not released:
+                await asyncio.sleep(0.01)
+            assert released == 1
+
+    run_on("virtual", scenario)
+
+
 def test_a_donor_with_too_many_joiners_or_no_snapshot_says_so_at_once_or_in_time() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
