@@ -18,7 +18,7 @@ from gossiptrain.swarm.messages import MAX_COUNT
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
-from tests.transports import Kind, MakeTransport, on_both_transports, run_on
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 
 async def tell_step(swarm: Swarm, name: str, step: int) -> None:
@@ -179,8 +179,7 @@ def test_a_snapshot_is_let_go_of_once_and_only_when_all_of_it_has_been_sent() ->
             donor.swarm._state_server._donate = donate
             into, _ = await fetch(joiner, donor)
             assert into.tobytes() == donor.values.tobytes()
-            while not released:
-                await asyncio.sleep(0.01)
+            await until(lambda: released > 0)
             assert released == 1
 
     run_on("virtual", scenario)
