@@ -2,8 +2,8 @@
 
 Owns the form of a mistake and how it is planted. Each file of `mistakes/` is a unified diff without line numbers. Above
 the diff stands what the mistake was and what it did to users, and a line `Guard: FILE::TEST` for each test that fails
-where it is made again. The lines of a hunk must stand in their file exactly once, so a change elsewhere in the file does
-no harm and a change of these very lines is noticed. Does not know how tests are run.
+where it is made again. The lines of a hunk must stand in their file exactly once, so a change elsewhere in the file
+does no harm and a change of these very lines is noticed. Does not know how tests are run.
 """
 
 from __future__ import annotations
