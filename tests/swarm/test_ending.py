@@ -180,6 +180,25 @@ def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_take
     run_on("virtual", scenario)
 
 
+def test_a_last_round_without_one_that_has_ended_is_not_the_end() -> None:
+    """The third has made its last step and does not come: those that averaged without it must not leave yet."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=SETTINGS) as swarm:
+            await swarm.peers["c"].swarm.say_ended()
+            for averaged in await asyncio.gather(*(last_round(swarm.peers[name]) for name in "ab")):
+                assert averaged is not None
+                assert averaged.result.committed
+                assert len(averaged.result.members) == 2
+                assert not averaged.ended
+
+    async def last_round(peer: TestPeer) -> AveragedRound | None:
+        peer.buffers.snapshot[:] = peer.values
+        return await peer.swarm.end(peer.buffers, samples=1, grace=GRACE, patience_s=2.0)
+
+    run_on("virtual", scenario)
+
+
 def test_one_that_dies_while_it_waits_costs_the_others_its_lifetime_and_a_dial() -> None:
     network = VirtualNetwork()
 
