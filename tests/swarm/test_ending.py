@@ -154,9 +154,10 @@ def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_take
             for peer in training:
                 peer.swarm.membership.describe(replace(peer.swarm.membership.own, ready_in_s=3.0, ends_in_s=4.0))
                 await peer.swarm.membership.meet_everyone()
-            left, *_ = await asyncio.gather(
-                end_and_leave(hurried), waiting.end(GRACE), *(train_until_the_end(peer) for peer in training)
-            )
+            async with asyncio.timeout(20.0):
+                left, *_ = await asyncio.gather(
+                    end_and_leave(hurried), waiting.end(GRACE), *(train_until_the_end(peer) for peer in training)
+                )
             assert left is not None
             assert len(left.result.members) == 4
             assert not left.final
