@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-fast test-lowest check fix cover setup clean
+.PHONY: demo test test-fast test-lowest planted check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -28,6 +28,10 @@ test-lowest:
 	$(PYTHON) -m tests.lowest $(LOWEST) > .venv-lowest/constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt .venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	.venv-lowest/bin/$(PYTEST) -m "not real" $(ARGS)
+
+# Puts each mistake of the past back into a copy of the code, and shows that a test fails; see docs/reliability.md.
+planted: $(STAMP)
+	$(BIN)/python -m tests.planted $(ARGS)
 
 cover: $(STAMP)
 	$(BIN)/coverage erase

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from gossiptrain.net.handlers import MAX_STREAMS, MAX_STREAMS_OF_ONE, SILENCE_S
-from gossiptrain.net.libp2p.transport import Libp2pTransport
+from gossiptrain.net.libp2p import transport as libp2p
 from gossiptrain.net.transport import Stream, StreamClosedError, Transport
 from gossiptrain.net.virtual.network import VirtualTransport
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
@@ -50,7 +50,7 @@ async def provoke(liar: Transport, host: Transport) -> None:
 
 
 def open_at(transport: Transport) -> int:
-    assert isinstance(transport, VirtualTransport | Libp2pTransport)
+    assert isinstance(transport, VirtualTransport | libp2p.Libp2pTransport)
     return len(transport._limits)
 
 

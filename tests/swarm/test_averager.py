@@ -119,6 +119,8 @@ def test_a_member_that_restarts_before_its_report_is_gone_and_what_the_others_ho
             check_all_or_nothing(before, swarm, rounds)
             assert len(committed(rounds)) == 3
             assert {len(found.result.members) for found in committed(rounds).values()} == {4}, "nothing is given up"
+            held_up = {peer for found in committed(rounds).values() for peer in found.result.held_up}
+            assert not held_up, "who knows nothing of the round any more is gone, and not waited for until time is up"
             await asyncio.gather(*restarts)
 
     run_on("virtual", scenario, network=network)

@@ -25,6 +25,13 @@ async def end_after(peer: TestPeer, delay_s: float, *, grace: Grace = GRACE) -> 
     return await peer.end(grace)
 
 
+async def join_when_asked(peer: TestPeer) -> AveragedRound | None:
+    """Trains until somebody wants a round with everyone, and takes part in it."""
+    while "finishing" not in [change for change, _ in peer.changes]:
+        await peer.swarm.transport.clock.sleep(0.01)
+    return await peer.average()
+
+
 def assert_all_equal(swarm: Swarm, *names: str) -> None:
     values = {name: swarm.peers[name].values.tobytes() for name in names or tuple(swarm.peers)}
     assert len(set(values.values())) == 1, f"{len(set(values.values()))} different models among {sorted(values)}"
@@ -121,11 +128,6 @@ def test_those_that_train_on_are_waited_for_no_longer_than_the_least_grace() -> 
             assert len(averaged.result.members) == 3
             assert 3.0 <= clock.now() - began_s < 4.0
 
-    async def join_when_asked(peer: TestPeer) -> AveragedRound | None:
-        while ("finishing", None) not in [(change, None) for change, _ in peer.changes]:
-            await peer.swarm.transport.clock.sleep(0.01)
-        return await peer.average()
-
     run_on("virtual", scenario)
 
 
@@ -139,6 +141,61 @@ def test_the_first_whose_grace_is_over_takes_all_with_it_that_have_ended() -> No
             ended = await asyncio.gather(*(end_after(swarm.peers[name], 1.0 * n) for n, name in enumerate("abc")))
             assert [found is not None and found.ended for found in ended] == [True, True, True]
             assert_all_equal(swarm, "a", "b", "c")
+
+    run_on("virtual", scenario)
+
+
+def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_taken_everybody_into_a_round() -> None:
+    """The first has ended and leaves at once; the second has, too; the other two say that they end in 4 s, and do."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, settings=SETTINGS) as swarm:
+            hurried, waiting, *training = swarm.peers.values()
+            for peer in training:
+                peer.swarm.membership.describe(replace(peer.swarm.membership.own, ready_in_s=3.0, ends_in_s=4.0))
+                await peer.swarm.membership.meet_everyone()
+            async with asyncio.timeout(20.0):
+                left, *_ = await asyncio.gather(
+                    end_and_leave(hurried), waiting.end(GRACE), *(train_until_the_end(peer) for peer in training)
+                )
+            assert left is not None
+            assert len(left.result.members) == 4
+            assert not left.final
+            assert_all_equal(swarm, *(peer.name for peer in (waiting, *training)))
+
+    async def end_and_leave(peer: TestPeer) -> AveragedRound | None:
+        averaged = await peer.end(Grace(longest_s=0.5, unknown_s=0.5, least_s=0.5))
+        await peer.swarm.leave()
+        await peer.stop()
+        await peer.swarm.transport.close()
+        return averaged
+
+    async def train_until_the_end(peer: TestPeer) -> None:
+        clock = peer.swarm.transport.clock
+        ends_at_s = clock.now() + 4.0
+        await join_when_asked(peer)
+        peer.values += 1.0
+        await clock.sleep(ends_at_s - clock.now())
+        await peer.end(GRACE)
+
+    run_on("virtual", scenario)
+
+
+def test_a_last_round_without_one_that_has_ended_is_not_the_end() -> None:
+    """The third has made its last step and does not come: those that averaged without it must not leave yet."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=SETTINGS) as swarm:
+            await swarm.peers["c"].swarm.say_ended()
+            for averaged in await asyncio.gather(*(last_round(swarm.peers[name]) for name in "ab")):
+                assert averaged is not None
+                assert averaged.result.committed
+                assert len(averaged.result.members) == 2
+                assert not averaged.ended
+
+    async def last_round(peer: TestPeer) -> AveragedRound | None:
+        peer.buffers.snapshot[:] = peer.values
+        return await peer.swarm.end(peer.buffers, samples=1, grace=GRACE, patience_s=2.0)
 
     run_on("virtual", scenario)
 

@@ -13,6 +13,7 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.coordinator import READY
+from gossiptrain.swarm.matchmaking import FREE_TRIES
 from gossiptrain.swarm.messages import Ready, Redirect, StaleRound, Waiting
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.participation import AveragedRound
@@ -240,6 +241,27 @@ def test_a_coordinator_that_answers_and_leads_nowhere_is_passed_over(
             assert sum(took_s) < 2.0 + TIMING.dial_timeout_s
 
     run_on("virtual", scenario)
+
+
+def test_a_coordinator_that_always_knows_of_a_later_round_is_asked_a_few_times_and_then_with_pauses() -> None:
+    asked_s: list[float] = []
+
+    async def serve(stream: Stream) -> None:
+        ready = await receive_message(stream, Ready)
+        asked_s.append(asyncio.get_running_loop().time())
+        await send_message(stream, StaleRound(round=ready.round + 1))
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, liar = swarm.peers.values()
+            await liar.swarm.admission.serve(READY, serve)
+            coordinating = a.swarm._matchmaker._coordinating
+            coordinating.first_in_rank = lambda round_number: liar.id  # type: ignore[method-assign]
+            assert await a.average() is None
+
+    run_on("virtual", scenario)
+    pause_s = TIMING.probe_timeout_s / 10
+    assert FREE_TRIES < len(asked_s) <= FREE_TRIES + 1 + (asked_s[-1] - asked_s[0]) / pause_s
 
 
 def test_a_coordinator_that_makes_itself_the_leader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,32 @@ def test_an_old_heartbeat_does_not_bring_back_a_peer_that_left() -> None:
     run_on("virtual", scenario)
 
 
+def test_a_heartbeat_of_an_earlier_life_changes_nothing() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            now = own_heartbeat(b)
+            earlier = {"incarnation": now.incarnation - 1, "counter": now.counter + 100, "round": 77}
+            a.swarm.membership.absorb([signed_by(b, now.model_copy(update=earlier))])
+            assert a.swarm.membership.live()[b.id].incarnation == now.incarnation
+            assert a.swarm.membership.round == 0
+
+    run_on("virtual", scenario)
+
+
+def test_who_starts_anew_is_heard_at_once_though_it_counts_from_the_beginning() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            now = own_heartbeat(b)
+            later = {"incarnation": now.incarnation + 1, "counter": 0, "round": 77}
+            a.swarm.membership.absorb([signed_by(b, now.model_copy(update=later))])
+            assert a.swarm.membership.live()[b.id].incarnation == now.incarnation + 1
+            assert a.swarm.membership.round == 77
+
+    run_on("virtual", scenario)
+
+
 @on_both_transports
 def test_a_restarted_peer_is_taken_back_under_its_new_incarnation(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:

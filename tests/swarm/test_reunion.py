@@ -175,7 +175,11 @@ def test_the_book_follows_a_peer_that_has_other_addresses_now() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             a, b = swarm.peers.values()
-            a.swarm.transport.addresses = ("/memory/elsewhere/p2p/a", *a.swarm.transport.addresses)
+            a.swarm.transport.addresses = (
+                "/memory/bridge/p2p/a",
+                "/memory/elsewhere/p2p/a",
+                *a.swarm.transport.addresses,
+            )
             await until(lambda: b.swarm.reunion.book.addresses(a.id) == a.swarm.transport.addresses)
             assert ("moved", a.id) in b.changes
 

@@ -18,7 +18,7 @@ from gossiptrain.swarm.messages import MAX_COUNT
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
-from tests.transports import Kind, MakeTransport, on_both_transports, run_on
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 
 async def tell_step(swarm: Swarm, name: str, step: int) -> None:
@@ -158,6 +158,29 @@ def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() ->
                 assert received.step == 500
                 assert into.tobytes() == donor.values.tobytes()
             assert most_at_once == 1
+
+    run_on("virtual", scenario)
+
+
+def test_a_snapshot_is_let_go_of_once_and_only_when_all_of_it_has_been_sent() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor, joiner = swarm.peers["a"], swarm.peers["b"]
+            snapshot, released = donor.values.copy(), 0
+
+            def release() -> None:
+                nonlocal released
+                released += 1
+                snapshot[:] = 0.0  # as the trainer does with the memory that both share
+
+            async def donate() -> Donation | None:
+                return Donation(vector=snapshot, step=0, samples=0, release=release)
+
+            donor.swarm._state_server._donate = donate
+            into, _ = await fetch(joiner, donor)
+            assert into.tobytes() == donor.values.tobytes()
+            await until(lambda: released > 0)
+            assert released == 1
 
     run_on("virtual", scenario)
 

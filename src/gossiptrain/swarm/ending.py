@@ -2,13 +2,16 @@
 
 Owns the rule by which peers that end within a stated grace of each other make one last group. Nobody decides it for
 all: everyone says that it has ended, and waits until all others have, or until the grace of the first of them is over,
-which then wants to merge; that ends the waiting of all the others too. Does not know the merge itself.
+which then wants to merge; that ends the waiting of all the others too, but whoever expects somebody to end within its
+own grace waits again afterwards. Does not know the merge itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gossiptrain.net.framing import Message
-from gossiptrain.net.transport import Clock
+from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.membership import Membership
 
 LEAST_GRACE_S = 3.0
@@ -51,6 +54,13 @@ class EndingBarrier:
         self._clock = clock
         self._longest_nap_s = longest_nap_s
         self._hastened = False
+        self._last_members: Collection[PeerId] = ()
+        self._last_round_s = 0.0
+
+    def note_round(self, members: Collection[PeerId]) -> None:
+        """A last round is over. That its members wanted one is old news, until they have had time to say so again."""
+        self._last_members = members
+        self._last_round_s = self._clock.now()
 
     def hasten(self) -> None:
         """Nobody is waited for any more, now or later."""
@@ -66,13 +76,16 @@ class EndingBarrier:
                 return not self._membership.others_end_in_s()
             await self._membership.wait_for_change(min(left_s, self._longest_nap_s))
 
+    def expects_others(self, grace: Grace) -> bool:
+        """Whether somebody that still trains has said that it ends within what is left of the grace."""
+        ends = self._membership.others_end_in_s().values()
+        return not self._hastened and any(ends_in_s is not None and ends_in_s <= grace.longest_s for ends_in_s in ends)
+
     def _worth_waiting_s(self, grace: Grace, *, passed_s: float) -> float:
         """Seconds from now, as far as can be said now."""
         if self._hastened:
             return 0.0
-        outlooks = self._membership.outlooks()
-        mine = self._membership.me
-        if any(outlook.ended and outlook.finishing for peer, outlook in outlooks.items() if peer != mine):
+        if self._somebody_merges():
             return 0.0
         left_s = 0.0
         for ends_in_s in self._membership.others_end_in_s().values():
@@ -83,3 +96,9 @@ class EndingBarrier:
                 until_s = grace.longest_s
             left_s = max(left_s, min(until_s, grace.longest_s) - passed_s)
         return left_s
+
+    def _somebody_merges(self) -> bool:
+        outlooks = self._membership.outlooks()
+        merging = {peer for peer, outlook in outlooks.items() if outlook.ended and outlook.finishing}
+        is_news = self._clock.now() - self._last_round_s > 2 * self._longest_nap_s
+        return bool(merging - {self._membership.me} - (set() if is_news else set(self._last_members)))

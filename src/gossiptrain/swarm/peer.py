@@ -171,9 +171,10 @@ class SwarmPeer:
     ) -> AveragedRound | None:
         """After the last step: waits for others that end as well, and makes one last round with all of them.
 
-        Where it is `ended` afterwards this peer may leave; else others have ended that were not in it. grace: how long
-        the others are waited for. patience_s: how long the group may take to form then.
+        Where it is `ended` afterwards this peer may leave; else others have ended that were not in it, or are about to.
+        grace: how long the others are waited for. patience_s: how long the group may take to form then.
         """
+        began_s = self._clock.now()
         await self.say_ended()
         if len(self.membership.trainers()) < self._minimum_members:
             return None
@@ -184,10 +185,13 @@ class SwarmPeer:
             )
         if averaged is None or not averaged.result.committed:
             return averaged
+        self._ending_barrier.note_round(averaged.result.members)
         # A member that still trained may end in the very next moment, with more than it brought to this round.
         nobody_slipped_in = averaged.final or not all_have_ended
-        ended = nobody_slipped_in and self.membership.ended() <= set(averaged.result.members)
-        return averaged.model_copy(update={"ended": ended})
+        all_were_in_it = nobody_slipped_in and self.membership.ended() <= set(averaged.result.members)
+        # Somebody else's grace may have been over long before this peer's.
+        left = grace.after(self._clock.now() - began_s)
+        return averaged.model_copy(update={"ended": all_were_in_it and not self._ending_barrier.expects_others(left)})
 
     def hasten(self) -> None:
         """Ends the waiting for others of an `end` that is under way."""

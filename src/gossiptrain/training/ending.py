@@ -42,8 +42,8 @@ class Ended:
     """How a membership ended.
 
     merged_with: other members of the last round; empty where there was none. together: whether all others that had
-    ended, as far as this peer knows, were in it; they hold the same model then, bit by bit. follow_up: whether all of
-    them expect one more round.
+    ended, as far as this peer knows, were in it; they held the same model then, bit by bit. Those of them that expected
+    still others average once more with these. follow_up: whether all of them expect one more round.
     """
 
     merged_with: tuple[str, ...] = ()

@@ -258,12 +258,14 @@ def damage(file: Path, kind: str) -> None:
         del data[len(data) // 2 :]
     elif kind == "empty":
         data.clear()
+    elif kind == "flipped at the end":  # in the values of tensors, after the header that describes them
+        data[-1] ^= 0x10
     else:
         data[len(data) * 2 // 3] ^= 0x10
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "flipped"])
+@pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "flipped", "flipped at the end"])
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_refused_by_the_name_of_the_file(tmp_path: Path, name: str, kind: str) -> None:
     save_steps(tmp_path, 1, 2)

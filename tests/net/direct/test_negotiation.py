@@ -1,0 +1,71 @@
+"""Where a node is dialled for a direct connection, and where it never is."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from gossiptrain.net.direct.dialling import DialCredentials
+from gossiptrain.net.direct.messages import (
+    CallBack,
+    DirectOffer,
+    DirectRefusal,
+    DirectRequest,
+    NoDirectConnectionError,
+    new_token,
+)
+from gossiptrain.net.direct.negotiation import Negotiation
+from gossiptrain.net.direct.sealed_wire import SealedWire
+from gossiptrain.net.direct.tls import Credentials
+from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.handlers import HandlerTasks
+from gossiptrain.net.listener import IpAddress
+from gossiptrain.net.transport import Stream
+from tests.transports import MakeTransport, run_on
+
+PROTOCOL = "/test/direct"
+PORT = 6379
+
+
+async def offer_a_port(stream: Stream) -> None:
+    """Offers a connection at a port of its choice, and cannot dial itself."""
+    await receive_message(stream, DirectRequest)
+    certificate = Credentials.create().certificate.hex()
+    await send_message(stream, DirectOffer(certificate=certificate, token=new_token(), port_ip4=PORT, port_ip6=PORT))
+    await receive_message(stream, CallBack)
+    await send_message(stream, DirectRefusal())
+
+
+def dialled_by_one_whose_peer_is_at(host: IpAddress | None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The places that a node dials to reach a peer, which libp2p reaches at `host`; None: through others only."""
+    places: list[tuple[str, int]] = []
+
+    async def dial(host: IpAddress, port: int, dial_credentials: DialCredentials) -> SealedWire:
+        places.append((str(host), port))
+        raise NoDirectConnectionError("not now")
+
+    async def scenario(make: MakeTransport) -> None:
+        alice, bob = await make("alice"), await make("bob")
+        await bob.serve(PROTOCOL, offer_a_port)
+        await alice.connect(bob.addresses[0])
+        negotiation = Negotiation(
+            alice, HandlerTasks(), host_of=lambda stream: host, on_direct=lambda connection: connection.end()
+        )
+        monkeypatch.setattr(negotiation._dialler, "dial", dial)
+        stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+        with pytest.raises(NoDirectConnectionError):
+            await negotiation.negotiate(stream)
+        stream.abort()
+
+    run_on("virtual", scenario)
+    return places
+
+
+def test_a_node_is_dialled_at_the_host_where_libp2p_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = dialled_by_one_whose_peer_is_at(ipaddress.ip_address("203.0.113.7"), monkeypatch)
+    assert places == [("203.0.113.7", PORT)]
+
+
+def test_where_libp2p_is_not_connected_to_it_directly_nobody_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dialled_by_one_whose_peer_is_at(None, monkeypatch) == []
