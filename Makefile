@@ -7,7 +7,7 @@ ARGS ?=
 # Tests run in so many processes at a time. Many start swarms of real processes, so more than two need more than two
 # cores.
 WORKERS ?= 2
-PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
 .PHONY: demo test test-fast test-lowest planted check fix cover setup clean
 
