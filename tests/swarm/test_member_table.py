@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from gossiptrain.net.framing import decode_message, encode_message
+from gossiptrain.net.framing import decode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
-from gossiptrain.swarm.own_heartbeat import OwnState
+from gossiptrain.swarm.own_heartbeat import OwnState, signed
 from tests.swarm.swarms import TIMING, TestPeer, fingerprint, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
@@ -18,8 +18,7 @@ def own_heartbeat(peer: TestPeer) -> Heartbeat:
 
 
 def signed_by(peer: TestPeer, heartbeat: Heartbeat) -> SignedHeartbeat:
-    body = encode_message(heartbeat).decode()
-    return SignedHeartbeat(body=body, signature=peer.swarm.transport.sign(body.encode()).hex())
+    return signed(heartbeat, peer.swarm.transport)
 
 
 @on_both_transports

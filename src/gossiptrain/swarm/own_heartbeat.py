@@ -129,5 +129,10 @@ class OwnHeartbeat:
             ends_in_s=self._state.ends_in_s,
             leaving=self._leaving,
         )
-        body = encode_message(heartbeat).decode()
-        return SignedHeartbeat(body=body, signature=self._transport.sign(body.encode()).hex())
+        return signed(heartbeat, self._transport)
+
+
+def signed(heartbeat: Heartbeat, transport: Transport) -> SignedHeartbeat:
+    """As it travels, signed by the peer of that transport."""
+    body = encode_message(heartbeat).decode()
+    return SignedHeartbeat(body=body, signature=transport.sign(body.encode()).hex())

@@ -23,6 +23,7 @@ from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, SignedHeartbeat
+from gossiptrain.swarm.own_heartbeat import signed
 from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.state import STATE
@@ -80,8 +81,7 @@ class Liar:
 
     def signed(self, heartbeat: Heartbeat) -> SignedHeartbeat:
         """As it travels."""
-        body = encode_message(heartbeat).decode()
-        return SignedHeartbeat(body=body, signature=self.transport.sign(body.encode()).hex())
+        return signed(heartbeat, self.transport)
 
     async def say(self, peer: PeerId, protocol: str, message: Message) -> None:
         """Says it, hears a word of the answer if there is one soon, and breaks off."""
