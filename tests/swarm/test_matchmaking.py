@@ -276,7 +276,7 @@ def test_a_coordinator_that_makes_itself_the_leader_is_refused(monkeypatch: pyte
     async def scenario(make: MakeTransport) -> None:
         nonlocal bad
         async with swarm_of(make, 4) as swarm:
-            ranks = swarm.peers["a"].swarm._matchmaker._requests._ranks
+            ranks = swarm.peers["a"].swarm._matchmaker._coordinating.ranks
             while True:
                 bad, number = coordinator_of(swarm), swarm.peers["a"].swarm.membership.round
                 everybody = [peer.id for peer in swarm.peers.values()]

@@ -47,8 +47,9 @@ class Coordinator:
         self._promises = promises
         self._stragglers = Stragglers(admission, membership, promises, minimum_members=settings.gossip_min_group_size)
         run_key = admission.fingerprint.key
-        self._ranks = Ranks(run_key, settings.seed, promises)
-        self._forming = GroupForming(membership.me, run_key, settings, self._ranks, rng=rng)
+        self.ranks = Ranks(run_key, settings.seed, promises)
+        """As this peer sees them, whether it coordinates a round or takes part in one."""
+        self._forming = GroupForming(membership.me, run_key, settings, self.ranks, rng=rng)
         self._pending: dict[int, PendingRound] = {}
 
     async def open(self) -> None:
@@ -61,7 +62,7 @@ class Coordinator:
 
     def ranked(self, peers: Collection[PeerId], round_number: int) -> list[PeerId]:
         """In the order in which they coordinate a round, one in place of the other."""
-        return self._ranks.coordinators(peers, round_number)
+        return self.ranks.coordinators(peers, round_number)
 
     @property
     def keepalive_s(self) -> float:

@@ -83,9 +83,7 @@ class EndingBarrier:
 
     def _worth_waiting_s(self, grace: Grace, *, passed_s: float) -> float:
         """Seconds from now, as far as can be said now."""
-        if self._hastened:
-            return 0.0
-        if self._somebody_merges():
+        if self._hastened or self._somebody_merges():
             return 0.0
         left_s = 0.0
         for ends_in_s in self._membership.others_end_in_s().values():

@@ -20,21 +20,13 @@ from gossiptrain.swarm.coordinator import READY, Coordinator
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Assignment, NoGroup, Ready, Redirect, StaleRound, Waiting, Withdraw
 from gossiptrain.swarm.pending_round import Answer
-from gossiptrain.swarm.promises import Promises
-from gossiptrain.swarm.ranks import Ranks
 
 
 class GroupRequests:
     """Asks coordinators for this peer, one at a time."""
 
     def __init__(
-        self,
-        admission: Admission,
-        membership: Membership,
-        coordinator: Coordinator,
-        *,
-        settings: GossipSettings,
-        promises: Promises,
+        self, admission: Admission, membership: Membership, coordinator: Coordinator, *, settings: GossipSettings
     ) -> None:
         """coordinator: this peer's own, which knows the ranks of the others as this peer sees them."""
         self._admission = admission
@@ -42,7 +34,6 @@ class GroupRequests:
         self._membership = membership
         self._coordinating = coordinator
         self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
-        self._ranks = Ranks(admission.fingerprint.key, settings.seed, promises)
         self._withdrawn = asyncio.Event()
         self._broken_off: tuple[PeerId, float] | None = None
         """The coordinator that had not answered when the search was over, and for how long."""
@@ -127,7 +118,7 @@ class GroupRequests:
             and assignment.round == ready.round
             and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
             and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
-            and self._ranks.are_fair(members, ready.round, coordinator=coordinator)
+            and self._coordinating.ranks.are_fair(members, ready.round, coordinator=coordinator)
         )
 
     def _outranks(self, coordinator: PeerId, ready: Ready, *, but: Collection[PeerId]) -> PeerId | None:

@@ -89,7 +89,7 @@ class Matchmaker:
         self._settings = settings
         self._minimum_members = settings.gossip_min_group_size
         self._coordinating = coordinator
-        self._requests = GroupRequests(admission, membership, coordinator, settings=settings, promises=promises)
+        self._requests = GroupRequests(admission, membership, coordinator, settings=settings)
         self._left_out = False
 
     async def open(self) -> None:
@@ -181,14 +181,6 @@ class Matchmaker:
             hopeless = self._membership.has_lost(named) or self._promises.stalls(named)
             search.no_redirect = search.no_redirect or hopeless or search.redirects > MAX_REDIRECTS
             search.sent_to = None if search.no_redirect else named
-
-    def _outranks(self, coordinator: PeerId, ready: Ready, *, but: set[PeerId]) -> PeerId | None:
-        """A peer that should coordinate the round instead, by what this peer has heard meanwhile."""
-        first = self._coordinating.first_in_rank(ready.round)
-        if first == coordinator or first in but:
-            return None
-        ranked = self._coordinating.ranked([first, coordinator], ready.round)
-        return first if ranked[0] == first else None
 
     async def _ask_coordinator(self, coordinator: PeerId, ready: Ready, search: _Search) -> Answer | None:
         """One attempt; None where the coordinator did not answer and another one has to be asked."""
