@@ -47,7 +47,9 @@ def test_the_log_of_a_swarm_tells_who_was_let_in_and_what_became_of_rounds(famil
     assert "gossiptrain.training" not in second.err
     traced = [json.loads(line) for line in (family.folder / "trace.jsonl").read_text().splitlines()]
     assert {line["peer"] for line in traced} == {second.peer_id()}
-    assert {"Hello", "Welcome", "HeartbeatBatch", "StateRequest", "Report"} <= {line["kind"] for line in traced}
+    assert {"Hello", "Welcome", "HeartbeatSummary", "HeartbeatReply", "StateRequest", "Report"} <= {
+        line["kind"] for line in traced
+    }
     assert {line["direction"] for line in traced} == {"sent", "received"}
 
 

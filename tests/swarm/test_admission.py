@@ -18,7 +18,7 @@ ECHO = "/test/echo"
 
 
 async def open_admission(transport: Transport, run: RunFingerprint | None) -> Admission:
-    admission = Admission(transport, run, timing=TIMING, members=lambda: ())
+    admission = Admission(transport, run, timing=TIMING)
     await admission.open()
 
     async def echo(stream: Stream) -> None:
@@ -40,7 +40,7 @@ async def two_admissions(
 def test_peers_of_one_run_open_streams_to_each_other(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         one, other = await two_admissions(make, fingerprint(), fingerprint())
-        assert (await one.handshake(other.transport.peer_id)).accepted
+        assert await one.handshake(other.transport.peer_id)
         for admission, peer in ((one, other), (other, one)):
             stream = await admission.stream(peer.transport.peer_id, ECHO)
             await stream.write(b"hello")
@@ -91,7 +91,7 @@ def test_a_stranger_that_has_not_shaken_hands_is_cut_off_unread(kind: Kind) -> N
 def test_a_helper_answers_everyone_and_is_no_member(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         one, helper = await two_admissions(make, fingerprint(), None)
-        assert (await one.handshake(helper.transport.peer_id)).hello.helper
+        assert not await one.handshake(helper.transport.peer_id)
         with pytest.raises(UnreachableError, match="trains nothing"):
             await one.stream(helper.transport.peer_id, ECHO)
 
@@ -106,7 +106,7 @@ def test_garbage_instead_of_a_handshake_ends_the_stream_and_nothing_else(garbage
         await write_frame(stream, garbage, limit_bytes=1 << 16)
         with pytest.raises(StreamClosedError):
             await read_frame(stream, limit_bytes=1 << 16)
-        assert (await one.handshake(other.transport.peer_id)).accepted
+        assert await one.handshake(other.transport.peer_id)
 
     run_on("virtual", scenario)
 

@@ -155,8 +155,9 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
             how(monkeypatch, "a")  # type: ignore[operator]
-            took_s, remembered_s = [], []
-            for _ in range(16):
+            took_s: list[float] = []
+            remembered_s: list[float] = []
+            while len(remembered_s) < 4 and len(took_s) < 100:  # who leads which round is a matter of hashes
                 # Where it coordinates itself it leads when its rank is the first, for it does not put itself last.
                 b, number = swarm.peers["b"].swarm, swarm.peers["b"].swarm.membership.round
                 leader = leaders(swarm.peers, run=b.fingerprint.key, round_number=number, seed=0)[0]
@@ -171,7 +172,7 @@ def test_who_answers_and_does_not_do_its_part_holds_the_others_up_for_a_few_stal
                 bad.cancel()
                 await asyncio.gather(bad, return_exceptions=True)
             assert max(took_s) < 8 * (TIMING.stall_timeout_s + TIMING.probe_timeout_s) < TIMING.round_timeout_s
-            assert len(remembered_s) >= 4
+            assert len(remembered_s) == 4
             assert max(remembered_s) < 2.0, f"it is remembered: {took_s}"
 
     run_on("virtual", scenario)

@@ -34,7 +34,7 @@ def test_any_living_peer_serves_as_initial_peer(kind: Kind) -> None:
 def test_peers_that_know_only_a_helper_find_each_other_through_the_directory(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING).open()
         async with swarm_of(make, 0) as swarm:
             for name in "abc":
                 peer = await swarm.add(name, initial=None)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, encode_message
+from gossiptrain.net.framing import Message, encode_message
 from gossiptrain.net.transport import MAX_VALUE_BYTES, PeerId, Transport, check_entry
 from gossiptrain.net.virtual.network import VirtualTransport
 from gossiptrain.simulate.swarms.extremes import extremes
@@ -21,7 +21,6 @@ from gossiptrain.simulate.swarms.liar import KINDS, PROTOCOLS, Liar
 from gossiptrain.swarm import messages
 from gossiptrain.swarm.candidates import MAX_CANDIDATES
 from gossiptrain.swarm.coordinator import READY
-from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.intake import (
     ROUNDS_AT_ONCE,
     ROUNDS_PER_S,
@@ -33,17 +32,15 @@ from gossiptrain.swarm.intake import (
     records_that_fit,
     tellable_addresses,
 )
-from gossiptrain.swarm.member_table import MAX_KNOWN
 from gossiptrain.swarm.messages import (
     BEATS_LIMIT_BYTES,
     MAX_ADDRESSES,
     MAX_COUNT,
+    MAX_KNOWN,
     MAX_RECORDS,
     Heartbeat,
-    HeartbeatBatch,
-    Hello,
+    HeartbeatReply,
     SignedHeartbeat,
-    Welcome,
 )
 from gossiptrain.swarm.own_heartbeat import OwnState
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
@@ -87,7 +84,7 @@ async def attacked_swarm(make: MakeTransport) -> Any:
         await liar.open()
         for peer in swarm.peers.values():
             await liar.transport.connect(peer.swarm.transport.addresses[0])
-            assert (await liar.admission.handshake(peer.id)).accepted
+            assert await liar.admission.handshake(peer.id)
         yield swarm, liar
 
 
@@ -299,12 +296,8 @@ def test_records_fit_into_a_message_with_the_own_one_first(own: SignedHeartbeat,
     records = records_that_fit(own, others)
     assert records == (own, *others)[: len(records)]
     assert len(records) <= MAX_RECORDS
-    for hello in extremes(Hello):
-        assert isinstance(hello, Hello)
-        welcome = Welcome(hello=hello, accepted=True, members=records)
-        assert len(encode_message(welcome)) <= MESSAGE_LIMIT_BYTES
-    beats = HeartbeatBatch(records=records_that_fit(own, others, limit_bytes=BEATS_LIMIT_BYTES))
-    assert len(encode_message(beats)) <= BEATS_LIMIT_BYTES
+    for reply in extremes(HeartbeatReply):
+        assert len(encode_message(reply.model_copy(update={"records": records}))) <= BEATS_LIMIT_BYTES
 
 
 @given(st.lists(st.text(max_size=300) | st.text("/x", max_size=300).map("/".__add__), max_size=20))
@@ -366,8 +359,8 @@ def test_peers_that_nobody_has_met_count_for_nothing_and_keep_nobody_out() -> No
             victim = swarm.peers["a"]
             for first in range(0, 1200, 60):
                 records = [await made_up(make, first + number) for number in range(60)]
-                await liar.say(victim.id, HEARTBEATS, HeartbeatBatch(records=tuple(records)))
-            assert len(victim.swarm.membership.trainers()) == 4
+                await liar.pass_on(victim.id, records)
+            assert victim.swarm.membership.trainers() == {*(peer.id for peer in swarm.peers.values()), liar.id}
             assert len(victim.swarm.membership._table._candidates) <= MAX_CANDIDATES
             await check_unharmed(swarm, limit_s=1.0)
             newcomer = await swarm.add("e", initial="b")

@@ -14,7 +14,7 @@ from tests.transports import Kind, MakeTransport, on_both_transports, run_on, un
 
 
 def own_heartbeat(peer: TestPeer) -> Heartbeat:
-    return decode_message(peer.swarm.membership.records()[0].body.encode(), Heartbeat)
+    return decode_message(peer.swarm.membership._own.record.body.encode(), Heartbeat)
 
 
 def signed_by(peer: TestPeer, heartbeat: Heartbeat) -> SignedHeartbeat:
@@ -86,7 +86,7 @@ def test_an_old_heartbeat_does_not_bring_back_a_peer_that_left() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             a, b = swarm.peers["a"], swarm.peers["b"]
-            before = b.swarm.membership.records()[0]
+            before = b.swarm.membership._own.record
             await b.swarm.leave()
             await b.stop()
             a.swarm.membership.absorb([before])
@@ -152,7 +152,7 @@ def test_a_peer_never_counts_itself_twice() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             a = swarm.peers["a"]
-            a.swarm.membership.absorb(a.swarm.membership.records())
+            a.swarm.membership.absorb([a.swarm.membership._own.record])
             assert PeerId(a.id) not in a.swarm.membership.live()
             assert len(a.swarm.membership.trainers()) == 2
 

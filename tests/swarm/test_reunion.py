@@ -223,7 +223,7 @@ def test_a_helper_of_an_old_book_that_answers_first_does_not_keep_it_from_the_me
 
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING).open()
         async with swarm_of(make, 1) as swarm:
             a = swarm.peers["a"].swarm.transport
             b = await swarm.add("b", initial=None)

@@ -64,7 +64,7 @@ def test_where_there_is_only_the_directory_one_side_finds_the_other(offset_s: fl
 
     async def scenario(make: MakeTransport) -> None:
         helper = await make("helper")
-        await Admission(helper, None, timing=TIMING, members=lambda: ()).open()
+        await Admission(helper, None, timing=TIMING).open()
         async with swarm_of(make, 0) as swarm:
             right = await swarm.add("right", initial=None)
             wrong = await add_with_wrong_clock(swarm, offset_s, initial=None)

@@ -29,7 +29,7 @@ async def help_others(
     """
     transport = await Libp2pTransport.start(network, identity)
     try:
-        await Admission(transport, None, timing=network.timing, members=lambda: ()).open()
+        await Admission(transport, None, timing=network.timing).open()
         await _join_directory(transport, network)
         on_ready(transport.addresses)
         ended = asyncio.create_task(transport.daemon_exited.wait())

@@ -15,7 +15,7 @@ from gossiptrain.core.recent import Recent
 from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
-from gossiptrain.swarm.messages import Hello, SignedHeartbeat, Welcome
+from gossiptrain.swarm.messages import Hello, Welcome
 
 _logger = logging.getLogger(__package__)
 HELLO = "/gossiptrain/hello"
@@ -33,17 +33,12 @@ class Admission:
         fingerprint: RunFingerprint | None,
         *,
         timing: TimingSettings,
-        members: Callable[[], tuple[SignedHeartbeat, ...]],
     ) -> None:
-        """fingerprint None: this peer only helps others find each other and lets nobody further in.
-
-        members: the heartbeats that a newcomer is given with its welcome.
-        """
+        """fingerprint None: this peer only helps others find each other and lets nobody further in."""
         self.transport = transport
         self.timing = timing
         self.fingerprint = fingerprint or HELPER_FINGERPRINT
         self._is_helper = fingerprint is None
-        self._members = members
         self._admitted: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
         """Who has shown to be of this run, and may open streams."""
         self._admitted_by: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
@@ -62,15 +57,24 @@ class Admission:
         """Whether the peer has answered this one's handshake, so that a stream to it is one round trip away."""
         return peer in self._admitted_by
 
+    def opening_s(self, peer: PeerId) -> float:
+        """How long opening a stream to the peer may take before it counts as silent.
+
+        A dial's time where nothing is known of it. Where either side has shaken hands with the other, the way is open,
+        and two round trips are enough.
+        """
+        met = self.has_met(peer) or self.has_admitted(peer)
+        return 2 * self.timing.probe_timeout_s if met else self.timing.dial_timeout_s
+
     def has_admitted(self, peer: PeerId) -> bool:
         """Whether the peer itself has ever shown to be of this run."""
         return peer in self._admitted
 
-    async def handshake(self, peer: PeerId) -> Welcome:
-        """Introduces this peer. Raises RunMismatchError where the other side belongs to another run.
+    async def handshake(self, peer: PeerId) -> bool:
+        """Introduces this peer; False where the other one is a helper, and no member.
 
-        A helper answers too; its welcome has `hello.helper` set and it is not a member. Raises UnreachableError,
-        StreamClosedError or TimeoutError where there is no answer.
+        Raises RunMismatchError where it belongs to another run, UnreachableError, StreamClosedError or TimeoutError
+        where there is no answer.
         """
         async with self.transport.clock.timeout(self.timing.dial_timeout_s):
             stream = await self.transport.open_stream(peer, HELLO)
@@ -80,7 +84,7 @@ class Admission:
             finally:
                 await stream.close()
         if welcome.hello.helper:
-            return welcome
+            return False
         difference = self.fingerprint.difference(welcome.hello.fingerprint)
         if difference is not None or not welcome.accepted:
             _logger.info("%s is of another run: %s", peer, difference or "it refuses this one")
@@ -91,16 +95,16 @@ class Admission:
             )
         self._admitted[peer] = self._admitted_by[peer] = None
         _logger.info("admitted %s, which has let this peer in", peer)
-        return welcome
+        return True
 
     async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
         """Opens a stream to a member, after a handshake where there has been none. Raises UnreachableError."""
         if peer not in self._admitted_by:
             try:
-                welcome = await self.handshake(peer)
+                is_member = await self.handshake(peer)
             except (RunMismatchError, StreamClosedError, TimeoutError) as error:
                 raise UnreachableError(f"{peer} does not let this peer in: {error}") from error
-            if welcome.hello.helper:
+            if not is_member:
                 raise UnreachableError(f"{peer} trains nothing")
         try:
             return await self.transport.open_stream(peer, protocol, bulk_bytes=bulk_bytes)
@@ -152,7 +156,6 @@ class Admission:
                 if accepted:
                     self._admitted[stream.remote] = None
                 _logger.info("%s %s", stream.remote, "admitted" if accepted else f"refused: {difference or 'helper'}")
-                members = self._members() if accepted else ()
-                await send_message(stream, Welcome(hello=self._hello(), accepted=accepted, members=members))
+                await send_message(stream, Welcome(hello=self._hello(), accepted=accepted))
         except (ConnectionError, TimeoutError):
             stream.abort()

@@ -41,6 +41,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._heard)
 
+    def __contains__(self, peer: PeerId) -> bool:
+        return peer in self._heard
+
     def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Notes what somebody said, and drops another one where there is no room."""
         peer = PeerId(heartbeat.peer)

@@ -114,6 +114,8 @@ class Discovery:
         if not addresses:
             return
         async with free:
+            if peer in self._membership.live():
+                return  # it was the first to call
             self._transport.remember(peer, addresses)
             with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):
                 await self._introduction.meet(peer)

@@ -1,7 +1,7 @@
 """How heartbeats spread: every peer tells a few others in each period, and they tell theirs.
 
-Owns whom this peer tells and when, and the protocol by which two peers pass heartbeats to and fro; also the first try
-to meet those that are only heard of. Does not know what heartbeats say, nor who counts as alive.
+Owns whom this peer tells and when, and the protocol by which two peers pass to each other what the other one lacks;
+also the first try to meet those that are only heard of. Does not know what heartbeats say, nor who counts as alive.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
+from gossiptrain.swarm.intake import records_that_fit
 from gossiptrain.swarm.member_table import MemberTable
-from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, HeartbeatBatch
+from gossiptrain.swarm.messages import (
+    BEATS_LIMIT_BYTES,
+    MAX_RECORDS,
+    HeartbeatBatch,
+    HeartbeatReply,
+    HeartbeatSummary,
+)
 from gossiptrain.swarm.own_heartbeat import OwnHeartbeat
+from gossiptrain.swarm.versions import key_of, lacking
 
 _logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
@@ -78,7 +86,8 @@ class Dissemination:
 
         async def work() -> None:
             while waiting:
-                await self._try(waiting.pop(0))
+                if (peer := waiting.pop(0)) in self._candidates:
+                    await self._try(peer)
 
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(self._timing.dial_timeout_s):
@@ -94,14 +103,14 @@ class Dissemination:
         self._own.leave()
         await self.meet_everyone()
 
-    async def meet(self, peer: PeerId) -> bool:
+    async def meet(self, peer: PeerId, *, within_s: float) -> bool:
         """Tells one peer at once what this one says of itself and knows of others, and hears the same.
 
-        False where it does not answer within `probe_timeout_s`.
+        False where it does not answer in time.
         """
         self._own.beat()
         try:
-            async with self._clock.timeout(self._timing.probe_timeout_s):
+            async with self._clock.timeout(within_s):
                 return await self._exchange(peer)
         except TimeoutError:
             return False
@@ -134,8 +143,7 @@ class Dissemination:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._admission.stream(peer, HEARTBEATS)
                 try:
-                    await self._tell(stream)
-                    await self._hear(stream)
+                    await self._ask(stream)
                 finally:
                     await stream.close()
                 return True
@@ -150,16 +158,34 @@ class Dissemination:
 
     async def _receive(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            await self._hear(stream)
-            await self._tell(stream)
+            await self._answer(stream)
 
-    async def _tell(self, stream: Stream) -> None:
-        beats = HeartbeatBatch(records=self._table.records(self._own.record, limit_bytes=BEATS_LIMIT_BYTES))
-        await send_message(stream, beats, limit_bytes=BEATS_LIMIT_BYTES)
+    async def _ask(self, stream: Stream) -> None:
+        """The caller's side: says what it has, hears what it lacks, and gives what the other side wants."""
+        summary = HeartbeatSummary(own=self._own.record, versions=self._table.versions())
+        await send_message(stream, summary, limit_bytes=BEATS_LIMIT_BYTES)
+        reply = await receive_message(stream, HeartbeatReply, limit_bytes=BEATS_LIMIT_BYTES)
+        self._table.absorb(reply.records, told_by=stream.remote)
+        if reply.wanted:
+            wanted = self._table.records_of(reply.wanted)
+            records = records_that_fit(self._own.record, wanted)
+            await send_message(stream, HeartbeatBatch(records=records), limit_bytes=BEATS_LIMIT_BYTES)
 
-    async def _hear(self, stream: Stream) -> None:
-        beats = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
-        self._table.absorb(beats.records, told_by=stream.remote)
+    async def _answer(self, stream: Stream) -> None:
+        """The other side."""
+        summary = await receive_message(stream, HeartbeatSummary, limit_bytes=BEATS_LIMIT_BYTES)
+        self._table.absorb([summary.own], told_by=stream.remote)
+        mine, theirs = self._table.versions(), dict(summary.versions)
+        for peer in (self._own.peer, stream.remote):  # of whom each side has heard by now
+            mine.pop(key_of(peer), None)
+            theirs.pop(key_of(peer), None)
+        told = self._table.records_of(lacking(theirs, mine, self._rng))
+        wanted = tuple(lacking(mine, theirs, self._rng)[:MAX_RECORDS])
+        reply = HeartbeatReply(records=records_that_fit(self._own.record, told), wanted=wanted)
+        await send_message(stream, reply, limit_bytes=BEATS_LIMIT_BYTES)
+        if wanted:
+            batch = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
+            self._table.absorb(batch.records, told_by=stream.remote)
 
 
 def _unfinished(calls: dict[PeerId, asyncio.Task[ResultT]]) -> dict[PeerId, asyncio.Task[ResultT]]:

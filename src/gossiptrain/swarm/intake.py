@@ -13,9 +13,15 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter, ValidationError
 
-from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES
 from gossiptrain.net.transport import MAX_VALUE_BYTES
-from gossiptrain.swarm.messages import MAX_ADDRESSES, MAX_COUNT, MAX_RECORDS, AddressText, SignedHeartbeat
+from gossiptrain.swarm.messages import (
+    BEATS_LIMIT_BYTES,
+    MAX_ADDRESSES,
+    MAX_COUNT,
+    MAX_RECORDS,
+    AddressText,
+    SignedHeartbeat,
+)
 
 ROUNDS_AT_ONCE = 64
 ROUNDS_PER_S = 1000
@@ -52,11 +58,9 @@ def farthest_round(own: int, heard: Iterable[int], *, lifetime_s: float) -> int:
     return as_count(votes[len(votes) // 2] + lead)
 
 
-def records_that_fit(
-    own: SignedHeartbeat, others: Iterable[SignedHeartbeat], *, limit_bytes: int = MESSAGE_LIMIT_BYTES
-) -> tuple[SignedHeartbeat, ...]:
-    """The own record and as many of the others, in their order, as go into one message of `limit_bytes`."""
-    left_bytes = limit_bytes - BESIDE_RECORDS_BYTES - _size_bytes(own)
+def records_that_fit(own: SignedHeartbeat, others: Iterable[SignedHeartbeat]) -> tuple[SignedHeartbeat, ...]:
+    """The own record and as many of the others, in their order, as go into one message of `BEATS_LIMIT_BYTES`."""
+    left_bytes = BEATS_LIMIT_BYTES - BESIDE_RECORDS_BYTES - _size_bytes(own)
     chosen = [own]
     for record in others:
         left_bytes -= _size_bytes(record)

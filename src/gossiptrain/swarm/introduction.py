@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Membership
 
@@ -27,13 +27,13 @@ class Introduction:
             await self._transport.reach(peer, addresses)
 
     async def meet(self, peer: PeerId) -> bool:
-        """Shakes hands with a peer that can be reached, and takes in the members that it knows.
+        """Shakes hands with a peer that can be reached, and exchanges heartbeats with it.
 
         False where it is a helper, and no member. Raises RunMismatchError, ConnectionError or TimeoutError as
         `Admission.handshake` does.
         """
-        welcome = await self._admission.handshake(peer)
-        if welcome.hello.helper:
+        if not await self._admission.handshake(peer):
             return False
-        self._membership.absorb(welcome.members, told_by=peer)
+        if not await self._membership.meet(peer, within_s=self._admission.timing.dial_timeout_s):
+            raise UnreachableError(f"{peer} has let this peer in and does not answer any more")
         return True

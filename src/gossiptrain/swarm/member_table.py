@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +19,10 @@ from gossiptrain.net.framing import decode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
-from gossiptrain.swarm.intake import records_that_fit
-from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.messages import MAX_KNOWN, Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.versions import Version, key_of
 
 _logger = logging.getLogger(__package__)
-MAX_KNOWN = 1024
-"""Members that are remembered, living or not."""
 MAX_SEEN = 4096
 KEPT_LIFETIMES = 20
 """How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
@@ -40,8 +38,6 @@ class _Member:
     met_at_s: float
     """When the peer itself was last heard."""
     live: bool
-    times_told: int = 0
-    """How often this heartbeat was passed on."""
 
 
 class MemberTable:
@@ -91,17 +87,14 @@ class MemberTable:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def records(self, own: SignedHeartbeat, *, limit_bytes: int) -> tuple[SignedHeartbeat, ...]:
-        """The own heartbeat, and of the living members as many as fit in one message of `limit_bytes`.
+    def versions(self) -> dict[str, Version]:
+        """Of the living members, what was heard last, by the keys of `versions`."""
+        return {key_of(peer): member.heartbeat.version for peer, member in self._members.items() if member.live}
 
-        Where not all of them fit, those come first that this peer has passed on least often, and of these the latest:
-        so each is passed on a few times before others are passed on once more.
-        """
-        living = sorted((m for m in self._members.values() if m.live), key=lambda m: (m.times_told, -m.advanced_at_s))
-        records = records_that_fit(own, (member.record for member in living), limit_bytes=limit_bytes)
-        for member in living[: len(records) - 1]:
-            member.times_told += 1
-        return records
+    def records_of(self, keys: Iterable[str]) -> Iterator[SignedHeartbeat]:
+        """The heartbeats of the living members with these keys, in their order."""
+        living = {key_of(peer): member.record for peer, member in self._members.items() if member.live}
+        return (living[key] for key in keys if key in living)
 
     def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
         """Takes in heartbeats; forged, foreign and old ones change nothing.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
-from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
@@ -20,6 +19,9 @@ from gossiptrain.swarm.member_table import Change, MemberTable
 from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
 from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.own_heartbeat import Identification, OwnHeartbeat, OwnState, Role
+
+Life = tuple[PeerId, int | None]
+"""A peer, and its incarnation; None where it does not live as far as is known."""
 
 
 class Membership:
@@ -76,6 +78,11 @@ class Membership:
         """The others that live, by peer."""
         return self._table.live()
 
+    def life_of(self, peer: PeerId) -> Life:
+        """Which life of a living peer this is: it is another one once the peer has started anew."""
+        heartbeat = self._table.live().get(peer)
+        return peer, None if heartbeat is None else heartbeat.incarnation
+
     def has_lost(self, peer: PeerId) -> bool:
         """Whether the peer was once known and does not live as far as this one can see."""
         return self._table.has_lost(peer)
@@ -123,10 +130,6 @@ class Membership:
 
     # What they say to each other.
 
-    def records(self, *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> tuple[SignedHeartbeat, ...]:
-        """The own heartbeat, as of now, and of the others as many as fit in one message of `limit_bytes`."""
-        return self._table.records(self._own.record, limit_bytes=limit_bytes)
-
     def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
         """Takes in heartbeats that `told_by` has passed on; forged, foreign and old ones change nothing."""
         self._table.absorb(records, told_by=told_by)
@@ -143,9 +146,9 @@ class Membership:
         """Tells a few peers at once, out of turn, what this peer now says of itself."""
         await self._dissemination.announce()
 
-    async def meet(self, peer: PeerId) -> bool:
-        """Exchanges heartbeats with one peer at once. False where it does not answer within `probe_timeout_s`."""
-        return await self._dissemination.meet(peer)
+    async def meet(self, peer: PeerId, *, within_s: float) -> bool:
+        """Exchanges heartbeats with one peer at once. False where it does not answer in time."""
+        return await self._dissemination.meet(peer, within_s=within_s)
 
     async def meet_everyone(self) -> None:
         """Exchanges heartbeats with all others at once; waits no longer than `probe_timeout_s`."""

@@ -13,15 +13,20 @@ from pydantic import Field, StringConstraints
 from gossiptrain.config import CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
+from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
 MAX_MEMBERS = 64
 MAX_RECORDS = 64
+"""Heartbeats in one message."""
+MAX_KNOWN = 1024
+"""Members that are remembered, living or not."""
 MAX_ADDRESSES = 16
 BEATS_LIMIT_BYTES = 160 << 10
-"""Largest `HeartbeatBatch`: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
+"""Largest message with heartbeats: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
 
 PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
+PeerKey = Annotated[str, StringConstraints(min_length=1, max_length=KEY_LENGTH, pattern=r"^[0-9A-Za-z_.-]+$")]
 AddressText = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^/[!-~]+$")]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
@@ -59,7 +64,12 @@ class Heartbeat(Message):
 
     def newer_than(self, other: Heartbeat) -> bool:
         """Whether this was said after `other`, by the same peer."""
-        return (self.incarnation, self.counter) > (other.incarnation, other.counter)
+        return self.version > other.version
+
+    @property
+    def version(self) -> Version:
+        """By which what a peer says is known to be newer than what it said before."""
+        return self.incarnation, self.counter
 
     @property
     def trains(self) -> bool:
@@ -79,8 +89,24 @@ class SignedHeartbeat(Message):
     signature: HexText
 
 
+class HeartbeatSummary(Message):
+    """Begins an exchange of heartbeats: the caller's own, and which ones of others it has."""
+
+    own: SignedHeartbeat
+    versions: Annotated[dict[PeerKey, tuple[Count, Count]], Field(max_length=MAX_KNOWN)]
+    """Of its living members, by the end of their ids: incarnation and counter of what it heard of them last."""
+
+
+class HeartbeatReply(Message):
+    """The answer: heartbeats that the caller lacks, with the answering side's own first."""
+
+    records: Annotated[tuple[SignedHeartbeat, ...], Field(min_length=1, max_length=MAX_RECORDS)]
+    wanted: Annotated[tuple[PeerKey, ...], Field(max_length=MAX_RECORDS)]
+    """Whose heartbeats the answering side lacks. Where there are any, the caller ends the exchange with a batch."""
+
+
 class HeartbeatBatch(Message):
-    """Heartbeats that one peer passes to another, the sender's own among them."""
+    """Heartbeats that the other side has asked for, with the sender's own first."""
 
     records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
 
@@ -112,7 +138,6 @@ class Welcome(Message):
 
     hello: Hello
     accepted: bool
-    members: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)] = ()
 
 
 class Ready(Message):

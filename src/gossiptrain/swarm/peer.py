@@ -27,7 +27,6 @@ from gossiptrain.swarm.joining import Joining
 from gossiptrain.swarm.matchmaking import Aim, Matchmaker
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import SignedHeartbeat
 from gossiptrain.swarm.participation import AveragedRound, Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.reunion import Reunion
@@ -70,7 +69,7 @@ class SwarmPeer:
         self.transport = environment.transport
         self.fingerprint = fingerprint
         self._clock = environment.transport.clock
-        self.admission = Admission(self.transport, fingerprint, timing=timing, members=self._records)
+        self.admission = Admission(self.transport, fingerprint, timing=timing)
         self.membership = Membership(
             self.admission,
             rng=environment.rng,
@@ -104,9 +103,6 @@ class SwarmPeer:
         self._on_change = on_change
         self._has_known = False
         """Whether this peer has met others in an earlier life."""
-
-    def _records(self) -> tuple[SignedHeartbeat, ...]:
-        return self.membership.records()
 
     def _note_change(self, change: Change, peer: PeerId) -> None:
         self.reunion.note(change, peer)

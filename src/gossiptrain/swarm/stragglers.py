@@ -86,6 +86,6 @@ class Stragglers:
     async def _ask_for_view(self, pending: PendingRound, peer: PeerId) -> None:
         """Afterwards both know the same peers, and so the same coordinator; and this one how soon the other is
         ready."""
-        if not await self._membership.meet(peer):
+        if not await self._membership.meet(peer, within_s=self._timing.probe_timeout_s):
             pending.missed.add(peer)
             pending.silent.add(peer)

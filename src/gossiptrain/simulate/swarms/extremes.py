@@ -78,6 +78,10 @@ def _ends(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Any]:
             yield from _text_ends(
                 schema.get("pattern", ""), schema.get("minLength", 0), schema.get("maxLength", LONGEST_FREE_TEXT)
             )
+        case {"type": "array", "prefixItems": items}:
+            ends = [tuple(_ends(item, definitions)) for item in items]
+            yield [values[0] for values in ends]
+            yield [values[-1] for values in ends]
         case {"type": "array", "items": item}:
             for count in (schema.get("minItems", 0), schema["maxItems"]):
                 for end in dict.fromkeys(map(json.dumps, _ends(item, definitions))):
@@ -85,7 +89,8 @@ def _ends(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Any]:
         case {"type": "object", "patternProperties": dict(values)}:
             yield {}
             (value,) = values.values()
-            names = [f"{number:0128d}" for number in range(schema["maxProperties"])]
+            longest = schema["propertyNames"]["maxLength"]
+            names = [f"{number:0{longest}d}" for number in range(schema["maxProperties"])]
             for end in _ends(value, definitions):
                 yield dict.fromkeys(names, end)
         case _:

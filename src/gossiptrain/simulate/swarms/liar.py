@@ -14,7 +14,7 @@ from gossiptrain.config import TimingSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import GossipError
 from gossiptrain.net.direct import messages as direct_messages
-from gossiptrain.net.framing import Message, encode_message, read_frame, write_frame
+from gossiptrain.net.framing import Message, decode_message, encode_message, read_frame, write_frame
 from gossiptrain.net.transport import PeerId, Stream, Transport
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
 from gossiptrain.swarm import messages
@@ -22,11 +22,12 @@ from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
-from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, SignedHeartbeat
+from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, HeartbeatSummary, SignedHeartbeat
 from gossiptrain.swarm.own_heartbeat import signed
 from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.state import STATE
+from gossiptrain.swarm.versions import key_of
 
 PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
 KINDS = messages_of(messages, direct_messages)
@@ -41,7 +42,7 @@ class Liar:
 
     def __init__(self, transport: Transport, fingerprint: RunFingerprint, timing: TimingSettings) -> None:
         self.transport = transport
-        self.admission = Admission(transport, fingerprint, timing=timing, members=lambda: ())
+        self.admission = Admission(transport, fingerprint, timing=timing)
         self._fingerprint = fingerprint
         self._counter = count(1)
 
@@ -100,7 +101,20 @@ class Liar:
 
     async def beat(self, peer: PeerId, heartbeat: Heartbeat) -> None:
         """Passes on its own heartbeat alone."""
-        await self.say(peer, HEARTBEATS, HeartbeatBatch(records=(self.signed(heartbeat),)))
+        await self.say(peer, HEARTBEATS, HeartbeatSummary(own=self.signed(heartbeat), versions={}))
+
+    async def pass_on(self, peer: PeerId, records: Sequence[SignedHeartbeat]) -> None:
+        """Passes on these heartbeats of others, wanted or not."""
+        stream = await self.transport.open_stream(peer, HEARTBEATS)
+        try:
+            heartbeats = [decode_message(record.body.encode(), Heartbeat) for record in records]
+            versions = {key_of(PeerId(heartbeat.peer)): heartbeat.version for heartbeat in heartbeats}
+            own = self.signed(self.heartbeat())
+            for message in (HeartbeatSummary(own=own, versions=versions), HeartbeatBatch(records=tuple(records))):
+                await write_frame(stream, encode_message(message), limit_bytes=FRAME_LIMIT_BYTES)
+            await read_frame(stream, limit_bytes=FRAME_LIMIT_BYTES)
+        finally:
+            await stream.close()
 
     async def answer_with(self, protocol: str, answer: Callable[[], Message]) -> None:
         """From now on answers whatever is said on the protocol with a message of its choice."""
