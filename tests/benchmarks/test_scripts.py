@@ -38,9 +38,9 @@ def test_real_peers_form_groups_of_all_round_after_round() -> None:
 
 
 def test_what_an_interrupted_peer_costs_is_measured_at_all_instants_of_a_round() -> None:
-    spread = interruptions.Spread(every_s=0.012, random_ones=1)
+    spread = interruptions.Spread(every_s=0.012, random_ones=1, runs=2)
     found = interruptions.measure("leader", "freeze", links="usual", round_name="later", spread=spread)
-    assert found.cost_s.samples >= 3
+    assert found.cost_s.samples >= 6
     assert 0 < found.cost_s.median <= found.cost_s.maximum <= 3
 
 

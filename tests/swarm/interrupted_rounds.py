@@ -73,7 +73,7 @@ class Course:
     """One run of two rounds.
 
     when: a point, or seconds from the beginning of the first round; None where nothing happens. experienced: whether
-    there were rounds before, from which links are known.
+    there were rounds before, from which links are known. run: its name, on which depends in which order the peers rank.
     """
 
     def __init__(
@@ -84,23 +84,24 @@ class Course:
         *,
         links: Links = USUAL_LINKS,
         experienced: bool = True,
+        run: str = "run",
     ) -> None:
         self._role, self._when, self._fault = role, when, fault
-        self._links, self._experienced = links, experienced
+        self._links, self._experienced, self._run_name = links, experienced, run
         self._network = ObservedNetwork(
             latency_s=LATENCY_S, buffer_bytes=links.buffer_bytes, bandwidth_bytes_per_s=links.bandwidth_bytes_per_s
         )
 
     def cost_s(self) -> float:
         """What both rounds take the others beyond two that nothing interrupts."""
-        return self.took().both_s - undisturbed(self._links, experienced=self._experienced).both_s
+        return self.took().both_s - undisturbed(self._links, experienced=self._experienced, run=self._run_name).both_s
 
     def took(self) -> Took:
         """Runs it."""
         return run_on("virtual", self._run, network=self._network)
 
     async def _run(self, make: MakeTransport) -> Took:
-        async with swarm_of(make, 4, settings=GossipSettings(), timing=TIMING) as swarm:
+        async with swarm_of(make, 4, settings=GossipSettings(), timing=TIMING, run=self._run_name) as swarm:
             if self._experienced:
                 await swarm.average()
             roles = await self._begin(swarm)
@@ -159,9 +160,9 @@ class Course:
 
 
 @functools.cache
-def undisturbed(links: Links, *, experienced: bool = True) -> Took:
+def undisturbed(links: Links, *, experienced: bool = True, run: str = "run") -> Took:
     """What nothing interrupts."""
-    return Course("member", None, "crash", links=links, experienced=experienced).took()
+    return Course("member", None, "crash", links=links, experienced=experienced, run=run).took()
 
 
 def instants_s(links: Links, *, even: int, random_ones: int, experienced: bool = True) -> list[float]:

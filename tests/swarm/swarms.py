@@ -110,10 +110,13 @@ class TestPeer:
 class Swarm:
     """Starts peers that know each other through the first of them."""
 
-    def __init__(self, make_transport: MakeTransport, settings: GossipSettings, timing: TimingSettings) -> None:
+    def __init__(
+        self, make_transport: MakeTransport, settings: GossipSettings, *, timing: TimingSettings, run: RunFingerprint
+    ) -> None:
         self._make_transport = make_transport
         self._settings = settings
         self._timing = timing
+        self._run = run
         self._starts = 0
         self.peers: dict[str, TestPeer] = {}
 
@@ -130,7 +133,7 @@ class Swarm:
 
         swarm = SwarmPeer(
             Environment(transport, random.Random(self._starts), incarnation=self._starts),
-            run or fingerprint(),
+            run or self._run,
             settings=self._settings,
             timing=self._timing,
             donate=donate,
@@ -176,9 +179,11 @@ async def swarm_of(
     *,
     settings: GossipSettings | None = None,
     timing: TimingSettings = TIMING,
+    run: str = "run",
 ) -> AsyncIterator[Swarm]:
-    """A swarm of `count` peers named a, b, c, ... that all know each other."""
-    swarm = Swarm(make_transport, settings or GossipSettings(matchmaking_time=2.0), timing)
+    """A swarm of `count` peers named a, b, c, ... that all know each other. run: on its name ranks depend."""
+    settings = settings or GossipSettings(matchmaking_time=2.0)
+    swarm = Swarm(make_transport, settings, timing=timing, run=fingerprint(run=run))
     try:
         for index in range(count):
             await swarm.add(chr(ord("a") + index))

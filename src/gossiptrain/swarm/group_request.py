@@ -17,7 +17,7 @@ from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.coordinator import READY, Coordinator
-from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.membership import Life, Membership
 from gossiptrain.swarm.messages import Assignment, NoGroup, Ready, Redirect, StaleRound, Waiting, Withdraw
 from gossiptrain.swarm.pending_round import Answer
 
@@ -66,15 +66,13 @@ class GroupRequests:
     def _longest_silence_s(self) -> float:
         return self._admission.timing.probe_timeout_s + self._coordinating.keepalive_s
 
-    async def ask(self, coordinator: PeerId, ready: Ready, *, but: Collection[PeerId]) -> Answer:
+    async def ask(self, coordinator: PeerId, ready: Ready, *, but: Collection[Life]) -> Answer:
         """What becomes of this peer, once the coordinator or what is heard meanwhile says so.
 
-        but: coordinators to which it is not sent on. Raises ConnectionError or TimeoutError where the coordinator does
-        not answer, or answers what cannot be.
+        but: coordinators to which it is not sent on in this life of theirs. Raises ConnectionError or TimeoutError
+        where the coordinator does not answer, or answers what cannot be.
         """
-        timing = self._admission.timing
-        within_s = 2 * timing.probe_timeout_s if self._admission.has_met(coordinator) else timing.dial_timeout_s
-        async with self._clock.timeout(within_s):
+        async with self._clock.timeout(self._admission.opening_s(coordinator)):
             stream = await self._admission.stream(coordinator, READY)
         withdrawing: asyncio.Task[None] | None = None
         asked_s = self._clock.now()
@@ -121,10 +119,10 @@ class GroupRequests:
             and self._coordinating.ranks.are_fair(members, ready.round, coordinator=coordinator)
         )
 
-    def _outranks(self, coordinator: PeerId, ready: Ready, *, but: Collection[PeerId]) -> PeerId | None:
+    def _outranks(self, coordinator: PeerId, ready: Ready, *, but: Collection[Life]) -> PeerId | None:
         """A peer that should coordinate the round instead, by what this peer has heard meanwhile."""
         first = self._coordinating.first_in_rank(ready.round)
-        if first == coordinator or first in but:
+        if first == coordinator or self._membership.life_of(first) in but:
             return None
         ranked = self._coordinating.ranked([first, coordinator], ready.round)
         return first if ranked[0] == first else None

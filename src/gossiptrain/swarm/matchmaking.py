@@ -18,7 +18,7 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.group_request import GroupRequests
-from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.membership import Life, Membership
 from gossiptrain.swarm.messages import Assignment, NoGroup, Purpose, Ready, Redirect, StaleRound
 from gossiptrain.swarm.pending_round import Answer
 from gossiptrain.swarm.promises import Promises
@@ -65,8 +65,8 @@ class _Search:
     redirects: int = 0
     sent_to: PeerId | None = None
     no_redirect: bool = False
-    silent: set[PeerId] = field(default_factory=set)
-    """Coordinators that did not answer, or whose answers led nowhere."""
+    silent: set[Life] = field(default_factory=set)
+    """Coordinators that did not answer, or whose answers led nowhere, until they start anew."""
 
 
 class Matchmaker:
@@ -107,6 +107,7 @@ class Matchmaker:
                     await self._pause(search)
                     ready = self._ready(readiness, no_redirect=search.no_redirect)
                     coordinator = search.sent_to or self._coordinating.first_in_rank(ready.round)
+                    life = self._membership.life_of(coordinator)
                     answer = await self._ask_coordinator(coordinator, ready, search)
                     if isinstance(answer, Assignment):
                         self._take(answer)
@@ -114,7 +115,7 @@ class Matchmaker:
                     if isinstance(answer, NoGroup):
                         self._left_out = answer.left_out
                         return None
-                    self._go_on(search, coordinator, answer)
+                    self._go_on(search, life, answer)
         except TimeoutError:
             stalling = self._requests.stalling(patience_s=self._patience_s(readiness))
             if stalling is not None:
@@ -168,7 +169,7 @@ class Matchmaker:
         if search.tries > FREE_TRIES:
             await self._clock.sleep(self._admission.timing.probe_timeout_s / 10)
 
-    def _go_on(self, search: _Search, asked: PeerId, answer: StaleRound | Redirect | None) -> None:
+    def _go_on(self, search: _Search, asked: Life, answer: StaleRound | Redirect | None) -> None:
         """Whom to ask next, after an answer without a group."""
         if answer is None:
             search.silent.add(asked)

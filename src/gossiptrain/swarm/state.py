@@ -86,8 +86,7 @@ class StateServer:
     async def fetch(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
         """See `Fetch`."""
         started_s = self._clock.now()
-        has_met = self._admission.has_met(donor)
-        async with self._clock.timeout(self._silence_s if has_met else self._timing.dial_timeout_s):
+        async with self._clock.timeout(self._admission.opening_s(donor)):
             stream = await self._admission.stream(donor, STATE, bulk_bytes=into.nbytes)
             await send_message(stream, StateRequest())
         try:
