@@ -27,6 +27,8 @@ PROMISED = {
     "events": events,
 }
 
+HIVEMIND = "gossiptrain.net.libp2p.hivemind_names"
+
 
 def test_the_public_names_are_exactly_those_promised() -> None:
     assert set(gossiptrain.__all__) == PROMISED.keys()
@@ -58,5 +60,17 @@ def test_errors_and_events_are_there_without_being_imported_first() -> None:
 @pytest.mark.parametrize("heavy", ["torch", "pydantic", "numpy"])
 def test_the_package_alone_imports_nothing_heavy(heavy: str) -> None:
     assert importlib.util.find_spec(heavy) is not None
-    script = f"import sys, gossiptrain.errors; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+    assert not imported_by("gossiptrain.errors", heavy)
+
+
+def test_a_trainer_leaves_libp2p_to_its_node() -> None:
+    assert imported_by("gossiptrain.node.life", HIVEMIND)
+    assert not imported_by("gossiptrain.training.trainer", HIVEMIND)
+
+
+def imported_by(module: str, other: str) -> bool:
+    """Whether a new interpreter that imports the module has then imported the other one as well."""
+    script = f"import sys, {module}; sys.exit(3 if {other!r} in sys.modules else 0)"
+    exit_code = subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode
+    assert exit_code in (0, 3)
+    return exit_code == 3

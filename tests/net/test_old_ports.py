@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gossiptrain.config import NetworkSettings
 from gossiptrain.net import old_ports
 from gossiptrain.net.identity import Identity
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import ports_of, start_at_old_ports
 
 ANYWHERE = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",))
@@ -17,7 +19,8 @@ PEER = "12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
 
 
 async def ports_when_started(network: NetworkSettings, ports: dict[str, int]) -> dict[str, int]:
-    transport = await start_at_old_ports(network, Identity.generate(), ports)
+    start = functools.partial(Libp2pTransport.start, identity=Identity.generate())
+    transport = await start_at_old_ports(network, ports, start=start)
     try:
         return ports_of(transport.addresses)
     finally:

@@ -7,17 +7,18 @@ addresses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeVar
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import PortInUseError
 from gossiptrain.net.addresses import Address, parse_listen_address, readable_addresses
-from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p.transport import Libp2pTransport
 
 TRIES = 4
 PAUSE_S = 0.25
 """Between tries: the daemon of a node that has just been killed may hold the port for another moment."""
+
+TransportT = TypeVar("TransportT")
 
 
 def ports_of(addresses: Iterable[str]) -> dict[str, int]:
@@ -29,19 +30,24 @@ def ports_of(addresses: Iterable[str]) -> dict[str, int]:
     return found
 
 
-async def start_at_old_ports(network: NetworkSettings, identity: Identity, ports: Mapping[str, int]) -> Libp2pTransport:
-    """Starts the transport at the ports it had before wherever any port will do, and at others where those are taken.
+async def start_at_old_ports(
+    network: NetworkSettings,
+    ports: Mapping[str, int],
+    *,
+    start: Callable[[NetworkSettings], Awaitable[TransportT]],
+) -> TransportT:
+    """Starts a transport at the ports it had before wherever any port will do, and at others where those are taken.
 
-    ports: as `ports_of` gives them. Raises what `Libp2pTransport.start` raises.
+    ports: as `ports_of` gives them. start: raises PortInUseError where somebody has a port. Raises what it raises.
     """
     wanted = _with_ports(network, ports)
     if wanted != network:
         for _ in range(TRIES):
             try:
-                return await Libp2pTransport.start(wanted, identity)
+                return await start(wanted)
             except PortInUseError:
                 await asyncio.sleep(PAUSE_S)
-    return await Libp2pTransport.start(network, identity)
+    return await start(network)
 
 
 def _with_ports(network: NetworkSettings, ports: Mapping[str, int]) -> NetworkSettings:

@@ -7,6 +7,7 @@ It ends with the trainer, with the node in it, or on SIGTERM. What the node does
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvloop
 from gossiptrain.errors import GossipError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.incarnation import next_incarnation
+from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.node import control
 from gossiptrain.node.lifeline import die_with_parent
@@ -50,7 +52,8 @@ async def _live_as(configure: control.Configure, trainer: control.NodeSide, memo
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:
         with Identity.kept_or_new(network.identity_path) as identity:
-            transport = await start_at_old_ports(network, identity, configure.ports)
+            start = functools.partial(Libp2pTransport.start, identity=identity)
+            transport = await start_at_old_ports(network, configure.ports, start=start)
             incarnation = next_incarnation(network.identity_path)
             trainer.send(
                 control.NodeReady(
