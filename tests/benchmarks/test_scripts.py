@@ -114,3 +114,15 @@ def test_strategies_are_compared_with_a_learning_rate_for_each(tmp_path: Path) -
     plain, often = lines["step-mix, groups of 4"], lines["step-mix, groups of 4, int8, twice as often"]
     assert 0.5 < often["megabytes_per_peer"] / plain["megabytes_per_peer"] < 0.55
     assert "to diloco" in done.stdout
+
+
+def test_what_it_costs_to_be_one_of_many_peers_is_measured_on_real_ones(tmp_path: Path) -> None:
+    arguments = ["--peers", "2", "--seconds", "1", "--every", "1", "--json", str(tmp_path / "many.json")]
+    command = [sys.executable, "-m", "benchmarks.many_peers", *arguments]
+    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=LONGEST_S)
+    (found,) = json.loads((tmp_path / "many.json").read_text())["results"]
+    assert (found["peers"], found["models"]) == (2, 1)
+    assert found["rounds"]["minimum"] >= 1
+    for usage in found["usage"].values():
+        assert usage["memory_mb"] > 1
+    assert found["kilobytes_per_s"] > 0

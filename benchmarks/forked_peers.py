@@ -1,0 +1,168 @@
+"""Many real peers on one computer: own loops with `gossip()` in processes that are forked from a warm one.
+
+Owns starting, telling and ending them. Each peer has a process, a node and a libp2p daemon of its own; what torch takes
+in memory is shared by all, since it was imported before they were forked. Does not know what is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional
+
+from gossiptrain import gossip
+from gossiptrain.config import GossipSettings, NetworkSettings
+
+NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",))
+BATCH = 16
+STEP_S = 0.05
+"""Least time of one step, so that many peers fit on few cores."""
+WAIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a peer came to. digest: of its parameters, bitwise. accuracy: of its model on samples that nobody saw."""
+
+    digest: str
+    rounds: int
+    steps: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """The digits, made once and shared by all processes."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    training: torch.Tensor
+    test: torch.Tensor
+
+
+class ForkedPeer:
+    """One peer, as its parent sees it."""
+
+    def __init__(self, number: int, data: Data, initial_peers: Sequence[str], *, peers: int, every_s: float) -> None:
+        """peers: how many it waits for, itself included, before it trains. every_s: between two rounds."""
+        context = multiprocessing.get_context("fork")
+        self._parent, child = context.Pipe()
+        loop = _Loop(number, data, child, peers=peers, every_s=every_s)
+        given = (tuple(initial_peers),)
+        self.process: ForkProcess = context.Process(target=loop.run, args=given, name=f"peer {number}")
+        self.process.start()
+        child.close()
+
+    def hear(self) -> Any:
+        """The next thing that it tells. Raises RuntimeError where it ended without a word, or says nothing."""
+        if not self._parent.poll(WAIT_S):
+            raise RuntimeError(f"{self.process.name} says nothing")
+        try:
+            return self._parent.recv()
+        except EOFError:
+            raise RuntimeError(f"{self.process.name} has ended") from None
+
+    def stop(self) -> None:
+        """Ends its loop; the end of its `with` block follows."""
+        self._parent.send("stop")
+
+
+@contextmanager
+def forked_peers(count: int, *, every_s: float) -> Iterator[list[ForkedPeer]]:
+    """So many peers that begin with the addresses of the first; ended by their ids however the block ends.
+
+    Each of them tells its addresses, then the time at which it had met all others, then, once stopped, an `Ended`.
+    """
+    torch.set_num_threads(1)  # before any of its threads exist, since a fork would not have them
+    data = _digits()
+    _import_all(data)
+    peers: list[ForkedPeer] = []
+    try:
+        peers.append(ForkedPeer(0, data, (), peers=count, every_s=every_s))
+        addresses = peers[0].hear()
+        peers += [ForkedPeer(number, data, addresses[:1], peers=count, every_s=every_s) for number in range(1, count)]
+        yield peers
+    finally:
+        for peer in peers:
+            peer.process.kill()
+            peer.process.join()
+
+
+def _import_all(data: Data) -> None:
+    """What torch only imports with the first step of an optimizer is shared as well, if it is there before the fork."""
+    model = _network()
+    _step(model, torch.optim.SGD(model.parameters(), lr=0.05), data)
+
+
+def _network() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data) -> None:
+    batch = data.training[torch.randint(len(data.training), (BATCH,))]
+    optimizer.zero_grad()
+    loss = functional.cross_entropy(model(data.inputs[batch]), data.targets[batch])
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+class _Loop:
+    """What one process does."""
+
+    def __init__(self, number: int, data: Data, parent: Connection, *, peers: int, every_s: float) -> None:
+        self._number = number
+        self._data = data
+        self._parent = parent
+        self._peers = peers
+        self._every_s = every_s
+
+    def run(self, initial_peers: tuple[str, ...]) -> None:
+        torch.manual_seed(self._number)
+        model = _network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        settings = GossipSettings(ending_time=30.0)
+        with gossip(
+            model,
+            optimizer,
+            run="many peers",
+            task="digits",
+            initial_peers=initial_peers,
+            network=NETWORK,
+            settings=settings,
+            every_seconds=self._every_s,
+        ) as swarm:
+            if not initial_peers:
+                self._parent.send(swarm.addresses)
+            swarm.wait_for_peers(self._peers)
+            self._parent.send(time.monotonic())
+            while not self._parent.poll():
+                began_s = time.monotonic()
+                _step(model, optimizer, self._data)
+                time.sleep(max(0.0, STEP_S - (time.monotonic() - began_s)))
+        content = b"".join(parameter.detach().numpy().tobytes() for parameter in model.parameters())
+        digest = hashlib.sha256(content).hexdigest()
+        self._parent.send(Ended(digest, swarm.rounds, swarm.step, self._accuracy(model)))
+
+    def _accuracy(self, model: nn.Module) -> float:
+        data = self._data
+        with torch.inference_mode():
+            found = model(data.inputs[data.test]).argmax(dim=1) == data.targets[data.test]
+        return float(found.float().mean())
+
+
+def _digits() -> Data:
+    pixels, labels = load_digits(return_X_y=True)
+    is_test = torch.arange(len(labels)) % 5 == 0
+    inputs, targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
+    return Data(inputs, targets, (~is_test).nonzero().flatten(), is_test.nonzero().flatten())
