@@ -27,11 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from benchmarks.measure import machine, show_table, whole_number
-from benchmarks.peer_processes import address_of, start_peer, started_processes, wait_for_event
-from gossiptrain.training.runs.checkpoints import load_checkpoint
+from benchmarks.peer_processes import address_of, different_models, start_peer, started_processes, wait_for_event
 
 WAYS = ("terminated", "interrupted", "steps", "seconds")
 BATCHES = (8, 64, 128, 256)
@@ -91,12 +88,8 @@ def repeat(way: str, *, peers: int, folder: Path, logged: bool) -> Repetition:
 
 def judged(way: str, folders: Sequence[Path], *, seconds: float) -> Repetition:
     """What the run folders of all peers that are compared hold."""
-    different: list[dict[str, torch.Tensor]] = []
-    for model in (load_checkpoint(folder).model_state() for folder in folders):
-        if not any(all(torch.equal(model[name], other[name]) for name in model) for other in different):
-            different.append(model)
     together = sum(json.loads((folder / "summary.json").read_text())["together"] for folder in folders)
-    return Repetition(way, len(different), together, seconds)
+    return Repetition(way, different_models(folders), together, seconds)
 
 
 def main() -> int:

@@ -3,8 +3,9 @@
     python -m benchmarks.partition --cut 60 600 --preset local wan
 
 Real peers, as many on each of two hosts that are network namespaces of this computer, so it needs root and Linux.
-While the network is cut every packet between the hosts vanishes. The exit code is 0 where each time there were two
-swarms during the cut and one swarm, with a committed round of all, at most 30 s after it was healed.
+While the network is cut every packet between the hosts vanishes. After a round of all they are asked to end at
+one moment. The exit code is 0 where each time there were two swarms during the cut, one swarm, with a committed round
+of all, at most 30 s after it was healed, and bitwise one model at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, get_args
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.namespaces import HOSTS, TwoHosts, two_hosts
-from benchmarks.peer_processes import GOSSIP
+from benchmarks.peer_processes import GOSSIP, different_models
 from gossiptrain.config import Preset
 
 HEALED_WITHIN_S = 30.0
@@ -50,12 +51,18 @@ class Partition:
     """From healing until every peer counted all others."""
     round_of_all_after_s: float | None
     """From healing until the first committed round of all."""
+    models: int
+    """How many different ones there were when all had ended."""
 
     @property
     def is_healed(self) -> bool:
         """Whether all was well."""
         found = (self.one_swarm_after_s, self.round_of_all_after_s)
-        return self.parted and all(passed is not None and passed <= HEALED_WITHIN_S for passed in found)
+        return (
+            self.parted
+            and self.models == 1
+            and all(passed is not None and passed <= HEALED_WITHIN_S for passed in found)
+        )
 
 
 @dataclass
@@ -112,7 +119,17 @@ def _cut_and_heal(hosts: TwoHosts, trainers: Sequence[Trainer], *, preset: Prese
     met_s = _passed(
         lambda: all(own.round_since(healed_s, members=everyone) for own in trainers), healed_s, limit_s=limit_s
     )
-    return Partition(preset, everyone, cut_s, parted, one_swarm_s, met_s)
+    models = _models_at_the_end(trainers)
+    return Partition(preset, everyone, cut_s, parted, one_swarm_s, met_s, models)
+
+
+def _models_at_the_end(trainers: Sequence[Trainer]) -> int:
+    for trainer in trainers:
+        trainer.process.terminate()
+    for trainer in trainers:
+        if trainer.process.wait(GENEROUS_S):
+            raise RuntimeError(f"a peer ended with {trainer.process.returncode}")
+    return different_models([trainer.folder for trainer in trainers])
 
 
 def _passed(condition: Callable[[], bool], since_s: float, *, limit_s: float) -> float | None:
@@ -175,11 +192,20 @@ def show(found: Sequence[Partition]) -> None:
             "yes" if own.parted else "no",
             seconds(own.one_swarm_after_s),
             seconds(own.round_of_all_after_s),
+            str(own.models),
             "yes" if own.is_healed else "NO",
         ]
         for own in found
     ]
-    columns = ("preset", "cut for", "two swarms meanwhile", "one swarm after", "round of all after", "healed")
+    columns = (
+        "preset",
+        "cut for",
+        "two swarms meanwhile",
+        "one swarm after",
+        "round of all after",
+        "models at the end",
+        "healed",
+    )
     show_table(f"cut in two and healed, at most {HEALED_WITHIN_S:g} s allowed", columns, rows)
 
 

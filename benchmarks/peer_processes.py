@@ -14,6 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gossiptrain.training.runs.checkpoints import load_checkpoint
+
 GOSSIP = [str(Path(sys.executable).parent / "gossip")]
 START_S = 180.0
 WHOLE_RUN_S = 3600.0
@@ -70,6 +74,15 @@ def start_peer(task: str, flags: Sequence[str], *, out: Path, log: Path | None =
         return subprocess.Popen(command, stdout=subprocess.DEVNULL)
     with log.open("wb") as file:
         return subprocess.Popen([*command, "--log-level", "debug"], stdout=subprocess.DEVNULL, stderr=file)
+
+
+def different_models(folders: Sequence[Path]) -> int:
+    """How many different models, bit by bit, the last checkpoints in these run folders hold."""
+    different: list[dict[str, torch.Tensor]] = []
+    for model in (load_checkpoint(folder).model_state() for folder in folders):
+        if not any(all(torch.equal(model[name], other[name]) for name in model) for other in different):
+            different.append(model)
+    return len(different)
 
 
 def address_of(out: Path, process: subprocess.Popen[bytes]) -> str:

@@ -37,6 +37,7 @@ def test_packets_vanish_during_a_cut_and_pass_again_afterwards() -> None:
 def test_real_halves_are_one_swarm_soon_after_the_cut() -> None:
     found = partition.measure("local", cut_s=CUT_S, peers_a_side=1)
     assert found.parted
+    assert found.models == 1
     assert found.is_healed, found
 
 
