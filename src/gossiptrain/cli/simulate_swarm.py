@@ -143,9 +143,12 @@ def _show_summary(console: Console, summary: Summary) -> None:
     table.add_column("fault")
     table.add_column("happened", justify="right")
     table.add_column("rounds cost", justify="right")
+    table.add_column("one swarm after, at most", justify="right")
     for name, fault in summary.faults.items():
         if fault.happened:
-            table.add_row(name, str(fault.happened), str(fault.rounds_cost))
+            after_s = fault.one_swarm_after_s
+            after = "never" if after_s is None else f"{after_s:.1f} s"
+            table.add_row(name, str(fault.happened), str(fault.rounds_cost), after)
     if table.row_count:
         console.print(table)
     for event, runs in summary.reached.items():

@@ -53,8 +53,11 @@ def result_with(event: str, *, committed: bool, violations: tuple[Violation, ...
         plan=draw(SETTINGS),
         violations=violations,
         rounds=tuple(rounds),
-        samples=(Sample(1.0, 2, 1, 9.0), Sample(2.0, 2, 2, 0.5)),
-        faults=(FaultRecord(0, "crash", "crash of a", 16.0, 20.0, True, 2), FaultRecord(1, "cut", "", 1, 2, False, 0)),
+        samples=(Sample(1.0, 2, 1, 9.0, is_one=False), Sample(2.0, 2, 2, 0.5, is_one=True)),
+        faults=(
+            FaultRecord(0, "crash", "crash of a", 16.0, 20.0, happened=True, rounds_cost=2, one_swarm_after_s=1.5),
+            FaultRecord(1, "cut", "", 1.0, 2.0, happened=False, rounds_cost=0, one_swarm_after_s=None),
+        ),
         reached={each: int(each == event) for each in sometimes.EVENTS},
         virtual_s=100.0,
         sent_bytes=1000,
@@ -74,7 +77,8 @@ def test_several_runs_are_summed_up() -> None:
     assert (summary.formation_median_s, summary.disagreement, summary.sent_bytes) == (0.2, 0.5, 2000)
     assert summary.faster == 50.0
     assert (summary.faults["crash"].happened, summary.faults["crash"].rounds_cost) == (2, 4)
-    assert summary.faults["cut"].happened == 0
+    assert summary.faults["crash"].one_swarm_after_s == 1.5
+    assert (summary.faults["cut"].happened, summary.faults["cut"].one_swarm_after_s) == (0, None)
     assert summary.reached[sometimes.RETRIED] == 1
     assert sometimes.RETRIED not in summary.never_reached
     assert sometimes.DONOR_DIED in summary.never_reached

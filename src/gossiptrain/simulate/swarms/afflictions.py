@@ -29,7 +29,7 @@ from gossiptrain.simulate.swarms.plan import (
     peer_names,
     region_of,
 )
-from gossiptrain.simulate.swarms.results import FaultRecord, RoundRecord
+from gossiptrain.simulate.swarms.results import FaultRecord, RoundRecord, Sample
 from gossiptrain.simulate.swarms.world import World
 
 AROUND_S = 1.0
@@ -67,7 +67,7 @@ class Afflictions:
             if number in self._happened and isinstance(fault, Touching) and _touches(fault, peer)
         )
 
-    def records(self, rounds: list[RoundRecord], *, delay_s: float) -> tuple[FaultRecord, ...]:
+    def records(self, rounds: list[RoundRecord], samples: list[Sample], *, delay_s: float) -> tuple[FaultRecord, ...]:
         """What became of each. delay_s: until when after its end a fault may still cost a round."""
         costly = {
             (each.number, each.members): (each.ended_s - each.formation_s - each.seconds, each.ended_s)
@@ -83,10 +83,18 @@ class Afflictions:
                 for (_, members), (began_s, ended_s) in costly.items()
             )
             happened = number in self._happened
-            words = str(fault).strip()
-            records.append(
-                FaultRecord(number, fault.name, words, fault.at_s, fault.until_s, happened, cost if happened else 0)
+            one_at_s = next((each.at_s for each in samples if each.is_one and each.at_s >= fault.until_s), None)
+            record = FaultRecord(
+                number,
+                fault.name,
+                words=str(fault).strip(),
+                at_s=fault.at_s,
+                until_s=fault.until_s,
+                happened=happened,
+                rounds_cost=cost if happened else 0,
+                one_swarm_after_s=None if one_at_s is None else round(one_at_s - fault.until_s, 3),
             )
+            records.append(record)
         return tuple(records)
 
     def _begin(self, world: World, number: int, fault: Fault) -> bool:

@@ -45,19 +45,25 @@ class RoundRecord:
 class Sample:
     """Where the swarm stands at one moment. training: peers that hold the swarm's parameters.
 
-    disagreement: root mean square distance of their vectors from the mean, relative to it.
+    disagreement: root mean square distance of their vectors from the mean, relative to it. is_one: whether each living
+    peer knows all others.
     """
 
     at_s: float
     alive: int
     training: int
     disagreement: float
+    is_one: bool
 
 
 @dataclass(frozen=True)
 class FaultRecord:
     """A fault that was to happen. happened: it found somebody to happen to. rounds_cost: rounds, counted once for all
-    their members, that were abandoned or tried again while it went on and had a member that it touched."""
+    their members, that were abandoned or tried again while it went on and had a member that it touched.
+
+    one_swarm_after_s: from its end to the first sample in which each peer knew all others, though other faults may have
+    gone on; None where there was none.
+    """
 
     number: int
     name: str
@@ -66,6 +72,7 @@ class FaultRecord:
     until_s: float
     happened: bool
     rounds_cost: int
+    one_swarm_after_s: float | None
 
 
 @dataclass(frozen=True)

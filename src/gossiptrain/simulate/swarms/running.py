@@ -59,7 +59,7 @@ def run(settings: SwarmSettings, *, plan: Plan | None = None) -> SwarmResult:
         violations=tuple(world.invariants.violations),
         rounds=tuple(world.log.rounds),
         samples=tuple(world.log.samples),
-        faults=afflictions.records(world.log.rounds, delay_s=settings.timing.lifetime_s),
+        faults=afflictions.records(world.log.rounds, world.log.samples, delay_s=settings.timing.lifetime_s),
         reached=world.log.reached,
         virtual_s=round(virtual_s, 6),
         sent_bytes=world.network.all_sent_bytes,

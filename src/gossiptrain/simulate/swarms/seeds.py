@@ -21,10 +21,14 @@ from gossiptrain.simulate.swarms.shrink import Numbers, smallest
 
 @dataclass(frozen=True)
 class FaultSummary:
-    """Of one kind: how often it happened, and what it cost."""
+    """Of one kind: how often it happened, and what it cost.
+
+    one_swarm_after_s: the longest time from the end of one until each peer knew all others; None where it never came.
+    """
 
     happened: int
     rounds_cost: int
+    one_swarm_after_s: float | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ def summary_of(results: Sequence[SwarmResult]) -> Summary:
 
 def _fault_summary(results: Sequence[SwarmResult], name: FaultName) -> FaultSummary:
     faults = [each for result in results for each in result.faults if each.name == name and each.happened]
-    return FaultSummary(len(faults), sum(each.rounds_cost for each in faults))
+    after_s = [each.one_swarm_after_s for each in faults if each.one_swarm_after_s is not None]
+    longest_s = max(after_s) if after_s and len(after_s) == len(faults) else None
+    return FaultSummary(len(faults), sum(each.rounds_cost for each in faults), longest_s)
 
 
 def _in_words(faults: dict[FaultName, float]) -> str:

@@ -167,19 +167,14 @@ class World:
 
     def _check_one_swarm(self) -> None:
         peers = self.alive
-        views = {name: peer.swarm.membership.live().keys() for name, peer in peers.items()}
-        missing = [
-            f"{name} does not know {other}"
-            for name in peers
-            for other in peers
-            if other != name and other not in views[name]
-        ]
         if len(peers) > invariants.LARGEST_KNOWN_SWARM:
+            views = {name: peer.swarm.membership.live().keys() for name, peer in peers.items()}
             if not invariants.connected(views):
                 self.invariants.violate(invariants.ONE_SWARM, self.now_s, "there are peers that nothing connects")
-        elif missing:
-            words = f"{'; '.join(missing[:4])}{f'; and {len(missing) - 4} more' if len(missing) > 4 else ''}"
-            self.invariants.violate(invariants.ONE_SWARM, self.now_s, words)
+        elif missing := self._missing():
+            told = "; ".join(f"{name} does not know {other}" for name, other in missing[:4])
+            more = f"; and {len(missing) - 4} more" if len(missing) > 4 else ""
+            self.invariants.violate(invariants.ONE_SWARM, self.now_s, told + more)
 
     async def _end(self) -> None:
         lives = list(self._alive.values())
@@ -219,8 +214,19 @@ class World:
                     vectors.append(peer.values)
                 if call := peer.overdue():
                     self.invariants.note_late(name, call, at_s=self.now_s)
-            sample = Sample(round(self.now_s, 3), len(self._alive), len(vectors), round(_disagreement(vectors), 9))
-            self.log.samples.append(sample)
+            disagreement, is_one = round(_disagreement(vectors), 9), not self._missing()
+            self.log.samples.append(
+                Sample(round(self.now_s, 3), len(self._alive), len(vectors), disagreement, is_one=is_one)
+            )
+
+    def _missing(self) -> list[tuple[str, str]]:
+        """Living peers that do not know another one, and whom."""
+        peers = self.alive
+        found = []
+        for name, peer in peers.items():
+            views = {*peer.swarm.membership.live(), name}
+            found += [(name, other) for other in peers if other not in views]
+        return found
 
     def _settle(self, *, last: bool = False) -> None:
         longest_s = self.settings.timing.round_timeout_s
