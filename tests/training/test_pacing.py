@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.training.pacing import RETRY_S, Pace
+from gossiptrain.training.pacing import RECENT_S, RETRY_S, EndForecast, Pace
 
 
 def pace(*, every_steps: int | None = None, every_seconds: float | None = None, now_s: float = 0.0) -> Pace:
@@ -122,3 +122,30 @@ def test_a_request_for_a_round_is_over_after_one_try(ended: object) -> None:
     assert callable(ended)
     ended(counted, now_s)
     assert not counted.is_due(now_s + RETRY_S)
+
+
+# The last step.
+
+
+def test_the_end_is_forecast_by_the_time_that_steps_take() -> None:
+    forecast = EndForecast(now_s=10.0)
+    found_s = [forecast.left_s(made=made, left=100 - made, now_s=10.0 + 0.5 * made) for made in (1, 10, 40, 99)]
+    assert found_s == pytest.approx([49.5, 45.0, 30.0, 0.5])
+
+
+def test_steps_that_were_slow_long_ago_say_little_of_the_end() -> None:
+    """As on a computer that was busy until now; whoever ends within the grace of others is waited for."""
+    forecast = EndForecast(now_s=0.0)
+    for made in range(1, 31):
+        slow_s = forecast.left_s(made=made, left=200 - made, now_s=1.0 * made)
+    assert slow_s == pytest.approx(170.0)
+    for made in range(31, 131):
+        fast_s = forecast.left_s(made=made, left=200 - made, now_s=30.0 + (made - 30) / 50)
+    assert fast_s == pytest.approx(70 / 50, rel=0.05)
+
+
+def test_a_pause_of_late_does_not_put_the_end_off() -> None:
+    forecast = EndForecast(now_s=0.0)
+    for made in range(1, 101):
+        forecast.left_s(made=made, left=200 - made, now_s=0.1 * made)
+    assert forecast.left_s(made=101, left=99, now_s=10.0 + 5 * RECENT_S) == pytest.approx(99 * 20.0 / 101)

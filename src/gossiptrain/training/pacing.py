@@ -1,16 +1,45 @@
-"""When a peer is ready for its next round.
+"""When a peer is ready for its next round, and when it will have made its last step.
 
-Owns the count of inner steps and seconds since the last round and the forecast that others are told. Pure: the time
+Owns the count of inner steps and seconds since the last round and the forecasts that others are told. Pure: the time
 is given with every call, in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from gossiptrain.config import GossipSettings
 
 RETRY_S = 0.5
 """After a round that found no group, the least time until the next try."""
 SMOOTHING = 0.1
+RECENT_S = 2.0
+"""What steps took within so long counts as their speed of late."""
+
+
+class EndForecast:
+    """In how many seconds the last step will be made, by the speed of the steps before it.
+
+    Goes by the speed of late or by that of all steps, whichever is higher: others that end do not wait for somebody
+    who says that it needs longer than they would wait. Who is waited for in vain costs a few seconds, who is not waited
+    for although it ends in time ends with another model.
+    """
+
+    def __init__(self, *, now_s: float) -> None:
+        self._started_s = now_s
+        self._marks: deque[tuple[float, int]] = deque()
+        """When how many steps had been made; the first is the last one that is older than `RECENT_S`."""
+
+    def left_s(self, *, made: int, left: int, now_s: float) -> float:
+        """made: steps since the start, at least one. left: those to the last."""
+        self._marks.append((now_s, made))
+        while len(self._marks) > 1 and self._marks[1][0] <= now_s - RECENT_S:
+            self._marks.popleft()
+        since_s, made_before = self._marks[0]
+        step_s = (now_s - self._started_s) / made
+        if made > made_before:
+            step_s = min(step_s, (now_s - since_s) / (made - made_before))
+        return left * step_s
 
 
 class Pace:

@@ -20,6 +20,7 @@ from gossiptrain.training.evaluator import Evaluator
 from gossiptrain.training.interval import Interval
 from gossiptrain.training.last_rounds import LastRounds
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.pacing import EndForecast
 from gossiptrain.training.parts import Parts, TrainerInputs
 from gossiptrain.training.runs.checkpointer import Checkpointer, TrainingState
 from gossiptrain.training.runs.checkpoints import CheckpointWriter
@@ -121,6 +122,7 @@ class Trainer:
             evaluate_every = max(EVALUATE_STEPS, self._batches.steps_per_epoch)
         self._interrupts.polite = True
         self.model.train()
+        forecast = EndForecast(now_s=started_s)
         while self._step < self._parts.total_steps:
             if self._interrupts.requested:
                 return "interrupted"
@@ -136,7 +138,7 @@ class Trainer:
                 self._report_step(report.period_s)
             if reported or _is_power_of_two(self._steps_made):
                 # Early on more often than it is reported: the first steps say little of the time that the rest takes.
-                self._tell_end(started_s)
+                self._tell_end(forecast, started_s)
             if evaluate_every and self._step % evaluate_every == 0:
                 self._evaluator.evaluate("peer", step=self._step)
             if save.take():
@@ -158,14 +160,15 @@ class Trainer:
         self._step = self._swarm.step if self._swarm is not None else self._step + 1
         return loss.detach()
 
-    def _tell_end(self, started_s: float) -> None:
+    def _tell_end(self, forecast: EndForecast, started_s: float) -> None:
         """Lets others know when this peer expects to have made its last step."""
         if self._swarm is None:
             return
-        passed_s = time.monotonic() - started_s
-        left_s = passed_s / self._steps_made * (self._parts.total_steps - self._step)
+        now_s = time.monotonic()
+        left = self._parts.total_steps - self._step
+        left_s = forecast.left_s(made=self._steps_made, left=left, now_s=now_s)
         if self._settings.max_seconds is not None:
-            left_s = min(left_s, self._settings.max_seconds - passed_s)
+            left_s = min(left_s, self._settings.max_seconds - (now_s - started_s))
         self._swarm.expect_end(max(left_s, SOON_S))
 
     def _non_finite(self) -> NonFiniteLossError:
