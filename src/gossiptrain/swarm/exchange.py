@@ -13,8 +13,7 @@ import contextlib
 
 from gossiptrain.net.transport import Stream
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.attempt import Attempt, Outcome
-from gossiptrain.swarm.blame import FAILURES, Blame, GoneError, HaltedError
+from gossiptrain.swarm.attempt import FAILURES, Attempt, Blame, GoneError, HaltedError, Outcome
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.contribution import Contribution
 from gossiptrain.swarm.exchange_context import ExchangeContext, LinkStatistics

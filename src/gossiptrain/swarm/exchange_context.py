@@ -1,6 +1,7 @@
 """What all parts of one exchange share: its plan, its coding, its streams, and what is measured on them.
 
-Owns how these are made for an attempt, and the digest of the average. Does not know who sends what when.
+Owns how these are made for an attempt, with the choice of a coding and what stands in where an attempt has failed; and
+the digest of the average. Does not know who sends what when, nor how a coding works.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from gossiptrain.config import TimingSettings
+from gossiptrain.core.codecs import codec_named
+from gossiptrain.core.modular import Modular
 from gossiptrain.net.transport import Clock, PeerId, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import Attempt
-from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, Coding, Scratch
-from gossiptrain.swarm.coding_choice import coding_for
+from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
 from gossiptrain.swarm.exchange_plan import ExchangePlan
-from gossiptrain.swarm.near_coding import SpreadEstimate
+from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, SpreadEstimate
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
 from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline
@@ -102,3 +104,19 @@ class ExchangeContext:
         for peer in self.plan.attempt.members:
             whole.update(self.digests[peer].digest())
         return whole.hexdigest()
+
+
+def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) -> Coding:
+    """The coding of an attempt for one member. spread: widened where an attempt by it has failed."""
+    name, attempt = plan.attempt.codec, plan.attempt
+    if name == "fp32":
+        return PlainCoding(buffers)
+    if name == "int8" and attempt.number == 0:
+        place = attempt.members.index(plan.me)
+        seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
+        return NearCoding(buffers, Modular(plan.longest), plan.own_chunks, spread=spread, seed=seed)
+    if name == "int8":
+        # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
+        spread.widen()
+        name = FALLBACK
+    return CodecCoding(buffers, codec_named(name, longest_elements=plan.longest), plan.own_chunks)
