@@ -72,18 +72,20 @@ class TestPeer:
     async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
         """One round by the delta rule; the values change only where it commits."""
         self.buffers.snapshot[:] = self.values
-        return self._take(await self.swarm.average(self.buffers, samples=samples), alpha=alpha)
+        return self._take(await self.swarm.participation.average(self.buffers, samples=samples), alpha=alpha)
 
     async def merge(self) -> AveragedRound | None:
         """One round with everyone."""
         self.buffers.snapshot[:] = self.values
-        return self._take(await self.swarm.merge(self.buffers, samples=1), alpha=1.0)
+        return self._take(await self.swarm.participation.merge(self.buffers, samples=1), alpha=1.0)
 
     async def end(self, grace: Grace, *, follow_up: bool = False) -> AveragedRound | None:
         """The last rounds, until one is the last of all that end."""
         while True:
             self.buffers.snapshot[:] = self.values
-            averaged = await self.swarm.end(self.buffers, samples=1, grace=grace, patience_s=4.0, follow_up=follow_up)
+            averaged = await self.swarm.participation.end(
+                self.buffers, samples=1, grace=grace, patience_s=4.0, follow_up=follow_up
+            )
             self._take(averaged, alpha=1.0)
             if averaged is None or averaged.ended:
                 return averaged

@@ -107,7 +107,7 @@ class Node:
                 elif isinstance(message, control.SnapshotTaken):
                     self._start(self._average(message))
                 elif isinstance(message, control.Hasten):
-                    self._peer.hasten()
+                    self._peer.participation.hasten()
                 elif isinstance(message, control.StateTaken) and not self._state_taken.done():
                     self._state_taken.set_result(message)
             for task in tuple(self._beside):
@@ -127,15 +127,15 @@ class Node:
         ready_in_s = own.ready_in_s if own.finishing else progress.ready_in_s
         membership.describe(replace(own, step=progress.step, ready_in_s=ready_in_s, ends_in_s=progress.ends_in_s))
         if ended_now:
-            self._peer.stop_finding()
+            self._peer.participation.stop_finding()
             self._start(membership.meet_everyone())
         elif ready_again:
             self._start(membership.announce())
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
-        buffers = Buffers(self._memory.snapshot, self._memory.average)
+        participation, buffers = self._peer.participation, Buffers(self._memory.snapshot, self._memory.average)
         if taken.last is not None:
-            averaged = await self._peer.end(
+            averaged = await participation.end(
                 buffers,
                 samples=taken.samples,
                 grace=taken.last.grace,
@@ -143,9 +143,9 @@ class Node:
                 follow_up=taken.last.follow_up,
             )
         elif taken.everyone:
-            averaged = await self._peer.merge(buffers, samples=taken.samples)
+            averaged = await participation.merge(buffers, samples=taken.samples)
         else:
-            averaged = await self._peer.average(buffers, samples=taken.samples)
+            averaged = await participation.average(buffers, samples=taken.samples)
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:

@@ -198,7 +198,7 @@ class SimulatedPeer:
         longest_s = self._gossip.matchmaking_time + timing.dial_timeout_s + timing.round_timeout_s
         stopping = asyncio.create_task(self._stop_finding())
         try:
-            work = self.swarm.average(self._buffers, samples=samples)
+            work = self.swarm.participation.average(self._buffers, samples=samples)
             averaged = await self._within("a round", work, longest_s=longest_s)
         finally:
             stopping.cancel()
@@ -210,7 +210,7 @@ class SimulatedPeer:
 
     async def _stop_finding(self) -> None:
         await self._told_to_end.wait()
-        self.swarm.stop_finding()
+        self.swarm.participation.stop_finding()
 
     def _take(self, averaged: AveragedRound | None, began_s: float, *, samples: int) -> None:
         """By the delta rule: what was learnt since the snapshot is kept."""
@@ -243,7 +243,7 @@ class SimulatedPeer:
             self._buffers.snapshot[:] = self.values
             round_began_s = _now_s()
             left = grace.after(self._clock.now() - began_s)
-            work = self.swarm.end(self._buffers, samples=self._samples, grace=left, patience_s=patience_s)
+            work = self.swarm.participation.end(self._buffers, samples=self._samples, grace=left, patience_s=patience_s)
             try:
                 async with self._clock.timeout(over_s - self._clock.now()):
                     averaged = await work
