@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
@@ -42,7 +42,7 @@ EXIT_VIOLATED = 1
 
 
 @with_flags(*SWARM_FLAGS)
-def swarm(given: Given) -> None:
+def swarm(**values: Any) -> None:
     """Runs whole swarms of the real protocol in one process, with faults, and checks what must hold.
 
     The network and the clock are virtual, so a seed always runs the same way. Exits with 1 where an invariant did not
@@ -59,6 +59,7 @@ def swarm(given: Given) -> None:
     from gossiptrain.simulate.swarms.plan import draw
     from gossiptrain.simulate.swarms.seeds import run_all, summary_of
 
+    given = Given(SWARM_FLAGS, values)
     runs = _runs(given)
     report, picture = given[REPORT], given[PICTURE]
     _check_outputs(report, picture)

@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 
 from gossiptrain import events
-from gossiptrain.config import Settings, StrategyName
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.training.ending import Ended
 from gossiptrain.training.evaluator import Evaluator
@@ -36,13 +35,13 @@ Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
 class Trainer:
     """Trains one peer."""
 
-    def __init__(self, inputs: TrainerInputs) -> None:
-        """Reads the data and builds the model. Raises UsageError, DataError, CheckpointError, IdentityInUseError."""
+    def __init__(self, inputs: TrainerInputs, parts: Parts) -> None:
+        """parts: closed when `run` ends. Raises CheckpointError where what is resumed does not fit them."""
         self._given = inputs
         self._settings = inputs.train
         self._bus = inputs.bus
         self._interrupts = inputs.interrupts
-        parts = self._parts = Parts(inputs)
+        self._parts = parts
         self.model = parts.model
         self._batches = parts.batches
         self._evaluator = Evaluator(parts, self._interrupts, self._bus, listen=self._listen)
@@ -59,19 +58,9 @@ class Trainer:
         self._swarm: Gossip | None = None
 
     @property
-    def resolved(self) -> dict[str, Settings]:
-        """All settings as they are in force, by the name of their table."""
-        return self._parts.resolved
-
-    @property
     def _steps_made(self) -> int:
         """Of this process, without those before a resumption."""
         return self._own_steps - self._resumed.own_steps
-
-    @property
-    def usual_strategy(self) -> StrategyName:
-        """The one of the task, where no other is chosen."""
-        return self._parts.task.recipe.strategy
 
     def run(self) -> events.Finished:
         """Trains until the run is over, merges, evaluates, saves, and says how it ended.
