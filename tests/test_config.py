@@ -54,16 +54,6 @@ def test_none_means_the_default() -> None:
     assert checked(GossipSettings, gossip_alpha=None).gossip_alpha == 1.0
 
 
-def test_strategy_and_pace_are_the_usual_ones_where_none_is_set() -> None:
-    usual = GossipSettings().settled(every_steps=25, strategy="step-mix")
-    assert (usual.strategy, usual.every_steps, usual.every_seconds) == ("step-mix", 25, None)
-    assert GossipSettings().settled(every_steps=50).strategy == "average"
-    chosen = GossipSettings(strategy="average", every_seconds=2.0).settled(every_steps=25, strategy="step-mix")
-    assert (chosen.strategy, chosen.every_steps, chosen.every_seconds) == ("average", None, 2.0)
-    assert GossipSettings(strategy="sync").settled(every_steps=25).every_steps == 1
-    assert GossipSettings().settled(every_steps=25, strategy="sync").every_steps == 1
-
-
 def test_what_averages_after_every_step_has_no_other_pace() -> None:
     with pytest.raises(UsageError, match="sync averages after every step, not every 2 seconds"):
         checked(GossipSettings, strategy="sync", every_seconds=2.0)

@@ -78,14 +78,6 @@ class GossipSettings(Settings):
             )
         return self
 
-    def settled(self, *, every_steps: int, strategy: StrategyName = "average") -> GossipSettings:
-        """These settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
-        chosen = self.strategy or strategy
-        update: dict[str, object] = {"strategy": chosen}
-        if self.every_steps is None and self.every_seconds is None:
-            update["every_steps"] = 1 if chosen == "sync" else every_steps
-        return self.model_copy(update=update)
-
     @model_validator(mode="after")
     def _sync_means_every_step(self) -> Self:
         if self.strategy == "sync" and (self.every_steps or 1) != 1:

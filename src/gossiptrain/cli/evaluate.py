@@ -37,8 +37,7 @@ def evaluate(
     given = Given(EVALUATE_FLAGS, values)
     data_dir, report = given[options.DATA_DIR], given[options.REPORT]
     loaded = load_all(checkpoint)
-    state = loaded[0].state
-    merged = merge([each.model_state() for each in loaded])
+    state, merged = loaded[0].state, merge([each.model_state() for each in loaded])
     task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
     target = chosen_device(given[options.DEVICE] or "auto")
     model = task.build_model(seed=0)

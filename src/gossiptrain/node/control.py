@@ -31,17 +31,19 @@ class Configure(Message):
     """The trainer's first word: what run this is and how to take part in it."""
 
     fingerprint: RunFingerprint
-    state_vectors: int
-    weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
-    step: int
-    """Inner steps that the trainer has made in an earlier run."""
-    ports: dict[str, int]
-    """At which the node before listened, by kind, such as `ip4/tcp`."""
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
-    must_join: bool
+    state_vectors: int = 1
+    """Flat vectors that a newcomer is given."""
+    weighs_average: bool = True
+    """Whether a group weighs its members by samples."""
+    step: int = 0
+    """Inner steps that the trainer has made in an earlier run."""
+    ports: dict[str, int] = Field(default_factory=dict)
+    """At which the node before listened, by kind, such as `ip4/tcp`."""
+    must_join: bool = True
     """Whether it is an error when no initial peer answers."""
 
 

@@ -22,7 +22,6 @@ from gossiptrain.training.membership import Gossip
 from gossiptrain.training.parts import Parts, TrainerInputs
 from gossiptrain.training.runs.checkpointer import Checkpointer, TrainingState
 from gossiptrain.training.runs.checkpoints import CheckpointWriter
-from gossiptrain.training.start import started, swarm_of
 
 REPORT_S = 0.5
 """Period of step events."""
@@ -72,7 +71,7 @@ class Trainer:
             if self._settings.alone:
                 self._announce(None)
                 return self._train()
-            with swarm_of(self._given, self._parts, resumed=self._resumed, on_ready=self._announce) as swarm:
+            with self._parts.swarm(self._resumed, on_ready=self._announce) as swarm:
                 self._swarm = swarm
                 self._step = swarm.step
                 self._wait_for_company(swarm)
@@ -81,7 +80,7 @@ class Trainer:
             self._parts.close()
 
     def _announce(self, swarm: Gossip | None) -> None:
-        self._bus.emit(started(self._parts, swarm))
+        self._bus.emit(self._parts.started(swarm))
 
     # The loop.
 
