@@ -98,8 +98,8 @@ def gossip(
     bus = EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
-    session = Session(binding, strategy, launch, bus)
-    return Gossip(model, optimizers[-1], session, samples_per_step=samples_per_step, on_ready=on_ready or _tell_started)
+    session = Session(binding, strategy, launch, bus, samples_per_step=samples_per_step)
+    return Gossip(model, optimizers[-1], session, on_ready=on_ready or _tell_started)
 
 
 def _check_names(run: str, task: str, network: NetworkSettings) -> None:

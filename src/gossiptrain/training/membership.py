@@ -33,7 +33,6 @@ class Gossip:
         optimizer: Optimizer,
         session: Session,
         *,
-        samples_per_step: int,
         on_ready: Callable[[Gossip], None],
     ) -> None:
         """optimizer: each of its steps ends an inner step. session: not started yet."""
@@ -43,7 +42,6 @@ class Gossip:
         self.bus = session.bus
         self._optimizer = optimizer
         self._session = session
-        self._samples_per_step = samples_per_step
         self._on_ready = on_ready
         self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None
@@ -53,7 +51,7 @@ class Gossip:
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
         self._session.start(self._resumed, on_ready=lambda: self._on_ready(self))
-        self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        self._hook = self._optimizer.register_step_post_hook(self._session.after_step)
         return self
 
     def __exit__(
@@ -199,9 +197,6 @@ class Gossip:
     def stop_contributing(self) -> None:
         """Shows this peer's parameters to nobody any more, because they are not good."""
         self._session.contributing = False
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._session.after_step(samples=self._samples_per_step)
 
     def _hear_until_round_is_over(self, deadline_s: float, *, everyone: bool = False) -> None:
         session = self._session

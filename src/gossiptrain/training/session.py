@@ -43,7 +43,15 @@ class State(enum.Enum):
 class Session:
     """Everything between one trainer and its node. Used by the training thread alone."""
 
-    def __init__(self, binding: ModelBinding, strategy: Strategy, launch: control.Configure, bus: EventBus) -> None:
+    def __init__(
+        self,
+        binding: ModelBinding,
+        strategy: Strategy,
+        launch: control.Configure,
+        bus: EventBus,
+        *,
+        samples_per_step: int,
+    ) -> None:
         """launch: what the node is started with."""
         self.state = State.STARTING
         self.launch = launch
@@ -66,6 +74,7 @@ class Session:
         """Whether `rounds` may be used."""
         self._binding = binding
         self._strategy = strategy
+        self._samples_per_step = samples_per_step
         self._replica: Replica | None = None
         self._on_ready: Callable[[], None]
         self._node: NodeHandle
@@ -131,10 +140,10 @@ class Session:
 
     # At inner-step boundaries.
 
-    def after_step(self, *, samples: int) -> None:
+    def after_step(self, *_told_by_the_optimizer: object) -> None:
         """One more inner step was made: hears the node, and begins a round where one is due."""
         self.progress.step += 1
-        self.progress.samples += samples
+        self.progress.samples += self._samples_per_step
         if self.state is not State.TRAINING:
             return  # Whoever goes on after its end does so alone.
         now_s = time.monotonic()
