@@ -16,7 +16,7 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.participation import AveragedRound
@@ -83,9 +83,8 @@ class TestPeer:
         """The last rounds, until one is the last of all that end."""
         while True:
             self.buffers.snapshot[:] = self.values
-            averaged = await self.swarm.participation.end(
-                self.buffers, samples=1, grace=grace, patience_s=4.0, follow_up=follow_up
-            )
+            farewell = Farewell(grace=grace, patience_s=4.0, follow_up=follow_up)
+            averaged = await self.swarm.participation.end(self.buffers, samples=1, farewell=farewell)
             self._take(averaged, alpha=1.0)
             if averaged is None or averaged.ended:
                 return averaged

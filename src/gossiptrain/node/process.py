@@ -140,13 +140,7 @@ class Node:
     async def _average(self, taken: control.SnapshotTaken) -> None:
         participation, buffers = self._peer.participation, Buffers(self._memory.snapshot, self._memory.average)
         if taken.last is not None:
-            averaged = await participation.end(
-                buffers,
-                samples=taken.samples,
-                grace=taken.last.grace,
-                patience_s=taken.last.patience_s,
-                follow_up=taken.last.follow_up,
-            )
+            averaged = await participation.end(buffers, samples=taken.samples, farewell=taken.last)
         elif taken.everyone:
             averaged = await participation.merge(buffers, samples=taken.samples)
         else:

@@ -17,7 +17,7 @@ from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.averager import Averager
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.ending import EndingBarrier, Grace
+from gossiptrain.swarm.ending import EndingBarrier, Farewell
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.promises import Promises
@@ -96,21 +96,19 @@ class Participation:
         async with self._finishing():
             return await self.average(buffers, samples=samples, aim=Aim("merge"))
 
-    async def end(
-        self, buffers: Buffers, *, samples: int, grace: Grace, patience_s: float, follow_up: bool = False
-    ) -> AveragedRound | None:
+    async def end(self, buffers: Buffers, *, samples: int, farewell: Farewell) -> AveragedRound | None:
         """After the last step: waits for others that end as well, and makes one last round with all of them.
 
         Where it is `ended` afterwards this peer may leave; else others have ended that were not in it, or are about to.
-        grace: how long the others are waited for. patience_s: how long the group may take to form then.
         """
         began_s = self._clock.now()
         await self.say_ended()
         if len(self._membership.trainers()) < self._minimum_members:
             return None
-        all_have_ended = await self._barrier.wait(grace)
+        all_have_ended = await self._barrier.wait(farewell.grace)
         async with self._finishing():
-            averaged = await self.average(buffers, samples=samples, aim=Aim("end", follow_up, patience_s))
+            aim = Aim("end", farewell.follow_up, farewell.patience_s)
+            averaged = await self.average(buffers, samples=samples, aim=aim)
         if averaged is None or not averaged.result.committed:
             return averaged
         self._barrier.note_round(averaged.result.members)
@@ -118,7 +116,7 @@ class Participation:
         nobody_slipped_in = averaged.final or not all_have_ended
         all_were_in_it = nobody_slipped_in and self._membership.ended() <= set(averaged.result.members)
         # Somebody else's grace may have been over long before this peer's.
-        left = grace.after(self._clock.now() - began_s)
+        left = farewell.grace.after(self._clock.now() - began_s)
         return averaged.model_copy(update={"ended": all_were_in_it and not self._barrier.expects_others(left)})
 
     def hasten(self) -> None:

@@ -19,7 +19,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import UsageError
 from gossiptrain.node import control
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training import ending
 from gossiptrain.training.session import Session
 
@@ -151,9 +151,7 @@ class Gossip:
         self._hear_until_round_is_over(deadline_s, everyone=True)
         return session.committed > committed_before
 
-    def end(
-        self, farewell: ending.Farewell | None = None, *, until: Callable[[], bool] = lambda: False
-    ) -> ending.Ended:
+    def end(self, farewell: Farewell | None = None, *, until: Callable[[], bool] = lambda: False) -> ending.Ended:
         """After the last step: waits for others that end at about the same time, merges with them, and leaves.
 
         All that end within the grace of each other end with one model, bit by bit. Called at the end of the block where
@@ -166,9 +164,9 @@ class Gossip:
             self._session.say_goodbye()
         return ended
 
-    def usual_farewell(self) -> ending.Farewell:
+    def usual_farewell(self) -> Farewell:
         """How a block ends where nothing else is asked for."""
-        return ending.Farewell(Grace.usual(self.settings.ending_time), 2 * self.settings.matchmaking_time)
+        return Farewell(grace=Grace.usual(self.settings.ending_time), patience_s=2 * self.settings.matchmaking_time)
 
     def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
         """Waits until so many peers live, this one included, and says whether they do.

@@ -20,6 +20,7 @@ from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.ending import Farewell
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
@@ -164,7 +165,7 @@ class Session:
             else:
                 self.rounds.begin()
 
-    def tell_snapshot(self, *, everyone: bool = False, last: control.LastRound | None = None) -> None:
+    def tell_snapshot(self, *, everyone: bool = False, last: Farewell | None = None) -> None:
         """Gives the node the snapshot of a round that has begun, once it is in the shared memory."""
         if not self.rounds.snapshot_to_tell():
             return
