@@ -56,7 +56,6 @@ def swarm(**values: Any) -> None:
 
     gossip simulate swarm --peers 8 --seed 17 --only-faults 3,7
     """
-    from gossiptrain.simulate.swarms.plan import draw
     from gossiptrain.simulate.swarms.seeds import run_all, summary_of
 
     given = Given(SWARM_FLAGS, values)
@@ -65,8 +64,7 @@ def swarm(**values: Any) -> None:
     _check_outputs(report, picture)
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False)
     if given[PLAN]:
-        for number, fault in enumerate(draw(runs[0])):
-            console.print(f"{number:3}  {fault}")
+        _show_plan(console, runs[0])
         return
     results = []
     for result in run_all(runs, processes=given[PROCESSES] or os.cpu_count() or 1):
@@ -84,6 +82,13 @@ def swarm(**values: Any) -> None:
         for result in failed:
             _tell_failure(console, result, shrinks=given[SHRINK])
         raise typer.Exit(EXIT_VIOLATED)
+
+
+def _show_plan(console: Console, settings: SwarmSettings) -> None:
+    from gossiptrain.simulate.swarms.plan import draw
+
+    for number, fault in enumerate(draw(settings)):
+        console.print(f"{number:3}  {fault}")
 
 
 def _runs(given: Given) -> list[SwarmSettings]:
