@@ -120,7 +120,11 @@ async def meet(swarm: list[SwarmPeer]) -> None:
 async def one_round(swarm: list[SwarmPeer]) -> list[AveragedRound | None]:
     """One round of all peers, begun in the same turn of the event loop."""
     buffers = [Buffers(np.ones(ELEMENTS, np.float32), np.empty(ELEMENTS, np.float32)) for _ in swarm]
-    return list(await asyncio.gather(*(peer.average(own, samples=1) for peer, own in zip(swarm, buffers, strict=True))))
+    return list(
+        await asyncio.gather(
+            *(peer.participation.average(own, samples=1) for peer, own in zip(swarm, buffers, strict=True))
+        )
+    )
 
 
 async def no_state() -> Donation | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gossiptrain.config import GossipSettings, checked
+from gossiptrain.config import GossipSettings, NetworkSettings, checked, layered
 from gossiptrain.errors import UsageError
+from gossiptrain.training.settings import TrainSettings
 
 
 def test_defaults_are_those_of_the_classic_form() -> None:
@@ -53,18 +54,33 @@ def test_none_means_the_default() -> None:
     assert checked(GossipSettings, gossip_alpha=None).gossip_alpha == 1.0
 
 
-def test_strategy_and_pace_are_the_usual_ones_where_none_is_set() -> None:
-    usual = GossipSettings().settled(every_steps=25, strategy="step-mix")
-    assert (usual.strategy, usual.every_steps, usual.every_seconds) == ("step-mix", 25, None)
-    assert GossipSettings().settled(every_steps=50).strategy == "average"
-    chosen = GossipSettings(strategy="average", every_seconds=2.0).settled(every_steps=25, strategy="step-mix")
-    assert (chosen.strategy, chosen.every_steps, chosen.every_seconds) == ("average", None, 2.0)
-    assert GossipSettings(strategy="sync").settled(every_steps=25).every_steps == 1
-    assert GossipSettings().settled(every_steps=25, strategy="sync").every_steps == 1
-
-
 def test_what_averages_after_every_step_has_no_other_pace() -> None:
     with pytest.raises(UsageError, match="sync averages after every step, not every 2 seconds"):
         checked(GossipSettings, strategy="sync", every_seconds=2.0)
     with pytest.raises(UsageError, match="sync averages after every step, not after 5"):
         checked(GossipSettings, strategy="sync", every_steps=5)
+
+
+def test_the_first_layer_that_gives_a_value_decides() -> None:
+    flags, file, before = {"gossip_alpha": 0.3, "seed": None}, {"gossip_alpha": 0.5, "seed": 2}, {"seed": 1}
+    settings = layered(GossipSettings, flags, file, {**before, "gossip_group_size": 8})
+    assert (settings.gossip_alpha, settings.seed, settings.gossip_group_size) == (0.3, 2, 8)
+    assert settings.gossip_min_group_size == 2
+
+
+def test_an_empty_list_gives_nothing() -> None:
+    settings = layered(NetworkSettings, {"host_maddrs": []}, {"host_maddrs": ["/ip4/127.0.0.1/tcp/1"]})
+    assert settings.host_maddrs == ("/ip4/127.0.0.1/tcp/1",)
+
+
+def test_a_flag_that_says_no_is_not_overruled() -> None:
+    assert layered(NetworkSettings, {"relay": False}, {"relay": True}).relay is False
+
+
+def test_of_two_settings_that_replace_each_other_the_one_of_the_higher_layer_stays() -> None:
+    gossip = layered(GossipSettings, {"every_seconds": 5.0}, {"every_steps": 100})
+    assert (gossip.every_steps, gossip.every_seconds) == (None, 5.0)
+    train = layered(TrainSettings, {"task": "digits", "epochs": 3.0}, {"max_steps": 100})
+    assert (train.max_steps, train.epochs) == (None, 3.0)
+    both = layered(GossipSettings, {"every_seconds": 5.0, "every_steps": 7}, {"every_steps": 100})
+    assert (both.every_steps, both.every_seconds) == (7, 5.0)

@@ -15,7 +15,7 @@ import pytest
 
 from gossiptrain.cli import main as cli
 from gossiptrain.config import Settings
-from gossiptrain.training import trainer
+from gossiptrain.training import parts, trainer
 from gossiptrain.training.parts import TrainerInputs
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Understood:
     inputs_given: list[TrainerInputs] = []
 
     class Listener:
-        """Stands in the trainer's place and only listens."""
+        """Stands in the place of the trainer's parts, which read data, and only listens."""
 
         def __init__(self, inputs: TrainerInputs) -> None:
             inputs_given.append(inputs)
@@ -47,10 +47,17 @@ def understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Understood:
             given = inputs_given[-1]
             return {"train": given.train, "gossip": given.gossip, "network": given.network}
 
+    class Idle:
+        """Stands in the trainer's place and does nothing."""
+
+        def __init__(self, inputs: TrainerInputs, parts: Listener) -> None:
+            pass
+
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(trainer, "Trainer", Listener)
+    monkeypatch.setattr(parts, "Parts", Listener)
+    monkeypatch.setattr(trainer, "Trainer", Idle)
     monkeypatch.syspath_prepend(str(ROOT / "src"))
     monkeypatch.chdir(tmp_path)
 

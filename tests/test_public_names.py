@@ -64,7 +64,7 @@ def test_the_package_alone_imports_nothing_heavy(heavy: str) -> None:
 
 
 def test_a_trainer_leaves_libp2p_to_its_node() -> None:
-    assert imported_by("gossiptrain.node.life", HIVEMIND)
+    assert imported_by("gossiptrain.node.process", HIVEMIND)
     assert not imported_by("gossiptrain.training.trainer", HIVEMIND)
 
 

@@ -100,7 +100,7 @@ class Gossiptrain(Contender):
     async def _round(self, begin_s: float) -> Timing:
         await asyncio.sleep(max(0.0, begin_s - time.monotonic()))
         started_s = time.monotonic()
-        averaged = await self._peer.average(self._buffers, samples=1)
+        averaged = await self._peer.participation.average(self._buffers, samples=1)
         whole_s = time.monotonic() - started_s
         if averaged is None:
             raise IncompleteRoundError("no group")

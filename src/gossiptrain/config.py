@@ -1,12 +1,14 @@
 """The settings of a peer: typed, validated, frozen.
 
-Owns names, defaults, ranges and presets. Does not know the command line, files or the network. Times are in seconds,
+Owns names, defaults, ranges and presets, and how settings from several sources become one. Does not know the command
+line, files or the network. Times are in seconds,
 sizes in bytes.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,10 +27,14 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and a misspelt name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    alternatives: ClassVar[tuple[frozenset[str], ...]] = ()
+    """Settings that can take each other's place."""
 
 
 class GossipSettings(Settings):
     """Who averages with whom, how often, and how much of the average is taken."""
+
+    alternatives = (frozenset({"every_steps", "every_seconds"}),)
 
     gossip_group_size: Annotated[int, Field(ge=2, le=64)] = 16
     """Most peers that average together in one round. Larger: more consensus per round, more traffic."""
@@ -71,14 +77,6 @@ class GossipSettings(Settings):
                 f"grouping exponential makes pairs, which gossip_min_group_size ({self.gossip_min_group_size}) forbids"
             )
         return self
-
-    def settled(self, *, every_steps: int, strategy: StrategyName = "average") -> GossipSettings:
-        """These settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
-        chosen = self.strategy or strategy
-        update: dict[str, object] = {"strategy": chosen}
-        if self.every_steps is None and self.every_seconds is None:
-            update["every_steps"] = 1 if chosen == "sync" else every_steps
-        return self.model_copy(update=update)
 
     @model_validator(mode="after")
     def _sync_means_every_step(self) -> Self:
@@ -156,6 +154,22 @@ class NetworkSettings(Settings):
     def timing(self) -> TimingSettings:
         """The waits that go with the preset."""
         return PRESETS[self.preset]
+
+
+def layered(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:
+    """Settings of `kind` from the first layer that gives each value; None and empty lists give none.
+
+    Of two settings that can take each other's place, a layer that gives one leaves no room for the other from below.
+    Raises UsageError that names the setting.
+    """
+    values: dict[str, Any] = {}
+    for layer in reversed(layers):
+        given = {name: value for name, value in layer.items() if value is not None and value != []}
+        for alternatives in kind.alternatives:
+            if given.keys() & alternatives:
+                values = {name: value for name, value in values.items() if name not in alternatives}
+        values.update(given)
+    return checked(kind, **values)
 
 
 def checked(kind: type[SettingsT], **values: Any) -> SettingsT:

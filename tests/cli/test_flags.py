@@ -37,9 +37,11 @@ def understood(*arguments: str) -> tuple[Path, Given]:
     """What a command with the flags above makes of `arguments`."""
     heard: list[tuple[Path, Given]] = []
 
-    @with_flags(RATE, PLACES, SHY, LOUD, FORM, PEERS)
-    def command(folder: Path, given: Given) -> None:
-        heard.append((folder, given))
+    flags = (RATE, PLACES, SHY, LOUD, FORM, PEERS)
+
+    @with_flags(*flags)
+    def command(folder: Path, **values: Any) -> None:
+        heard.append((folder, Given(flags, values)))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)

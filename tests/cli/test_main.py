@@ -16,7 +16,7 @@ from gossiptrain.cli import main as cli
 from gossiptrain.cli.main import with_hyphens
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.errors import GossipError
-from gossiptrain.training import trainer
+from gossiptrain.training import parts
 from tests.processes import Command, Family
 
 WORDS = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=8)
@@ -33,7 +33,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(inputs: object) -> None:
         raise error
 
-    monkeypatch.setattr(trainer, "Trainer", fail)
+    monkeypatch.setattr(parts, "Parts", fail)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=4), WORDS)

@@ -1,4 +1,4 @@
-"""Flags go before the settings file, the file before the resumed run's settings, those before the defaults."""
+"""Settings are written to TOML and read back as the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from gossiptrain.cli.options import merged, read_settings, read_toml, tables_of
-from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.cli.options import read_settings, read_toml, tables_of
+from gossiptrain.config import GossipSettings, NetworkSettings, layered
 from gossiptrain.errors import UsageError
 from gossiptrain.training.settings import TrainSettings
 
@@ -19,40 +19,15 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_first_layer_that_gives_a_value_decides() -> None:
-    flags, file, before = {"gossip_alpha": 0.3, "seed": None}, {"gossip_alpha": 0.5, "seed": 2}, {"seed": 1}
-    settings = merged(GossipSettings, flags, file, {**before, "gossip_group_size": 8})
-    assert (settings.gossip_alpha, settings.seed, settings.gossip_group_size) == (0.3, 2, 8)
-    assert settings.gossip_min_group_size == 2
-
-
-def test_an_empty_list_gives_nothing() -> None:
-    settings = merged(NetworkSettings, {"host_maddrs": []}, {"host_maddrs": ["/ip4/127.0.0.1/tcp/1"]})
-    assert settings.host_maddrs == ("/ip4/127.0.0.1/tcp/1",)
-
-
-def test_a_flag_that_says_no_is_not_overruled() -> None:
-    assert merged(NetworkSettings, {"relay": False}, {"relay": True}).relay is False
-
-
-def test_of_two_settings_that_replace_each_other_the_one_of_the_higher_layer_stays() -> None:
-    gossip = merged(GossipSettings, {"every_seconds": 5.0}, {"every_steps": 100})
-    assert (gossip.every_steps, gossip.every_seconds) == (None, 5.0)
-    train = merged(TrainSettings, {"task": "digits", "epochs": 3.0}, {"max_steps": 100})
-    assert (train.max_steps, train.epochs) == (None, 3.0)
-    both = merged(GossipSettings, {"every_seconds": 5.0, "every_steps": 7}, {"every_steps": 100})
-    assert (both.every_steps, both.every_seconds) == (7, 5.0)
-
-
 def test_what_is_written_is_read_back_as_the_same_settings(tmp_path: Path) -> None:
     train = TrainSettings(task="imagenet", variant={"model": "resnet50"}, batch=3)
     gossip, network = GossipSettings(gossip_alpha=0.5), NetworkSettings(preset="wan")
     tables = tables_of(train=train, gossip=gossip, network=network)
     without_none = {name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()}
     read = read_settings(written(tmp_path / "config.toml", tomli_w.dumps(without_none)))
-    assert merged(TrainSettings, read["train"]) == train
-    assert merged(GossipSettings, read["gossip"]) == gossip
-    assert merged(NetworkSettings, read["network"]) == network
+    assert layered(TrainSettings, read["train"]) == train
+    assert layered(GossipSettings, read["gossip"]) == gossip
+    assert layered(NetworkSettings, read["network"]) == network
 
 
 @pytest.mark.parametrize("text", ["gossip = ", "[gossip\n", "a = 1\na = 2\n"])
@@ -87,5 +62,5 @@ def test_what_stands_in_no_known_table_is_refused_with_the_tables_there_are(tmp_
 
 def test_settings_of_an_older_version_are_read_by_their_former_names(tmp_path: Path) -> None:
     file = written(tmp_path / "config.toml", "[network]\nlane = 'direct'\nlane_port = 4013\n")
-    network = merged(NetworkSettings, read_settings(file)["network"])
+    network = layered(NetworkSettings, read_settings(file)["network"])
     assert (network.direct, network.direct_port) == ("direct", 4013)

@@ -21,14 +21,14 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.errors import NodeFailedError
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control, handle
-from gossiptrain.node.handle import NodeHandle, NodeLaunch
+from gossiptrain.node.handle import NodeHandle
 from tests.members import LOCAL
 from tests.processes import MARK_VARIABLE, Family, wait_until
 
-LAUNCH = NodeLaunch(
-    RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab" * 32, 10, "average"),
-    GossipSettings(every_steps=1),
-    LOCAL,
+LAUNCH = control.Configure(
+    fingerprint=RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab" * 32, 10, "average"),
+    gossip=GossipSettings(every_steps=1),
+    network=LOCAL,
     take_state=False,
 )
 

@@ -64,14 +64,9 @@ class Peer:
         self.memory.snapshot[:] = np.ones(ELEMENTS, np.float32)
         configure = control.Configure(
             fingerprint=fingerprint(),
-            state_vectors=1,
-            weighs_average=True,
             gossip=GossipSettings(),
             network=NetworkSettings(initial_peers=(initial_peer,), preset="local"),
-            ports={},
-            step=0,
             take_state=False,
-            must_join=True,
         )
         self._node = Node(
             cast("control.NodeSide", self.trainer),

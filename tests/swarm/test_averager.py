@@ -10,13 +10,13 @@ import pytest
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.grouping import leaders
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm import probing
 from gossiptrain.swarm.attempt import Outcome
 from gossiptrain.swarm.coding import Coding
 from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Probe, Report
 from gossiptrain.swarm.round import Round
+from gossiptrain.swarm.silence import ask_member
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
 from tests.swarm.test_round import check_all_or_nothing, committed, values_of
 from tests.transports import MakeTransport, run_on, until
@@ -58,7 +58,7 @@ def test_a_round_that_is_cancelled_is_over_for_others_too() -> None:
 
 async def _state(swarm: Swarm, asking: str, asked: str, round_id: str) -> str | None:
     probe = Probe(round_id=round_id, attempt=0)
-    return await probing.ask(swarm.peers[asking].swarm.admission, swarm.peers[asked].id, probe)
+    return await ask_member(swarm.peers[asking].swarm.admission, swarm.peers[asked].id, probe)
 
 
 def test_a_member_says_where_it_stands() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
@@ -83,8 +83,8 @@ def test_whatever_rounds_are_under_way_all_that_end_within_the_grace_are_equal(s
             peer.values += rng.uniform(-1.0, 1.0)
             if round_under_way is None or round_under_way.done():
                 round_under_way = asyncio.create_task(peer.average())
-        await peer.swarm.say_ended()
-        peer.swarm.stop_finding()
+        await peer.swarm.participation.say_ended()
+        peer.swarm.participation.stop_finding()
         if round_under_way is not None:
             await round_under_way
         await peer.end(GRACE)
@@ -186,7 +186,7 @@ def test_a_last_round_without_one_that_has_ended_is_not_the_end() -> None:
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3, settings=SETTINGS) as swarm:
-            await swarm.peers["c"].swarm.say_ended()
+            await swarm.peers["c"].swarm.participation.say_ended()
             for averaged in await asyncio.gather(*(last_round(swarm.peers[name]) for name in "ab")):
                 assert averaged is not None
                 assert averaged.result.committed
@@ -195,7 +195,9 @@ def test_a_last_round_without_one_that_has_ended_is_not_the_end() -> None:
 
     async def last_round(peer: TestPeer) -> AveragedRound | None:
         peer.buffers.snapshot[:] = peer.values
-        return await peer.swarm.end(peer.buffers, samples=1, grace=GRACE, patience_s=2.0)
+        return await peer.swarm.participation.end(
+            peer.buffers, samples=1, farewell=Farewell(grace=GRACE, patience_s=2.0)
+        )
 
     run_on("virtual", scenario)
 

@@ -8,10 +8,10 @@ import pytest
 
 from gossiptrain.net.framing import Message, receive_message, send_message
 from gossiptrain.net.transport import Stream
+from gossiptrain.swarm.attempt import Standing, Standings
 from gossiptrain.swarm.leader import Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
 from gossiptrain.swarm.reporting import REPORT, Reporting
-from gossiptrain.swarm.standing import Standing, Standings
 from tests.swarm.swarms import TIMING, swarm_of
 from tests.transports import MakeTransport, run_on
 

@@ -9,11 +9,9 @@ import pytest
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.attempt import Attempt
+from gossiptrain.swarm.attempt import Attempt, Standing
 from gossiptrain.swarm.messages import ProbeReply, RoundState
-from gossiptrain.swarm.probing import PROBE
-from gossiptrain.swarm.silence import SilenceWatch
-from gossiptrain.swarm.standing import Standing
+from gossiptrain.swarm.silence import PROBE, SilenceWatch
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
 from tests.transports import MakeTransport, run_on
 

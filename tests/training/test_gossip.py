@@ -23,8 +23,7 @@ from gossiptrain.errors import (
     RunMismatchError,
     UsageError,
 )
-from gossiptrain.swarm.ending import Grace
-from gossiptrain.training.ending import Farewell
+from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.host_copies import HostCopies
@@ -480,7 +479,7 @@ def test_who_has_made_its_steps_waits_for_those_that_end_soon_and_merges_with_th
                     second.may_end.set()
                 return False
 
-            ended = first.end(Farewell(Grace.usual(10.0, longest_s=60.0), patience_s=10.0), until=let_it_end)
+            ended = first.end(Farewell(grace=Grace.usual(10.0, longest_s=60.0), patience_s=10.0), until=let_it_end)
             assert asked >= 3, "it was waited for"
             assert ended.together
             assert len(ended.merged_with) == 1
@@ -499,7 +498,7 @@ def test_who_trains_on_is_waited_for_no_longer_than_the_least_grace_or_until_som
         gossip(model, standing_still(model), run="goes on", network=LOCAL, initial_peers=[other.address]) as first,
     ):
         assert first.wait_for_peers(2)
-        farewell = Farewell(Grace(longest_s=60.0, unknown_s=0.0, least_s=least_s), patience_s=10.0)
+        farewell = Farewell(grace=Grace(longest_s=60.0, unknown_s=0.0, least_s=least_s), patience_s=10.0)
         began_s = time.monotonic()
         ended = first.end(farewell, until=lambda: request_to_stop)
         assert time.monotonic() - began_s < 30.0

@@ -21,7 +21,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
-from gossiptrain.training.parts import TrainerInputs
+from gossiptrain.training.parts import Parts, TrainerInputs
 from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
 from gossiptrain.training.runs.checkpoint_state import Checkpoint
 from gossiptrain.training.runs.checkpoints import load_checkpoint
@@ -45,9 +45,9 @@ class Run:
         bus.subscribe(self.told.append)
         train = TrainSettings(**{"task": "digits", "alone": True, "device": "cpu", "threads": 1, **settings})
         self.bus = bus
-        self.trainer = Trainer(
-            TrainerInputs(train, GossipSettings(), NetworkSettings(), folder, bus, interrupts, resume=resume),
-        )
+        inputs = TrainerInputs(train, GossipSettings(), NetworkSettings(), folder, bus, interrupts, resume=resume)
+        self.parts = Parts(inputs)
+        self.trainer = Trainer(inputs, self.parts)
 
     def find(self, kind: type[EventT]) -> list[EventT]:
         return [event for event in self.told if isinstance(event, kind)]
@@ -152,13 +152,13 @@ def test_step_events_tell_speed_loss_and_learning_rate(tmp_path: Path) -> None:
 
 def test_the_settings_of_a_run_are_resolved_with_those_of_its_task(tmp_path: Path) -> None:
     with run_in(tmp_path / "one", batch=64) as run:
-        train, gossip = run.trainer.resolved["train"], run.trainer.resolved["gossip"]
+        train, gossip = run.parts.resolved["train"], run.parts.resolved["gossip"]
     assert isinstance(train, TrainSettings)
     assert isinstance(gossip, GossipSettings)
     assert (train.batch, train.learning_rate, train.epochs, train.max_steps) == (64, 0.1, 1000.0, None)
     assert gossip.every_steps == 100
     with run_in(tmp_path / "two", max_steps=5) as run:
-        train = run.trainer.resolved["train"]
+        train = run.parts.resolved["train"]
     assert isinstance(train, TrainSettings)
     assert (train.epochs, train.max_steps) == (None, 5)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Any
 
 import typer
 
 from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
-from gossiptrain.config import NetworkSettings
+from gossiptrain.config import NetworkSettings, layered
 from gossiptrain.net import trace
 from gossiptrain.net.addresses import check_addresses, join_addresses
 from gossiptrain.net.identity import Identity
 
+BOOTSTRAP_FLAGS = (*options.MEETING, options.LOG_LEVEL)
 
-@with_flags(*options.MEETING, options.LOG_LEVEL)
-def bootstrap(given: Given) -> None:
+
+@with_flags(*BOOTSTRAP_FLAGS)
+def bootstrap(**values: Any) -> None:
     """Runs a peer that trains nothing and only helps others find each other, until Ctrl+C.
 
     Peers of any run may give its address as --initial-peer. With --identity and a fixed port the address stays the
@@ -25,7 +28,8 @@ def bootstrap(given: Given) -> None:
 
     Example:  gossip bootstrap --host-maddr /ip4/0.0.0.0/tcp/4001 --identity helper.key
     """
-    network = options.merged(NetworkSettings, given.settings("network"))
+    given = Given(BOOTSTRAP_FLAGS, values)
+    network = layered(NetworkSettings, given.settings("network"))
     check_addresses(network)
     trace.start_as_told()
     with logs.shown(given[options.LOG_LEVEL]), Identity.kept_or_new(network.identity_path) as loaded:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from gossiptrain import logs
 from gossiptrain.cli import options
@@ -31,8 +31,11 @@ SECONDS = Flag(
 SEED = Flag(("--seed",), int, "Seeds the first peer's parameters.", default=0, lowest=0)
 
 
-@with_flags(PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, options.LOG_LEVEL)
-def demo(given: Given) -> None:
+DEMO_FLAGS = (PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, options.LOG_LEVEL)
+
+
+@with_flags(*DEMO_FLAGS)
+def demo(**values: Any) -> None:
     """Shows a swarm on this computer: real peers, each with its own part of the digits, train one model together.
 
     In a terminal, [k] kills a random peer, [a] adds one, [q] stops and saves. At the end every peer is compared with
@@ -40,6 +43,7 @@ def demo(given: Given) -> None:
 
     Example:  gossip demo --report demo.json
     """
+    given = Given(DEMO_FLAGS, values)
     report, log_format = given[options.REPORT], given[options.LOG_FORMAT]
     if log_format not in get_args(Format):
         raise UsageError(f"There is no log format {log_format!r}.", remedy="Use auto, live, plain or json.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
-@with_flags(options.DATA_DIR, options.DEVICE, options.REPORT)
+EVALUATE_FLAGS = (options.DATA_DIR, options.DEVICE, options.REPORT)
+
+
+@with_flags(*EVALUATE_FLAGS)
 def evaluate(
     checkpoint: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Run folders or checkpoints; several are merged first.")
     ],
-    given: Given,
+    **values: Any,
 ) -> None:
     """Evaluates a run's last checkpoint, or the mean of several runs' checkpoints.
 
@@ -31,10 +34,10 @@ def evaluate(
     from gossiptrain.training.runs.merging import merge
     from gossiptrain.training.tasks import task_named
 
+    given = Given(EVALUATE_FLAGS, values)
     data_dir, report = given[options.DATA_DIR], given[options.REPORT]
     loaded = load_all(checkpoint)
-    state = loaded[0].state
-    merged = merge([each.model_state() for each in loaded])
+    state, merged = loaded[0].state, merge([each.model_state() for each in loaded])
     task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
     target = chosen_device(given[options.DEVICE] or "auto")
     model = task.build_model(seed=0)

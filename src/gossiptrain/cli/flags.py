@@ -6,7 +6,6 @@ and the tests follow from it. Does not know any flag or command.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,7 +79,7 @@ class Given:
     """What a command was given for its flags."""
 
     def __init__(self, flags: Sequence[Flag], values: Mapping[str, Any]) -> None:
-        """values: by the name of the parameter."""
+        """values: by the name of the parameter, as typer has read them."""
         self._values = {flag: values[flag.parameter.name] for flag in flags}
 
     def __getitem__(self, flag: Flag) -> Any:
@@ -94,18 +93,17 @@ class Given:
 
 
 def with_flags(*flags: Flag) -> Callable[[Command], Command]:
-    """Adds flags to a command, which gets their values as its argument `given`."""
+    """Adds flags to what typer reads of a command, which gets their values by name, to be made a `Given`."""
 
     def dressed(command: Command) -> Command:
-        own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != "given"]
+        own = [
+            each
+            for each in inspect.signature(command, eval_str=True).parameters.values()
+            if each.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
         parameters = [*own, *(flag.parameter for flag in flags)]
-
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            command(**{each.name: values[each.name] for each in own}, given=Given(flags, values))
-
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        return run
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
 
     return dressed

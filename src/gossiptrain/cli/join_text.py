@@ -1,6 +1,7 @@
 """The commands with which others join a peer.
 
-Owns what is printed for the same computer, the same network and the internet. Does not know how peers connect.
+Owns what is printed for the same computer, the same network and the internet, and what of the own settings others have
+to be given. Does not know how peers connect.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gossiptrain.cli.train_flags import GOSSIP_FLAGS
+from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.events import Started
 from gossiptrain.net.addresses import join_addresses
+from gossiptrain.training.settings import TrainSettings
 
 
 def own_program() -> list[str]:
@@ -23,6 +27,25 @@ def own_program() -> list[str]:
     if called.is_file() and shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
         return [str(called.absolute().relative_to(Path.cwd()))]
     return ["gossip"]
+
+
+def command_of(train: TrainSettings, gossip: GossipSettings, *, usual: StrategyName) -> list[str]:
+    """How another peer of the same run is started: with everything that must be equal, and nothing else.
+
+    usual: the strategy of the task, where no other is chosen.
+    """
+    is_script = Path(sys.argv[0]).name.startswith("trainGossip")
+    command = own_program() if is_script else [*own_program(), "train", train.task]
+    if train.run is not None:
+        command += ["--run", train.run]
+    for name, value in train.variant.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    defaults = GossipSettings(strategy=usual)
+    for flag in (flag for flag in GOSSIP_FLAGS if flag.equal_for_all):
+        value = getattr(gossip, flag.field)
+        if value not in (None, getattr(defaults, flag.field)):
+            command += [flag.spelling, str(value)]
+    return command
 
 
 def join_text(started: Started, *, command: Sequence[str]) -> str:

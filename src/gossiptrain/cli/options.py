@@ -1,18 +1,17 @@
-"""The flags that several commands share, and how they, a TOML file and a resumed run become settings.
+"""The flags that several commands share, and files of settings.
 
-Owns names, help texts and the order of precedence: flags over the file, the file over the resumed run's settings,
-those over the defaults. Does not know what the settings do.
+Owns names and help texts of those flags, and how settings are read from TOML and written to it. Does not know what the
+settings do, nor which of them go before others.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gossiptrain.cli.flags import Flag
-from gossiptrain.config import Settings, SettingsT, checked
+from gossiptrain.config import Settings
 from gossiptrain.errors import UsageError
 
 GOSSIP = "Gossip"
@@ -98,7 +97,6 @@ TABLES = ("train", "gossip", "network")
 """The tables of a settings file."""
 FORMER_NAMES = {"lane": "direct", "lane_port": "direct_port"}
 """Settings by the names that older versions gave them: the `config.toml` of a run may hold them."""
-ALTERNATIVES = ({"every_steps", "every_seconds"}, {"max_steps", "epochs"})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -125,21 +123,6 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
 
 def _with_current_names(table: dict[str, Any]) -> dict[str, Any]:
     return {FORMER_NAMES.get(name, name): value for name, value in table.items()}
-
-
-def merged(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:
-    """Settings of `kind` from the first layer that gives each value; None and empty lists give none.
-
-    Of two settings that can take each other's place, a layer that gives one leaves no room for the other from below.
-    """
-    values: dict[str, Any] = {}
-    for layer in reversed(layers):
-        given = {name: value for name, value in layer.items() if value is not None and value != []}
-        for alternatives in ALTERNATIVES:
-            if given.keys() & alternatives:
-                values = {name: value for name, value in values.items() if name not in alternatives}
-        values.update(given)
-    return checked(kind, **values)
 
 
 def tables_of(**settings: Settings) -> dict[str, Any]:

@@ -38,7 +38,7 @@ simulate.command()(swarm)
 @simulate.command()
 @with_flags(*LEARN_FLAGS)
 def learn(
-    task: Annotated[str, typer.Argument(metavar="digits|cifar10|text", help="What to learn.")], given: Given
+    task: Annotated[str, typer.Argument(metavar="digits|cifar10|text", help="What to learn.")], **values: Any
 ) -> None:
     """Trains many virtual peers on one device, with the strategies, groups and codecs of real ones, and compares.
 
@@ -50,6 +50,7 @@ def learn(
 
     gossip simulate learn text --model tiny --strategy diloco --codec int8 --report diloco.json
     """
+    given = Given(LEARN_FLAGS, values)
     model = given[MODEL]
     own = {"task": task, "variant": {"model": model} if model is not None else None, **given.settings("learn")}
     chosen = list(dict.fromkeys(given[STRATEGY] or ["step-mix"]))

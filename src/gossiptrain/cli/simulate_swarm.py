@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
@@ -42,7 +42,7 @@ EXIT_VIOLATED = 1
 
 
 @with_flags(*SWARM_FLAGS)
-def swarm(given: Given) -> None:
+def swarm(**values: Any) -> None:
     """Runs whole swarms of the real protocol in one process, with faults, and checks what must hold.
 
     The network and the clock are virtual, so a seed always runs the same way. Exits with 1 where an invariant did not
@@ -56,16 +56,15 @@ def swarm(given: Given) -> None:
 
     gossip simulate swarm --peers 8 --seed 17 --only-faults 3,7
     """
-    from gossiptrain.simulate.swarms.plan import draw
     from gossiptrain.simulate.swarms.seeds import run_all, summary_of
 
+    given = Given(SWARM_FLAGS, values)
     runs = _runs(given)
     report, picture = given[REPORT], given[PICTURE]
     _check_outputs(report, picture)
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False)
     if given[PLAN]:
-        for number, fault in enumerate(draw(runs[0])):
-            console.print(f"{number:3}  {fault}")
+        _show_plan(console, runs[0])
         return
     results = []
     for result in run_all(runs, processes=given[PROCESSES] or os.cpu_count() or 1):
@@ -83,6 +82,13 @@ def swarm(given: Given) -> None:
         for result in failed:
             _tell_failure(console, result, shrinks=given[SHRINK])
         raise typer.Exit(EXIT_VIOLATED)
+
+
+def _show_plan(console: Console, settings: SwarmSettings) -> None:
+    from gossiptrain.simulate.swarms.plan import draw
+
+    for number, fault in enumerate(draw(settings)):
+        console.print(f"{number:3}  {fault}")
 
 
 def _runs(given: Given) -> list[SwarmSettings]:

@@ -1,22 +1,36 @@
-"""`gossip train`: one peer of a swarm, or the first one.
+"""`gossip train`: one peer of a swarm, or the first one, from the command line to the end of its run.
 
-Owns the command: how flags, a settings file and a resumed run become settings. The flags stand in `train_flags`, the
-run itself is in `train_run`.
+Owns how flags, a settings file and a resumed run become settings, flags going before the file and that before the
+resumed run; and how run folder, views and trainer are put together. The flags stand in `train_flags`, the work is the
+trainer's.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
+from gossiptrain.cli.join_text import command_of, join_text
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
-from gossiptrain.cli.train_run import Output, TrainOrder, run_training
-from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.config import GossipSettings, NetworkSettings, layered
+from gossiptrain.errors import UsageError
+from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
+from gossiptrain.monitor.choose import view_for
+from gossiptrain.monitor.terminal import TerminalView
+from gossiptrain.monitor.view import Format
+from gossiptrain.net.trace import traced
+from gossiptrain.training.bus import EventBus
+from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
 
@@ -24,9 +38,36 @@ if TYPE_CHECKING:
     from gossiptrain.training.runs.checkpoint_state import Checkpoint
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What a run is told. folder: None for a new one. folder_holds_the_run: it is continued there."""
+
+    train: TrainSettings
+    gossip: GossipSettings
+    network: NetworkSettings
+    folder: Path | None = None
+    folder_holds_the_run: bool = False
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class _Output:
+    """How a run is shown: the form of its progress, what is logged, and where the trace of the protocol goes."""
+
+    form: str
+    log_levels: str | None = None
+    trace: Path | None = None
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if self.form not in get_args(Format):
+            raise UsageError(f"There is no log format {self.form!r}.", remedy="Use auto, live, plain or json.")
+        logs.parse_levels(logs.wanted_levels(self.log_levels))
+
+
 @with_flags(*TRAIN_FLAGS)
 def train(
-    task: Annotated[str, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.")], given: Given
+    task: Annotated[str, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.")], **values: Any
 ) -> None:
     """Trains one peer. Without --initial-peer it is the first; it prints the commands with which others join.
 
@@ -42,26 +83,85 @@ def train(
 
     gossip train text --data-dir ~/data
     """
+    given = Given(TRAIN_FLAGS, values)
     file = options.read_settings(given[CONFIG]) if given[CONFIG] is not None else {}
     checkpoint, before = _resumed(given[RESUME])
     variant = {name: value for name, value in given.settings("variant").items() if value is not None}
     own = {"task": task, "variant": variant or None, **given.settings("train")}
     network_before = _as_known(before.get("network", {}))
-    network = options.merged(NetworkSettings, given.settings("network"), file.get("network", {}), network_before)
+    network = layered(NetworkSettings, given.settings("network"), file.get("network", {}), network_before)
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
-    run_training(
-        TrainOrder(
-            train=options.merged(TrainSettings, own, file.get("train", {}), before.get("train", {})),
-            gossip=options.merged(
-                GossipSettings, given.settings("gossip"), file.get("gossip", {}), before.get("gossip", {})
-            ),
+    _run(
+        _Order(
+            train=layered(TrainSettings, own, file.get("train", {}), before.get("train", {})),
+            gossip=layered(GossipSettings, given.settings("gossip"), file.get("gossip", {}), before.get("gossip", {})),
             network=network,
             folder=folder,
             folder_holds_the_run=holds_the_run,
             checkpoint=checkpoint,
         ),
-        Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
+        _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
     )
+
+
+def _run(order: _Order, output: _Output) -> None:
+    """Trains until the end of the run, and shows it. Raises GossipError."""
+    output.check()
+    # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
+    from gossiptrain.training.parts import Parts, TrainerInputs
+    from gossiptrain.training.trainer import Trainer
+
+    bus = EventBus()
+
+    def joining(started: Started) -> str:
+        # Asked for when the peer is up, so its parts are there.
+        command = command_of(order.train, order.gossip, usual=parts.task.recipe.strategy)
+        return join_text(started, command=command) if started.addresses else ""
+
+    view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
+    with (
+        Interrupts() as interrupts,
+        traced(output.trace),
+        RunFolder.create(
+            order.folder, order.train.run or order.train.task, resume=order.folder_holds_the_run
+        ) as folder,
+        # Lines of a log would tear the live view.
+        logs.shown(output.log_levels, file=folder.log if isinstance(view, TerminalView) else None),
+    ):
+        bus.subscribe(view.handle, name="the output")
+        try:
+            inputs = TrainerInputs(order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint)
+            parts = Parts(inputs)
+            trainer = Trainer(inputs, parts)
+            # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
+            folder.write_config(options.tables_of(**parts.resolved))
+            folder.follow(bus)
+            trainer.run()
+            folder.check_not_removed()
+        finally:
+            view.close()
+            if not order.folder_holds_the_run:
+                _forget_unless_started(folder, new=order.folder is None)
+
+
+def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
+    """Removes what would stand in the way of a second try where the peer has not begun. new: the folder is so too."""
+    if _has_trained(folder) or folder.summary.exists() or any(folder.checkpoints.iterdir()):
+        return
+    folder.metrics.unlink(missing_ok=True)
+    folder.config.unlink(missing_ok=True)
+    if new:
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _has_trained(folder: RunFolder) -> bool:
+    """Whether anything was told that comes only after the swarm was met."""
+    if not folder.metrics.exists():
+        return False
+    with folder.metrics.open("rb") as lines:
+        return any(
+            not isinstance(event_from_json(line), Started | NodeChanged | Notice | PeerChanged) for line in lines
+        )
 
 
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:

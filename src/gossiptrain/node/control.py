@@ -17,7 +17,7 @@ from pydantic import Field
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message, decode_message, encode_message
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.state import ReceivedState
 
@@ -31,17 +31,19 @@ class Configure(Message):
     """The trainer's first word: what run this is and how to take part in it."""
 
     fingerprint: RunFingerprint
-    state_vectors: int
-    weighs_average: bool
     gossip: GossipSettings
     network: NetworkSettings
-    step: int
-    """Inner steps that the trainer has made in an earlier run."""
-    ports: dict[str, int]
-    """At which the node before listened, by kind, such as `ip4/tcp`."""
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
-    must_join: bool
+    state_vectors: int = 1
+    """Flat vectors that a newcomer is given."""
+    weighs_average: bool = True
+    """Whether a group weighs its members by samples."""
+    step: int = 0
+    """Inner steps that the trainer has made in an earlier run."""
+    ports: dict[str, int] = Field(default_factory=dict)
+    """At which the node before listened, by kind, such as `ip4/tcp`."""
+    must_join: bool = True
     """Whether it is an error when no initial peer answers."""
 
 
@@ -54,23 +56,13 @@ class Progress(Message):
     """0 once it has made its last step. A round that has no group yet is then given up."""
 
 
-class LastRound(Message):
-    """How the last round of a trainer is to be made."""
-
-    grace: Grace
-    patience_s: float
-    """How long the group may take to form once others are not waited for any more."""
-    follow_up: bool
-    """Whether the trainer will take part in one more."""
-
-
 class SnapshotTaken(Message):
     """The snapshot is in shared memory, and belongs to the node until `RoundEnded`."""
 
     samples: int
     everyone: bool = False
     """Whether the round is to be with all peers that are there."""
-    last: LastRound | None = None
+    last: Farewell | None = None
     """Given once the trainer has made its last step."""
 
 

@@ -17,11 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
@@ -35,22 +32,6 @@ START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """The node's arithmetic is bound by memory; more threads would only take the trainer's processor time."""
-
-
-@dataclass(frozen=True)
-class NodeLaunch:
-    """What a node is started with."""
-
-    fingerprint: RunFingerprint
-    gossip: GossipSettings
-    network: NetworkSettings
-    take_state: bool
-    step: int = 0
-    """Inner steps made in an earlier run."""
-    state_vectors: int = 1
-    """Flat vectors that a newcomer is given."""
-    weighs_average: bool = True
-    """Whether a group weighs its members by samples."""
 
 
 class _Process:
@@ -108,7 +89,8 @@ def _python_path() -> str:
 class NodeHandle:
     """Owns the node of one trainer. `on_message` is called in the reader thread."""
 
-    def __init__(self, launch: NodeLaunch, on_message: Callable[[Message], None]) -> None:
+    def __init__(self, launch: control.Configure, on_message: Callable[[Message], None]) -> None:
+        """launch: what the first node is told; a later one is told what has changed since."""
         self.memory = SharedVectors.create(launch.fingerprint.elements, state_vectors=launch.state_vectors)
         self._launch = launch
         self._on_message = on_message
@@ -164,16 +146,13 @@ class NodeHandle:
             process = self._process = _Process(self.memory)
         launch, known = self._launch, self.kept.known
         _logger.info("started the node %d, %s", process.process.pid, "first" if first else "to replace another one")
-        configure = control.Configure(
-            fingerprint=launch.fingerprint,
-            state_vectors=launch.state_vectors,
-            weighs_average=launch.weighs_average,
-            gossip=launch.gossip,
-            network=launch.network.model_copy(update={"known_peers": known}),
-            ports=self.kept.ports,
-            step=launch.step,
-            take_state=launch.take_state and first and bool(known or launch.network.initial_peers),
-            must_join=first,
+        configure = launch.model_copy(
+            update={
+                "network": launch.network.model_copy(update={"known_peers": known}),
+                "ports": self.kept.ports,
+                "take_state": launch.take_state and first and bool(known or launch.network.initial_peers),
+                "must_join": first,
+            }
         )
         with contextlib.suppress(control.ControlClosedError):
             process.side.send(configure)

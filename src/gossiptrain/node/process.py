@@ -1,22 +1,28 @@
 """The node: what beside the trainer talks to other peers.
 
-Owns the translation between the trainer's messages and the swarm. Ends when libp2p's daemon ends or does not answer any
-more (the trainer starts a new node), or when told to leave. Does not touch models: it sees flat vectors in shared
-memory. Does not know how its process begins.
+Owns the translation between the trainer's messages and the swarm, and the order in which shared memory, identity and
+transport are taken and let go of around it. Ends when libp2p's daemon ends or does not answer any more (the trainer
+starts a new node), when told to leave, or on SIGTERM. Does not touch models: it sees flat vectors in shared memory, and
+does not know how its process begins.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import random
+import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 from gossiptrain.errors import GossipError, NodeFailedError
+from gossiptrain.net.identity import Identity
+from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p.transport import Libp2pTransport
+from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
@@ -107,7 +113,7 @@ class Node:
                 elif isinstance(message, control.SnapshotTaken):
                     self._start(self._average(message))
                 elif isinstance(message, control.Hasten):
-                    self._peer.hasten()
+                    self._peer.participation.hasten()
                 elif isinstance(message, control.StateTaken) and not self._state_taken.done():
                     self._state_taken.set_result(message)
             for task in tuple(self._beside):
@@ -127,25 +133,19 @@ class Node:
         ready_in_s = own.ready_in_s if own.finishing else progress.ready_in_s
         membership.describe(replace(own, step=progress.step, ready_in_s=ready_in_s, ends_in_s=progress.ends_in_s))
         if ended_now:
-            self._peer.stop_finding()
+            self._peer.participation.stop_finding()
             self._start(membership.meet_everyone())
         elif ready_again:
             self._start(membership.announce())
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
-        buffers = Buffers(self._memory.snapshot, self._memory.average)
+        participation, buffers = self._peer.participation, Buffers(self._memory.snapshot, self._memory.average)
         if taken.last is not None:
-            averaged = await self._peer.end(
-                buffers,
-                samples=taken.samples,
-                grace=taken.last.grace,
-                patience_s=taken.last.patience_s,
-                follow_up=taken.last.follow_up,
-            )
+            averaged = await participation.end(buffers, samples=taken.samples, farewell=taken.last)
         elif taken.everyone:
-            averaged = await self._peer.merge(buffers, samples=taken.samples)
+            averaged = await participation.merge(buffers, samples=taken.samples)
         else:
-            averaged = await self._peer.average(buffers, samples=taken.samples)
+            averaged = await participation.average(buffers, samples=taken.samples)
         self._trainer.send(_round_ended(averaged, self._transport))
 
     async def _donate(self) -> Donation | None:
@@ -190,6 +190,39 @@ class Node:
                     continue
                 raise NodeFailedError("libp2p's daemon does not answer any more.") from None
             raise NodeFailedError("libp2p's daemon has ended.")
+
+
+async def serve(trainer: control.NodeSide, memory_descriptor: int) -> None:
+    """Serves the trainer, from its first word to its last, or until SIGTERM.
+
+    Raises ControlClosedError where the trainer has ended, and GossipError where the swarm cannot be taken part in.
+    """
+    configure = await trainer.receive()
+    if not isinstance(configure, control.Configure):
+        raise control.ControlClosedError
+    memory = SharedVectors(memory_descriptor, configure.fingerprint.elements, state_vectors=configure.state_vectors)
+    network = configure.network
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    with Identity.kept_or_new(network.identity_path) as identity:
+        transport = await start_at_old_ports(
+            network, configure.ports, start=functools.partial(Libp2pTransport.start, identity=identity)
+        )
+        incarnation = next_incarnation(network.identity_path)
+        trainer.send(
+            control.NodeReady(peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid)
+        )
+        work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
+        interrupted = asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (work, interrupted):
+                task.cancel()
+            await asyncio.gather(work, interrupted, return_exceptions=True)
+            await transport.close()
 
 
 async def _until_done(serving: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> None:

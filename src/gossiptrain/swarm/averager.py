@@ -20,9 +20,9 @@ from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.messages import Assignment, ExchangeHeader, Probe, ProbeReply, Report, Waiting
 from gossiptrain.swarm.near_coding import SpreadEstimate
-from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.round import FinishedRound, Round, RoundResult
+from gossiptrain.swarm.silence import PROBE
 from gossiptrain.swarm.speeds import SpeedsSeen
 from gossiptrain.swarm.timeouts import AdaptiveTimeout
 

@@ -11,7 +11,7 @@ import asyncio
 from gossiptrain.core.guards import is_finite
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
-from gossiptrain.swarm.blame import LinkFailedError, blaming
+from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.messages import ExchangeHeader
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Collection
 
-from gossiptrain.config import GossipSettings
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.admission import Admission
@@ -36,20 +34,20 @@ class Coordinator:
         self,
         admission: Admission,
         membership: Membership,
+        ranks: Ranks,
+        forming: GroupForming,
         *,
-        settings: GossipSettings,
-        rng: random.Random,
         promises: Promises,
+        minimum_members: int,
     ) -> None:
+        """ranks: as this peer sees them, whether it coordinates a round or takes part in one."""
         self._admission = admission
         self._clock = admission.transport.clock
         self._membership = membership
         self._promises = promises
-        self._stragglers = Stragglers(admission, membership, promises, minimum_members=settings.gossip_min_group_size)
-        run_key = admission.fingerprint.key
-        self.ranks = Ranks(run_key, settings.seed, promises)
-        """As this peer sees them, whether it coordinates a round or takes part in one."""
-        self._forming = GroupForming(membership.me, run_key, settings, self.ranks, rng=rng)
+        self._stragglers = Stragglers(admission, membership, promises, minimum_members=minimum_members)
+        self.ranks = ranks
+        self._forming = forming
         self._pending: dict[int, PendingRound] = {}
 
     async def open(self) -> None:

@@ -1,7 +1,8 @@
-"""Meeting the peers at several addresses.
+"""How this peer gets to know others: one of them, or those at several addresses.
 
-Owns that they are dialled at the same time, so that none that says nothing holds up the others, and what is said where
-nobody answers. Does not know who gave the addresses.
+Owns the two steps of every acquaintance that this peer begins, reaching the other and the handshake after which both
+know what the other knows of the swarm; that many are dialled at the same time, so that none that says nothing holds up
+the others; and what is said where nobody answers. Does not know who gave the addresses, nor when one is tried again.
 """
 
 from __future__ import annotations
@@ -11,9 +12,37 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
-from gossiptrain.net.transport import PeerId, Transport
+from gossiptrain.net.transport import PeerId, Transport, UnreachableError
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.membership import Membership
 
 MAX_AT_ONCE = 16
+
+
+class Introduction:
+    """Reaches others and shakes hands with them."""
+
+    def __init__(self, admission: Admission, membership: Membership) -> None:
+        self._admission = admission
+        self._transport = admission.transport
+        self._membership = membership
+
+    async def reach(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Raises ConnectionError or TimeoutError where the peer answers at none of them within `dial_timeout_s`."""
+        async with self._transport.clock.timeout(self._admission.timing.dial_timeout_s):
+            await self._transport.reach(peer, addresses)
+
+    async def meet(self, peer: PeerId) -> bool:
+        """Shakes hands with a peer that can be reached, and exchanges heartbeats with it.
+
+        False where it is a helper, and no member. Raises RunMismatchError, ConnectionError or TimeoutError as
+        `Admission.handshake` does.
+        """
+        if not await self._admission.handshake(peer):
+            return False
+        if not await self._membership.meet(peer, within_s=self._admission.timing.dial_timeout_s):
+            raise UnreachableError(f"{peer} has let this peer in and does not answer any more")
+        return True
 
 
 @dataclass(frozen=True)

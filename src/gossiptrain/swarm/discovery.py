@@ -16,9 +16,8 @@ from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import peer_of
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, dial_all
+from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, Introduction, dial_all
 from gossiptrain.swarm.intake import addresses_in, directory_entry
-from gossiptrain.swarm.introduction import Introduction
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.reunion import Reunion
 

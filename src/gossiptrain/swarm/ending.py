@@ -3,7 +3,7 @@
 Owns the rule by which peers that end within a stated grace of each other make one last group. Nobody decides it for
 all: everyone says that it has ended, and waits until all others have, or until the grace of the first of them is over,
 which then wants to merge; that ends the waiting of all the others too, but whoever expects somebody to end within its
-own grace waits again afterwards. Does not know the merge itself.
+own grace waits again afterwards. Owns also how long all of it may take. Does not know the merge itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from gossiptrain.swarm.membership import Membership
 
 LEAST_GRACE_S = 3.0
 """For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
+UNDER_WAY_S = 5.0
+"""How long a round that is under way at the end, and the last one itself, may take beyond all graces."""
 
 
 class Grace(Message):
@@ -43,6 +45,43 @@ class Grace(Message):
             unknown_s=max(0.0, self.unknown_s - passed_s),
             least_s=max(0.0, self.least_s - passed_s),
         )
+
+
+class Farewell(Message):
+    """How to end. patience_s: how long the last group may take to form, once others are not waited for any more.
+
+    follow_up: whether there will be one more such end, to merge running statistics.
+    """
+
+    grace: Grace
+    patience_s: float
+    follow_up: bool = False
+
+    @property
+    def longest_s(self) -> float:
+        """How long it may all take."""
+        return self.grace.longest_s + self.patience_s + UNDER_WAY_S
+
+
+class FarewellDeadline:
+    """When the last rounds of one peer are over, however many it takes; by any monotonic clock."""
+
+    def __init__(self, farewell: Farewell, *, now_s: float) -> None:
+        self._farewell = farewell
+        self._began_s = now_s
+        self._over_at_s = now_s + farewell.longest_s
+
+    def left_s(self, now_s: float) -> float:
+        """Seconds until it is over; not more than 0 where it is."""
+        return self._over_at_s - now_s
+
+    def left(self, now_s: float) -> Farewell:
+        """For the next round: with what is left of the grace."""
+        return self._farewell.model_copy(update={"grace": self._farewell.grace.after(now_s - self._began_s)})
+
+    def hasten(self, now_s: float) -> None:
+        """Others are not waited for any more: only the last group may still form."""
+        self._over_at_s = min(self._over_at_s, now_s + self._farewell.patience_s)
 
 
 class EndingBarrier:

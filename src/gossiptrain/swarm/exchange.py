@@ -1,9 +1,10 @@
 """One attempt of a group to compute its average: reduce by slices, and give back.
 
-Owns the course of an attempt. The flat vector is cut into one slice per member. Every member sends each other member
-its chunks of that one's slice, which is its `contribution`; the owner of a slice adds them up and streams the mean
-back, which is its `own_slice` (butterfly all-reduce, 2(k-1)/k models per member, the least possible). Ends with the
-complete average in the result, or with whom the attempt failed on. Does not decide what follows from either.
+Owns the course of an attempt, and how it begins: with a cut of the flat vector into one slice per member and a coding,
+another one where an attempt has failed. Every member sends each other member its chunks of that one's slice, which is
+its `contribution`; the owner of a slice adds them up and streams the mean back, which is its `own_slice` (butterfly
+all-reduce, 2(k-1)/k models per member, the least possible). Ends with the complete average in the result, or with whom
+the attempt failed on. Does not decide what follows from either.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from blake3 import blake3
+
+from gossiptrain.core.codecs import codec_named
+from gossiptrain.core.modular import Modular
 from gossiptrain.net.transport import Stream
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.attempt import Attempt, Outcome
-from gossiptrain.swarm.blame import FAILURES, Blame, GoneError, HaltedError
-from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.attempt import FAILURES, Attempt, Blame, GoneError, HaltedError, Outcome
+from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding
 from gossiptrain.swarm.contribution import Contribution
 from gossiptrain.swarm.exchange_context import ExchangeContext, LinkStatistics
+from gossiptrain.swarm.exchange_plan import ExchangePlan
+from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, SpreadEstimate
 from gossiptrain.swarm.own_slice import OwnSlice
+from gossiptrain.swarm.silence import SilenceWatch
 
 SILENT_SHARE = 1 / 3
 """Of the time that a link may stand still: after so much of it a member is asked. With the waits of the presets it has
@@ -30,7 +37,7 @@ class Exchange:
 
     def __init__(self, admission: Admission, attempt: Attempt, buffers: Buffers, *, statistics: LinkStatistics) -> None:
         self.attempt = attempt
-        self._context = ExchangeContext.of(admission, attempt, buffers, statistics=statistics)
+        self._context = _context_of(admission, attempt, buffers, statistics=statistics)
         self._own_slice = OwnSlice(self._context)
         self._halted = asyncio.Event()
         self.over = asyncio.Event()
@@ -73,7 +80,7 @@ class Exchange:
         context.statistics.adaptive_timeout.went_well(context.longest_wait_s, exchange_s=exchange_s)
         return Outcome(
             finished=True,
-            digest=context.digest(),
+            digest=self._digest(),
             squared_distance=self._own_slice.reduction.squared_distance,
             squared_mean=self._own_slice.reduction.squared_mean,
             bytes_sent=context.bytes_sent,
@@ -104,3 +111,45 @@ class Exchange:
 
     async def _watch_for_silence(self) -> None:
         raise GoneError(await self._context.silence.gone(after_s=SILENT_SHARE * self._context.stall_s))
+
+    def _digest(self) -> str:
+        """BLAKE3 over the digests of all slices, in the order of the members; one for all that hold one average."""
+        whole = blake3()
+        for peer in self.attempt.members:
+            whole.update(self._context.digests[peer].digest())
+        return whole.hexdigest()
+
+
+def _context_of(
+    admission: Admission, attempt: Attempt, buffers: Buffers, *, statistics: LinkStatistics
+) -> ExchangeContext:
+    """Cuts the vector among the members and chooses the coding."""
+    chunk_elements = admission.timing.chunk_bytes // ELEMENT_BYTES
+    me = admission.transport.peer_id
+    plan = ExchangePlan.of(attempt, me, elements=len(buffers.snapshot), chunk_elements=chunk_elements)
+    expected = {peer: 2 * (bool(plan.own_chunks) + bool(plan.chunks[peer])) for peer in plan.others}
+    return ExchangeContext(
+        admission,
+        plan,
+        coding_for(plan, buffers, spread=statistics.spread),
+        statistics,
+        SilenceWatch(admission, attempt, expected),
+        stall_s=statistics.adaptive_timeout.stall_s,
+        digests={peer: blake3() for peer in attempt.members},
+    )
+
+
+def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) -> Coding:
+    """The coding of an attempt for one member. spread: widened where an attempt by it has failed."""
+    name, attempt = plan.attempt.codec, plan.attempt
+    if name == "fp32":
+        return PlainCoding(buffers)
+    if name == "int8" and attempt.number == 0:
+        place = attempt.members.index(plan.me)
+        seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
+        return NearCoding(buffers, Modular(plan.longest), plan.own_chunks, spread=spread, seed=seed)
+    if name == "int8":
+        # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
+        spread.widen()
+        name = FALLBACK
+    return CodecCoding(buffers, codec_named(name, longest_elements=plan.longest), plan.own_chunks)

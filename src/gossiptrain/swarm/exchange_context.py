@@ -1,6 +1,6 @@
 """What all parts of one exchange share: its plan, its coding, its streams, and what is measured on them.
 
-Owns how these are made for an attempt, and the digest of the average. Does not know who sends what when.
+Owns what follows from these for every part. Does not know how they are made, nor who sends what when.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from blake3 import blake3
 from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock, PeerId, Stream
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.attempt import Attempt
-from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, Coding, Scratch
-from gossiptrain.swarm.coding_choice import coding_for
+from gossiptrain.swarm.coding import Coding, Scratch
 from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import SpreadEstimate
 from gossiptrain.swarm.silence import SilenceWatch
@@ -48,25 +46,6 @@ class ExchangeContext:
     """All that carry values of this attempt."""
     deadlines: list[ProgressDeadline] = field(default_factory=list)
 
-    @classmethod
-    def of(
-        cls, admission: Admission, attempt: Attempt, buffers: Buffers, *, statistics: LinkStatistics
-    ) -> ExchangeContext:
-        """Cuts the vector among the members and chooses the coding."""
-        chunk_elements = admission.timing.chunk_bytes // ELEMENT_BYTES
-        me = admission.transport.peer_id
-        plan = ExchangePlan.of(attempt, me, elements=len(buffers.snapshot), chunk_elements=chunk_elements)
-        expected = {peer: 2 * (bool(plan.own_chunks) + bool(plan.chunks[peer])) for peer in plan.others}
-        return cls(
-            admission,
-            plan,
-            coding_for(plan, buffers, spread=statistics.spread),
-            statistics,
-            SilenceWatch(admission, attempt, expected),
-            stall_s=statistics.adaptive_timeout.stall_s,
-            digests={peer: blake3() for peer in attempt.members},
-        )
-
     @property
     def clock(self) -> Clock:
         """By which all deadlines are measured."""
@@ -95,10 +74,3 @@ class ExchangeContext:
     def bytes_sent(self) -> int:
         """On all streams so far."""
         return sum(stream.bytes_sent for stream in self.streams)
-
-    def digest(self) -> str:
-        """BLAKE3 over the digests of all slices, in the order of the members; one for all that hold one average."""
-        whole = blake3()
-        for peer in self.plan.attempt.members:
-            whole.update(self.digests[peer].digest())
-        return whole.hexdigest()

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-from gossiptrain.config import GossipSettings
-from gossiptrain.core.grouping import GroupLimits, limits_for
+from gossiptrain.core.grouping import LARGEST_GROUP
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
@@ -26,14 +25,14 @@ class GroupRequests:
     """Asks coordinators for this peer, one at a time."""
 
     def __init__(
-        self, admission: Admission, membership: Membership, coordinator: Coordinator, *, settings: GossipSettings
+        self, admission: Admission, membership: Membership, coordinator: Coordinator, *, minimum_members: int
     ) -> None:
         """coordinator: this peer's own, which knows the ranks of the others as this peer sees them."""
         self._admission = admission
         self._clock = admission.transport.clock
         self._membership = membership
         self._coordinating = coordinator
-        self._limits = GroupLimits(settings.gossip_min_group_size, settings.gossip_group_size)
+        self._minimum_members = minimum_members
         self._withdrawn = asyncio.Event()
         self._broken_off: tuple[PeerId, float] | None = None
         """The coordinator that had not answered when the search was over, and for how long."""
@@ -115,7 +114,7 @@ class GroupRequests:
             self._membership.me in members
             and assignment.round == ready.round
             and len(set(members)) == len(members) == len(assignment.samples) == len(assignment.speeds)
-            and self._limits.minimum <= len(members) <= limits_for("all", self._limits).maximum
+            and self._minimum_members <= len(members) <= LARGEST_GROUP
             and self._coordinating.ranks.are_fair(members, ready.round, coordinator=coordinator)
         )
 

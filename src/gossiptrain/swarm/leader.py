@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from gossiptrain.core.averaging import relative_disagreement
 from gossiptrain.core.grouping import survivors
 from gossiptrain.net.transport import PeerId
-from gossiptrain.swarm import probing
 from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.attempt import Standing, Standings
 from gossiptrain.swarm.messages import Abandon, Commit, Probe, Report, Retry, RoundState
-from gossiptrain.swarm.standing import Standing, Standings
+from gossiptrain.swarm.silence import NEVER_REPORTS, ask_member
 
 _logger = logging.getLogger(__package__)
 MAX_ATTEMPTS = 16
@@ -119,13 +119,13 @@ class Leader:
         if stop:
             for peer in due:
                 inquiry.stopped_s.setdefault(peer, self._clock.now())
-        answers = await asyncio.gather(*(probing.ask(self._admission, peer, probe) for peer in due))
+        answers = await asyncio.gather(*(ask_member(self._admission, peer, probe) for peer in due))
         for peer, answer in zip(due, answers, strict=True):
             inquiry.asked_s[peer] = self._clock.now()
             self._note_answer(peer, answer, inquiry)
 
     def _note_answer(self, peer: PeerId, answer: RoundState | None, inquiry: _Inquiry) -> None:
-        if answer is None or answer in probing.NEVER_REPORTS:
+        if answer is None or answer in NEVER_REPORTS:
             self._standings.note([peer], Standing.SILENT if answer is None else Standing.ELSEWHERE)
         elif answer == "committed":
             inquiry.committed.add(peer)

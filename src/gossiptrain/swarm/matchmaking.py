@@ -89,7 +89,7 @@ class Matchmaker:
         self._settings = settings
         self._minimum_members = settings.gossip_min_group_size
         self._coordinating = coordinator
-        self._requests = GroupRequests(admission, membership, coordinator, settings=settings)
+        self._requests = GroupRequests(admission, membership, coordinator, minimum_members=self._minimum_members)
         self._left_out = False
 
     async def open(self) -> None:

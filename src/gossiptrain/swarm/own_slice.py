@@ -15,7 +15,7 @@ from gossiptrain.core.averaging import Vector, clipped_weights
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice
 from gossiptrain.net.transport import PeerId, Stream
-from gossiptrain.swarm.blame import LinkFailedError, blaming
+from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.coding import Scratch
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.reduction import Reduction

@@ -1,7 +1,8 @@
-"""A peer's part in rounds: from the wish for one to what it made of it.
+"""A peer's part in rounds, the last one too: from the wish for one to what it made of it.
 
-Owns the order in which a group is found and averages, and what is remembered from one round to the next: the group that
-this peer was in last, and who did not do its part. Does not know how a group is found, nor how it averages.
+Owns the order in which a group is found and averages, what is remembered from one round to the next, which is the group
+that this peer was in last and who did not do its part, and the steps after the last step of training. Does not know how
+a group is found, how it averages, nor how long others are worth waiting for at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.averager import Averager
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.ending import EndingBarrier, Farewell
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.promises import Promises
@@ -42,13 +44,24 @@ class Participation:
     """The rounds of one peer, one after the other."""
 
     def __init__(
-        self, clock: Clock, membership: Membership, promises: Promises, matchmaker: Matchmaker, averager: Averager
+        self,
+        clock: Clock,
+        membership: Membership,
+        matchmaker: Matchmaker,
+        averager: Averager,
+        *,
+        promises: Promises,
+        barrier: EndingBarrier,
+        minimum_members: int,
     ) -> None:
+        """barrier: where this peer waits for others after its last step."""
         self._clock = clock
         self._membership = membership
-        self._promises = promises
         self._matchmaker = matchmaker
         self._averager = averager
+        self._promises = promises
+        self._barrier = barrier
+        self._minimum_members = minimum_members
         self._last_group = ""
 
     async def average(self, buffers: Buffers, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
@@ -80,15 +93,49 @@ class Participation:
 
     async def merge(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
         """One round with everyone that is there; others become ready for it at once."""
-        async with self.finishing():
+        async with self._finishing():
             return await self.average(buffers, samples=samples, aim=Aim("merge"))
+
+    async def end(self, buffers: Buffers, *, samples: int, farewell: Farewell) -> AveragedRound | None:
+        """After the last step: waits for others that end as well, and makes one last round with all of them.
+
+        Where it is `ended` afterwards this peer may leave; else others have ended that were not in it, or are about to.
+        """
+        began_s = self._clock.now()
+        await self.say_ended()
+        if len(self._membership.trainers()) < self._minimum_members:
+            return None
+        all_have_ended = await self._barrier.wait(farewell.grace)
+        async with self._finishing():
+            aim = Aim("end", farewell.follow_up, farewell.patience_s)
+            averaged = await self.average(buffers, samples=samples, aim=aim)
+        if averaged is None or not averaged.result.committed:
+            return averaged
+        self._barrier.note_round(averaged.result.members)
+        # A member that still trained may end in the very next moment, with more than it brought to this round.
+        nobody_slipped_in = averaged.final or not all_have_ended
+        all_were_in_it = nobody_slipped_in and self._membership.ended() <= set(averaged.result.members)
+        # Somebody else's grace may have been over long before this peer's.
+        left = farewell.grace.after(self._clock.now() - began_s)
+        return averaged.model_copy(update={"ended": all_were_in_it and not self._barrier.expects_others(left)})
+
+    def hasten(self) -> None:
+        """Ends the waiting for others of an `end` that is under way."""
+        self._barrier.hasten()
+
+    async def say_ended(self) -> None:
+        """Lets all others know at once that this peer has made its last step, where it has not said so already."""
+        own = self._membership.own
+        if own.ends_in_s != 0:
+            self._membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
+            await self._membership.meet_everyone()
 
     def stop_finding(self) -> None:
         """Ends the search for the group of a round, but not a round that has its group."""
         self._matchmaker.withdraw()
 
     @asynccontextmanager
-    async def finishing(self) -> AsyncIterator[None]:
+    async def _finishing(self) -> AsyncIterator[None]:
         """While it lasts this peer wants a round with everyone, and all others are told at once."""
         self._membership.describe(replace(self._membership.own, finishing=True, ready_in_s=0.0))
         telling = asyncio.create_task(self._membership.meet_everyone())

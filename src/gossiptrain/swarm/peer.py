@@ -1,7 +1,7 @@
 """One peer of a swarm: everything it can do, in one object.
 
-Owns the order in which the rooms of this floor are put together, and of the steps at the beginning and at the end of a
-peer's life. Does not know processes, trainers or models.
+Owns the order in which the rooms of this floor are put together, and of the steps at the beginning of a peer's life and
+when it leaves. What it does in between is `participation`. Does not know processes, trainers or models.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from gossiptrain.errors import GossipError
 from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
-from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.discovery import Discovery
-from gossiptrain.swarm.ending import EndingBarrier, Grace
+from gossiptrain.swarm.ending import EndingBarrier
+from gossiptrain.swarm.group_forming import GroupForming
 from gossiptrain.swarm.joining import Joining
-from gossiptrain.swarm.matchmaking import Aim, Matchmaker
+from gossiptrain.swarm.matchmaking import Matchmaker
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.participation import AveragedRound, Participation
+from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
+from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.reunion import Reunion
 from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateServer
 from gossiptrain.swarm.supervision import supervised
@@ -80,29 +81,51 @@ class SwarmPeer:
         self.reunion = Reunion(self.admission, self.membership, rng=environment.rng)
         self._discovery = Discovery(self.admission, self.membership, self.reunion, rng=environment.rng)
         promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
-        coordinator = Coordinator(
-            self.admission, self.membership, settings=settings, rng=environment.rng, promises=promises
-        )
-        self._matchmaker = Matchmaker(
-            self.admission, self.membership, coordinator, settings=settings, promises=promises
-        )
-        rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
+        self._matchmaker = self._make_matchmaker(settings, promises, environment.rng)
+        rules = RoundRules(settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.admission, rules)
-        self._participation = Participation(self._clock, self.membership, promises, self._matchmaker, self._averager)
+        self.participation = self._make_participation(settings, promises)
+        """Its rounds, once it has taken over the state."""
         self._state_server = StateServer(self.admission, self._guarded(donate))
-        self._joining = Joining(
-            self.membership,
-            self._clock,
-            self._state_server.fetch,
-            settled_s=SETTLED_BEATS * timing.heartbeat_s,
-            look_around=self._discovery.consult_directory,
-            report=report,
-        )
-        self._ending_barrier = EndingBarrier(self.membership, self._clock, longest_nap_s=timing.heartbeat_s)
-        self._minimum_members = settings.gossip_min_group_size
+        self._joining = self._make_joining(report)
         self._on_change = on_change
         self._has_known = False
         """Whether this peer has met others in an earlier life."""
+
+    def _make_matchmaker(self, settings: GossipSettings, promises: Promises, rng: random.Random) -> Matchmaker:
+        run_key = self.fingerprint.key
+        ranks = Ranks(run_key, settings.seed, promises)
+        coordinator = Coordinator(
+            self.admission,
+            self.membership,
+            ranks,
+            GroupForming(self.transport.peer_id, run_key, settings, ranks, rng=rng),
+            promises=promises,
+            minimum_members=settings.gossip_min_group_size,
+        )
+        return Matchmaker(self.admission, self.membership, coordinator, settings=settings, promises=promises)
+
+    def _make_participation(self, settings: GossipSettings, promises: Promises) -> Participation:
+        heartbeat_s = self.admission.timing.heartbeat_s
+        return Participation(
+            self._clock,
+            self.membership,
+            self._matchmaker,
+            self._averager,
+            promises=promises,
+            barrier=EndingBarrier(self.membership, self._clock, longest_nap_s=heartbeat_s),
+            minimum_members=settings.gossip_min_group_size,
+        )
+
+    def _make_joining(self, report: Callable[[str], None]) -> Joining:
+        return Joining(
+            self.membership,
+            self._clock,
+            self._state_server.fetch,
+            settled_s=SETTLED_BEATS * self.admission.timing.heartbeat_s,
+            look_around=self._discovery.consult_directory,
+            report=report,
+        )
 
     def _note_change(self, change: Change, peer: PeerId) -> None:
         self.reunion.note(change, peer)
@@ -149,56 +172,6 @@ class SwarmPeer:
         self.membership.describe(replace(self.membership.own, joined=True, step=step))
         await self.membership.meet_everyone()
         return received
-
-    async def average(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
-        """One round with peers that are ready now; see `Participation.average`."""
-        return await self._participation.average(buffers, samples=samples)
-
-    async def merge(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
-        """One round with everyone that is there; others become ready for it at once."""
-        return await self._participation.merge(buffers, samples=samples)
-
-    def stop_finding(self) -> None:
-        """Ends the search for the group of a round, but not a round that has its group."""
-        self._participation.stop_finding()
-
-    async def end(
-        self, buffers: Buffers, *, samples: int, grace: Grace, patience_s: float, follow_up: bool = False
-    ) -> AveragedRound | None:
-        """After the last step: waits for others that end as well, and makes one last round with all of them.
-
-        Where it is `ended` afterwards this peer may leave; else others have ended that were not in it, or are about to.
-        grace: how long the others are waited for. patience_s: how long the group may take to form then.
-        """
-        began_s = self._clock.now()
-        await self.say_ended()
-        if len(self.membership.trainers()) < self._minimum_members:
-            return None
-        all_have_ended = await self._ending_barrier.wait(grace)
-        async with self._participation.finishing():
-            averaged = await self._participation.average(
-                buffers, samples=samples, aim=Aim("end", follow_up, patience_s)
-            )
-        if averaged is None or not averaged.result.committed:
-            return averaged
-        self._ending_barrier.note_round(averaged.result.members)
-        # A member that still trained may end in the very next moment, with more than it brought to this round.
-        nobody_slipped_in = averaged.final or not all_have_ended
-        all_were_in_it = nobody_slipped_in and self.membership.ended() <= set(averaged.result.members)
-        # Somebody else's grace may have been over long before this peer's.
-        left = grace.after(self._clock.now() - began_s)
-        return averaged.model_copy(update={"ended": all_were_in_it and not self._ending_barrier.expects_others(left)})
-
-    def hasten(self) -> None:
-        """Ends the waiting for others of an `end` that is under way."""
-        self._ending_barrier.hasten()
-
-    async def say_ended(self) -> None:
-        """Lets all others know at once that this peer has made its last step, where it has not said so already."""
-        own = self.membership.own
-        if own.ends_in_s != 0:
-            self.membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
-            await self.membership.meet_everyone()
 
     async def leave(self) -> None:
         """Says goodbye, once the others have heard how the last round ended."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from gossiptrain.net.framing import receive_one_of, send_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.attempt import Standing, Standings
 from gossiptrain.swarm.leader import Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, Waiting
-from gossiptrain.swarm.standing import Standing, Standings
 
 REPORT = "/gossiptrain/report"
 SILENT_PROBES = 1.5

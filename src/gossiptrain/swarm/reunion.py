@@ -15,7 +15,7 @@ from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import SELDOM_TRIES, AddressBook, peer_of
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.introduction import Introduction
+from gossiptrain.swarm.dialling import Introduction
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
 

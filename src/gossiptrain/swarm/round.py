@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.attempt import Attempt, Outcome
+from gossiptrain.swarm.attempt import Attempt, Outcome, Standing, Standings
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.exchange import Exchange
 from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.leader import Deadlines, Leader, Verdict
 from gossiptrain.swarm.messages import Abandon, Commit, Report, Retry, RoundState
 from gossiptrain.swarm.reporting import Reporting
-from gossiptrain.swarm.standing import Standing, Standings
 
 _logger = logging.getLogger(__package__)
 

@@ -1,9 +1,10 @@
-"""Which members of an exchange have fallen silent, and do not answer either.
+"""Whether members of a round still live: the question to one of them, and who of an exchange has fallen silent.
 
-Owns the watch over those from whom bytes are still to come, or who have not yet taken what they are sent. A link that
-is slow, or an owner that waits for somebody else, answers a probe and goes on being waited for; one that is stopped,
-cut off or has started anew does not, and is known to be gone long before its link times out. Where the exchange fails
-meanwhile, those that have been asked may still answer, since what follows depends on who lives. Does not know streams.
+Owns that question with its one deadline, for everyone who has to know, a leader that misses a report too; and the watch
+over those from whom bytes are still to come, or who have not yet taken what they are sent. A link that is slow, or an
+owner that waits for somebody else, answers a probe and goes on being waited for; one that is stopped, cut off or has
+started anew does not, and is known to be gone long before its link times out. Where the exchange fails meanwhile, those
+that have been asked may still answer, since what follows depends on who lives. Does not know streams of values.
 """
 
 from __future__ import annotations
@@ -11,15 +12,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId
-from gossiptrain.swarm import probing
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.attempt import Attempt
-from gossiptrain.swarm.messages import Probe, RoundState
-from gossiptrain.swarm.standing import Standing
+from gossiptrain.swarm.attempt import Attempt, Standing
+from gossiptrain.swarm.messages import Probe, ProbeReply, RoundState
 
+PROBE = "/gossiptrain/probe"
+NEVER_REPORTS: frozenset[RoundState] = frozenset({"unknown", "over"})
+"""Answers of a member that takes no part any more: it has started anew, or has given the round up."""
 LATE_SHARE = 1 / 50
 """Of `probe_timeout_s`: by how much this task may wake late while nothing else keeps this computer busy."""
+
+
+async def ask_member(admission: Admission, peer: PeerId, probe: Probe) -> RoundState | None:
+    """Where the peer stands in a round; None where it does not answer within `probe_timeout_s`."""
+    try:
+        async with admission.transport.clock.timeout(admission.timing.probe_timeout_s):
+            stream = await admission.stream(peer, PROBE)
+            try:
+                await send_message(stream, probe)
+                return (await receive_message(stream, ProbeReply)).state
+            finally:
+                stream.abort()
+    except (ConnectionError, TimeoutError):
+        return None
 
 
 class SilenceWatch:
@@ -59,7 +76,9 @@ class SilenceWatch:
             if not silent:
                 continue
             self._asked_s = now_s
-            self._asking = {peer: asyncio.create_task(self._ask(peer)) for peer in silent}
+            self._asking = {
+                peer: asyncio.create_task(ask_member(self._admission, peer, self._probe)) for peer in silent
+            }
             if found := await self.answers_to_come():
                 return found
 
@@ -79,9 +98,6 @@ class SilenceWatch:
         for task in self._asking.values():
             task.cancel()
 
-    async def _ask(self, peer: PeerId) -> RoundState | None:
-        return await probing.ask(self._admission, peer, self._probe)
-
     async def _sleep(self, seconds: float) -> bool:
         """Whether it ended in time."""
         wakes_s = self._clock.now() + seconds
@@ -94,7 +110,7 @@ class SilenceWatch:
 
     def _standing(self, peer: PeerId, state: RoundState | None, *, in_time: bool) -> Standing | None:
         """None where it is not known to be gone."""
-        if state in probing.NEVER_REPORTS:
+        if state in NEVER_REPORTS:
             return Standing.ELSEWHERE
         if state is None:
             is_silent = in_time and peer in self._expected and self._heard_s[peer] <= self._asked_s

@@ -1,7 +1,7 @@
 """The end of a membership: the last rounds, with all others that end at about the same time.
 
-Owns how long they may take and what is told of how they went. Who is waited for is decided in the node. Does not know
-what ended the training.
+Owns their course in the training thread, and what is told of how they went. Who is waited for is decided in the node.
+Does not know what ended the training.
 """
 
 from __future__ import annotations
@@ -10,31 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gossiptrain.node import control
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, FarewellDeadline
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training.session import Session
 
 POLL_S = 0.2
-UNDER_WAY_S = 5.0
-"""How long a round that is under way at the end, and the answer to the last one, may take beyond all graces."""
-
-
-@dataclass(frozen=True)
-class Farewell:
-    """How to end. patience_s: how long the last group may take to form, once others are not waited for any more.
-
-    follow_up: whether there will be one more such end, to merge running statistics.
-    """
-
-    grace: Grace
-    patience_s: float
-    follow_up: bool = False
-
-    @property
-    def longest_s(self) -> float:
-        """How long it may all take."""
-        return self.grace.longest_s + self.patience_s + UNDER_WAY_S
 
 
 @dataclass(frozen=True)
@@ -80,34 +60,27 @@ class _Course:
 
     def __init__(self, session: Session, farewell: Farewell, until: Callable[[], bool]) -> None:
         self._session = session
-        self._farewell = farewell
+        self._deadline = FarewellDeadline(farewell, now_s=time.monotonic())
         self._until = until
-        self._began_s = time.monotonic()
-        self._over_at_s = self._began_s + farewell.longest_s
         self._hastened = False
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self._over_at_s
+        return self._deadline.left_s(time.monotonic()) <= 0
 
     def last_round(self) -> AveragedRound | None:
         """One attempt. None where it found no group, or the node is lost, or does not answer in time."""
         self._session.last_round = None
         self._session.rounds.begin()
-        last = control.LastRound(
-            grace=self._farewell.grace.after(time.monotonic() - self._began_s),
-            patience_s=self._farewell.patience_s,
-            follow_up=self._farewell.follow_up,
-        )
-        self.hear_until_round_is_over(last)
+        self.hear_until_round_is_over(self._deadline.left(time.monotonic()))
         return self._session.last_round
 
-    def hear_until_round_is_over(self, last: control.LastRound | None = None) -> None:
+    def hear_until_round_is_over(self, last: Farewell | None = None) -> None:
         session = self._session
         while session.rounds.in_flight and session.contributing and not self.is_over:
             session.tell_snapshot(last=last)
             session.inbox.hear_one(timeout_s=POLL_S)
             if not self._hastened and self._until():
                 self._hastened = True
-                self._over_at_s = min(self._over_at_s, time.monotonic() + self._farewell.patience_s)
+                self._deadline.hasten(time.monotonic())
                 session.hasten()

@@ -1,29 +1,37 @@
 """The one public way in: `with gossip(model, optimizer, ...) as swarm:` around any PyTorch loop.
 
-Owns the defaults of that call and how its arguments and the settings go together. Does not know what happens inside of
-the `with` block: that is `membership`.
+Owns the defaults of that call, how its arguments and the settings go together, and what must be right of them before
+any process is started. Does not know what happens inside of the `with` block: that is `membership`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
+from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import UsageError
+from gossiptrain.net.addresses import check_addresses
+from gossiptrain.node import control
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.membership import Gossip
-from gossiptrain.training.plan import Names, planned
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.replica import kept_vectors
+from gossiptrain.training.model.strategies import Strategy
+from gossiptrain.training.model.strategy_choice import resolved
+from gossiptrain.training.session import Session
 
 DEFAULT_EVERY_STEPS = 50
+MAX_NAME_CHARS = 200
 
 
 def gossip(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+    optimizer: Optimizer | Sequence[Optimizer],
     *,
     run: str = "default",
     initial_peers: Sequence[str] = (),
@@ -74,19 +82,54 @@ def gossip(
     if samples_per_step < 1:
         raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
     joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
-    names, settled = Names(run, task), chosen.settled(every_steps=DEFAULT_EVERY_STEPS)
+    _check_names(run, task, joined)
+    settled, strategy = resolved(chosen, every_steps=DEFAULT_EVERY_STEPS)
+    optimizers = _as_sequence(optimizer)
+    binding = ModelBinding(model, optimizers)
+    launch = control.Configure(
+        fingerprint=_fingerprint(run, task, binding, strategy, settled),
+        gossip=settled,
+        network=joined,
+        # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.
+        take_state=take_state and bool(peers or joined.known_peers or joined.peers_path),
+        state_vectors=kept_vectors(strategy),
+        weighs_average=strategy.weighs_average,
+    )
     bus = EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
-    return Gossip(
-        model,
-        names=names,
-        plan=planned(model, optimizer, names, settings=settled, network=joined, take_state=take_state),
-        network=joined,
-        samples_per_step=samples_per_step,
-        bus=bus,
-        on_ready=on_ready or _tell_started,
+    session = Session(binding, strategy, launch, bus, samples_per_step=samples_per_step)
+    return Gossip(model, optimizers[-1], session, on_ready=on_ready or _tell_started)
+
+
+def _check_names(run: str, task: str, network: NetworkSettings) -> None:
+    check_addresses(network)
+    if not 1 <= len(run) <= MAX_NAME_CHARS or len(task) > MAX_NAME_CHARS:
+        raise UsageError(f"The names of run and task have 1 to {MAX_NAME_CHARS} characters.")
+
+
+def _fingerprint(
+    run: str, task: str, binding: ModelBinding, strategy: Strategy, settings: GossipSettings
+) -> RunFingerprint:
+    return RunFingerprint(
+        PROTOCOL_VERSION,
+        run,
+        task,
+        binding.digest,
+        binding.elements,
+        strategy.summary,
+        CommonSettings.of(settings),
     )
+
+
+def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
+    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
+        raise UsageError(
+            "gossip() was given no optimizer of torch.optim.",
+            remedy="Give it the optimizer, or a list of all of them, the one that steps last at the end.",
+        )
+    return optimizers
 
 
 def _tell_started(swarm: Gossip) -> None:
@@ -94,8 +137,8 @@ def _tell_started(swarm: Gossip) -> None:
     swarm.bus.emit(
         events.Started(
             peer_id=swarm.peer_id,
-            run=swarm.names.run,
-            task=swarm.names.task,
+            run=swarm.fingerprint.run,
+            task=swarm.fingerprint.task,
             addresses=swarm.addresses,
             device=str(first.device),
             parameters=sum(parameter.numel() for parameter in swarm.model.parameters()),

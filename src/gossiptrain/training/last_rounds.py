@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from gossiptrain.swarm.ending import Grace
-from gossiptrain.training.ending import Ended, Farewell
+from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.training.ending import Ended
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
@@ -47,16 +47,18 @@ class LastRounds:
         if ended.follow_up:
             if not interrupts.requested:
                 self._fit_statistics()
-            ended = swarm.end(Farewell(Grace.usual(0.0), farewell.patience_s), until=lambda: interrupts.requested)
+            ended = swarm.end(
+                Farewell(grace=Grace.usual(0.0), patience_s=farewell.patience_s), until=lambda: interrupts.requested
+            )
         return ended
 
     def _farewell(self, trained_s: float, *, interrupted: bool) -> Farewell:
         if interrupted:
-            return Farewell(Grace.usual(INTERRUPTED_GRACE_S), INTERRUPTED_MERGE_S)
+            return Farewell(grace=Grace.usual(INTERRUPTED_GRACE_S), patience_s=INTERRUPTED_MERGE_S)
         longest_s = min(LONGEST_FAREWELL_S, FAREWELL_SHARE * trained_s)
         grace = Grace.usual(self._parts.gossip_settings.ending_time, longest_s=longest_s)
         patience_s = self._swarm.usual_farewell().patience_s
-        return Farewell(grace, patience_s, follow_up=has_running_statistics(self._parts.model))
+        return Farewell(grace=grace, patience_s=patience_s, follow_up=has_running_statistics(self._parts.model))
 
     def _fit_statistics(self) -> None:
         """Fits the running statistics to the merged parameters, each peer on its own data, to be merged too."""

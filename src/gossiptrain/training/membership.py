@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import UsageError
 from gossiptrain.node import control
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training import ending
-from gossiptrain.training.bus import EventBus
-from gossiptrain.training.plan import Names, Plan
-from gossiptrain.training.rounds import LocalProgress
 from gossiptrain.training.session import Session
 
 
@@ -32,23 +30,19 @@ class Gossip:
     def __init__(
         self,
         model: nn.Module,
+        optimizer: Optimizer,
+        session: Session,
         *,
-        names: Names,
-        plan: Plan,
-        network: NetworkSettings,
-        samples_per_step: int,
-        bus: EventBus,
         on_ready: Callable[[Gossip], None],
     ) -> None:
+        """optimizer: each of its steps ends an inner step. session: not started yet."""
         self.model = model
-        self.settings: GossipSettings = plan.settings
-        self.network = network
-        self.names = names
-        self.bus = bus
-        self._samples_per_step = samples_per_step
-        self._optimizer = plan.optimizers[-1]
-        self._progress = LocalProgress()
-        self._session = Session(plan, bus, progress=self._progress, on_ready=lambda: on_ready(self))
+        self.settings: GossipSettings = session.launch.gossip
+        self.network: NetworkSettings = session.launch.network
+        self.bus = session.bus
+        self._optimizer = optimizer
+        self._session = session
+        self._on_ready = on_ready
         self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None
 
@@ -56,8 +50,8 @@ class Gossip:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
-        self._session.start(self._resumed)
-        self._hook = self._optimizer.register_step_post_hook(self._after_step)
+        self._session.start(self._resumed, on_ready=lambda: self._on_ready(self))
+        self._hook = self._optimizer.register_step_post_hook(self._session.after_step)
         return self
 
     def __exit__(
@@ -76,7 +70,12 @@ class Gossip:
     @property
     def step(self) -> int:
         """Inner steps made, counted on from the donor's where this peer joined late."""
-        return self._progress.step
+        return self._session.progress.step
+
+    @property
+    def fingerprint(self) -> RunFingerprint:
+        """What all peers of the run have in common, its name and that of the task among it."""
+        return self._session.launch.fingerprint
 
     @property
     def peers(self) -> int:
@@ -130,7 +129,7 @@ class Gossip:
         where it is another strategy's or model's."""
         if self._hook is not None:
             raise UsageError("load_state_dict() was called after the `with` block was entered.")
-        self._progress.step = int(state["step"])
+        self._session.progress.step = int(state["step"])
         self._resumed = state
 
     # What can be said.
@@ -152,9 +151,7 @@ class Gossip:
         self._hear_until_round_is_over(deadline_s, everyone=True)
         return session.committed > committed_before
 
-    def end(
-        self, farewell: ending.Farewell | None = None, *, until: Callable[[], bool] = lambda: False
-    ) -> ending.Ended:
+    def end(self, farewell: Farewell | None = None, *, until: Callable[[], bool] = lambda: False) -> ending.Ended:
         """After the last step: waits for others that end at about the same time, merges with them, and leaves.
 
         All that end within the grace of each other end with one model, bit by bit. Called at the end of the block where
@@ -167,9 +164,9 @@ class Gossip:
             self._session.say_goodbye()
         return ended
 
-    def usual_farewell(self) -> ending.Farewell:
+    def usual_farewell(self) -> Farewell:
         """How a block ends where nothing else is asked for."""
-        return ending.Farewell(Grace.usual(self.settings.ending_time), 2 * self.settings.matchmaking_time)
+        return Farewell(grace=Grace.usual(self.settings.ending_time), patience_s=2 * self.settings.matchmaking_time)
 
     def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
         """Waits until so many peers live, this one included, and says whether they do.
@@ -198,11 +195,6 @@ class Gossip:
     def stop_contributing(self) -> None:
         """Shows this peer's parameters to nobody any more, because they are not good."""
         self._session.contributing = False
-
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        self._progress.step += 1
-        self._progress.samples += self._samples_per_step
-        self._session.after_step()
 
     def _hear_until_round_is_over(self, deadline_s: float, *, everyone: bool = False) -> None:
         session = self._session

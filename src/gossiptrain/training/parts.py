@@ -1,21 +1,27 @@
-"""What one run of the command line's trainer is made of: task, data, model, optimizer, and the settings in force.
+"""What one run of the command line's trainer is made of: task, data, model, optimizer, settings, and its swarm.
 
-Owns the order in which all of it is made, and what the task's recipe says where the settings say nothing. Does not
-train.
+Owns the order in which all of it is made, what the task's recipe says where the settings say nothing, and where in the
+run folder the peer keeps its key and the addresses of others. Does not train.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, Settings
 from gossiptrain.net.identity import Identity
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.compute import MixedPrecision, chosen_device
+from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.membership import Gossip
+from gossiptrain.training.model.strategy_choice import settled
 from gossiptrain.training.runs.checkpoint_state import Checkpoint
+from gossiptrain.training.runs.checkpointer import TrainingState
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import task_named
@@ -73,7 +79,7 @@ class Parts:
     def gossip_settings(self) -> GossipSettings:
         """Those that were given, with the pace and the strategy of the task where none was."""
         recipe = self.task.recipe
-        return self._given.gossip.settled(every_steps=recipe.every_steps, strategy=recipe.strategy)
+        return settled(self._given.gossip, every_steps=recipe.every_steps, strategy=recipe.strategy)
 
     @property
     def resolved(self) -> dict[str, Settings]:
@@ -86,6 +92,38 @@ class Parts:
             "gossip": self.gossip_settings,
             "network": self._given.network,
         }
+
+    def swarm(self, resumed: TrainingState, *, on_ready: Callable[[Gossip], None]) -> Gossip:
+        """The membership of the trainer, to be entered. resumed: where an earlier run has ended."""
+        given, folder = self._given, self._given.folder
+        identity = given.network.identity_path or str(folder.identity)
+        swarm = gossip(
+            self.model,
+            self.optimizer,
+            run=self.run_name,
+            task=self.task.description,
+            settings=self.gossip_settings,
+            network=given.network.model_copy(update={"identity_path": identity, "peers_path": str(folder.peers)}),
+            samples_per_step=self.batch,
+            on_event=given.bus.emit,
+            on_ready=on_ready,
+        )
+        swarm.load_state_dict({"step": resumed.step, "outer": resumed.outer, "round_counts": resumed.round_counts})
+        return swarm
+
+    def started(self, swarm: Gossip | None) -> events.Started:
+        """What is told of a peer that is up. swarm: None where it trains alone."""
+        return events.Started(
+            peer_id=swarm.peer_id if swarm else "alone",
+            run=self.run_name,
+            task=self.task.description,
+            addresses=swarm.addresses if swarm else (),
+            device=f"{self.device} {self.precision.precision}",
+            parameters=self.parameters,
+            samples=self.batches.samples,
+            first=swarm is None or not (swarm.network.initial_peers or swarm.network.known_peers),
+            steps=self.total_steps,
+        )
 
     def close(self) -> None:
         """Ends what reads data in the background."""

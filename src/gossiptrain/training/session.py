@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from gossiptrain import events
@@ -21,12 +20,14 @@ from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.ending import Farewell
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.plan import Plan
+from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.rounds import LocalProgress, Rounds
 
 
@@ -43,10 +44,20 @@ class State(enum.Enum):
 class Session:
     """Everything between one trainer and its node. Used by the training thread alone."""
 
-    def __init__(self, plan: Plan, bus: EventBus, *, progress: LocalProgress, on_ready: Callable[[], None]) -> None:
-        """on_ready: called once the node is reachable, before the swarm is met."""
+    def __init__(
+        self,
+        binding: ModelBinding,
+        strategy: Strategy,
+        launch: control.Configure,
+        bus: EventBus,
+        *,
+        samples_per_step: int,
+    ) -> None:
+        """launch: what the node is started with."""
         self.state = State.STARTING
+        self.launch = launch
         self.bus = bus
+        self.progress = LocalProgress()
         self.peer_id = ""
         self.addresses: tuple[str, ...] = ()
         self.peers = 1
@@ -62,10 +73,11 @@ class Session:
         self.rounds: Rounds
         self.is_open = False
         """Whether `rounds` may be used."""
-        self._plan = plan
+        self._binding = binding
+        self._strategy = strategy
+        self._samples_per_step = samples_per_step
         self._replica: Replica | None = None
-        self._progress = progress
-        self._on_ready = on_ready
+        self._on_ready: Callable[[], None]
         self._node: NodeHandle
         self.node_is_up = False
         """Whether the node has met the swarm and has not gone down since."""
@@ -85,16 +97,18 @@ class Session:
 
     # The beginning and the end.
 
-    def start(self, resumed: Mapping[str, Any]) -> None:
+    def start(self, resumed: Mapping[str, Any], *, on_ready: Callable[[], None]) -> None:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters.
 
-        resumed: what `Gossip.state_dict` returned in an earlier run, or nothing.
+        resumed: what `Gossip.state_dict` returned in an earlier run, or nothing. on_ready: called once the node is
+        reachable, before the swarm is met.
         """
-        self._node = NodeHandle(replace(self._plan.launch, step=self._progress.step), self.inbox.put)
+        self._on_ready = on_ready
+        self._node = NodeHandle(self.launch.model_copy(update={"step": self.progress.step}), self.inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
-            replica = self._replica = Replica(self._plan.binding, self._plan.strategy, memory)
-            self.rounds = Rounds(self._plan.settings, self._plan.strategy, replica=replica, progress=self._progress)
+            replica = self._replica = Replica(self._binding, self._strategy, memory)
+            self.rounds = Rounds(self.launch.gossip, self._strategy, replica=replica, progress=self.progress)
             if resumed.get("outer"):
                 replica.restore(resumed["outer"])
             if resumed.get("round_counts"):
@@ -127,8 +141,10 @@ class Session:
 
     # At inner-step boundaries.
 
-    def after_step(self) -> None:
+    def after_step(self, *_told_by_the_optimizer: object) -> None:
         """One more inner step was made: hears the node, and begins a round where one is due."""
+        self.progress.step += 1
+        self.progress.samples += self._samples_per_step
         if self.state is not State.TRAINING:
             return  # Whoever goes on after its end does so alone.
         now_s = time.monotonic()
@@ -137,7 +153,7 @@ class Session:
         self.tell_progress_now_and_then(ready_in_s=self._ready_in_s(now_s))
         self._begin_round_if_due(now_s)
         self.tell_snapshot()
-        while self._plan.strategy.waits and self.rounds.in_flight:
+        while self._strategy.waits and self.rounds.in_flight:
             self.inbox.hear_one(timeout_s=PROGRESS_S)
 
     def _begin_round_if_due(self, now_s: float) -> None:
@@ -149,7 +165,7 @@ class Session:
             else:
                 self.rounds.begin()
 
-    def tell_snapshot(self, *, everyone: bool = False, last: control.LastRound | None = None) -> None:
+    def tell_snapshot(self, *, everyone: bool = False, last: Farewell | None = None) -> None:
         """Gives the node the snapshot of a round that has begun, once it is in the shared memory."""
         if not self.rounds.snapshot_to_tell():
             return
@@ -188,7 +204,7 @@ class Session:
 
     def tell_progress(self, *, ready_in_s: float | None) -> None:
         """Tells the node where this trainer stands."""
-        self._node.send(control.Progress(step=self._progress.step, ready_in_s=ready_in_s, ends_in_s=self._ends_in_s))
+        self._node.send(control.Progress(step=self.progress.step, ready_in_s=ready_in_s, ends_in_s=self._ends_in_s))
 
     def _ready_in_s(self, now_s: float) -> float | None:
         return self.rounds.pace.due_in_s(now_s) if self.contributing else None
@@ -207,7 +223,7 @@ class Session:
                 self._end_round(message)
             case control.StateWanted():
                 self.rounds.replica.write_state(self._node.memory.state)
-                self._node.send(control.StateTaken(step=self._progress.step, samples=self._progress.samples))
+                self._node.send(control.StateTaken(step=self.progress.step, samples=self.progress.samples))
             case control.PeerChanged():
                 self._note_peer(message)
             case control.NodeReady():
@@ -232,14 +248,13 @@ class Session:
             self.disagreement = ended.averaged.result.disagreement
         else:
             self.rounds.fail()
-        self.bus.emit(news.of_round(ended, final=is_last, alone=self.is_alone))
+        news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)
 
     def _note_peer(self, changed: control.PeerChanged) -> None:
         self.peers = changed.peers
         if changed.change == "finishing":
             self.rounds.pace.request_round_now()
-        if event := news.of_peer(changed):
-            self.bus.emit(event)
+        news.tell_peer(self.bus, changed)
 
     def _note_ready(self, ready: control.NodeReady) -> None:
         before, self.addresses = self.addresses, ready.addresses
@@ -255,11 +270,11 @@ class Session:
         self.node_is_up = True
         received = joined.received
         # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
-        if received is not None and received.step >= self._progress.step:
+        if received is not None and received.step >= self.progress.step:
             self.rounds.replica.read_state(self._node.memory.state)
-            self._progress.step = received.step
+            self.progress.step = received.step
             self.rounds.begin_anew()
-            self.bus.emit(news.of_joining(received))
+            news.tell_joining(self.bus, received)
         if received is not None:
             self._node.memory.forget_state()
         if self.state is State.JOINING:

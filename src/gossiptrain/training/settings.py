@@ -19,6 +19,8 @@ Count = Annotated[int, Field(ge=1, le=2**40)]
 class TrainSettings(Settings):
     """One peer's training. None: what the task's recipe says."""
 
+    alternatives = (frozenset({"max_steps", "epochs"}),)
+
     task: str
     variant: dict[str, str | int] = Field(default_factory=dict)
     run: Annotated[str, Field(min_length=1, max_length=200)] | None = None

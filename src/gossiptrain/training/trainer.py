@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 
 from gossiptrain import events
-from gossiptrain.config import Settings, StrategyName
 from gossiptrain.errors import NonFiniteLossError
 from gossiptrain.training.ending import Ended
 from gossiptrain.training.evaluator import Evaluator
@@ -24,7 +23,6 @@ from gossiptrain.training.pacing import EndForecast
 from gossiptrain.training.parts import Parts, TrainerInputs
 from gossiptrain.training.runs.checkpointer import Checkpointer, TrainingState
 from gossiptrain.training.runs.checkpoints import CheckpointWriter
-from gossiptrain.training.start import started, swarm_of
 
 REPORT_S = 0.5
 """Period of step events."""
@@ -37,13 +35,13 @@ Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
 class Trainer:
     """Trains one peer."""
 
-    def __init__(self, inputs: TrainerInputs) -> None:
-        """Reads the data and builds the model. Raises UsageError, DataError, CheckpointError, IdentityInUseError."""
+    def __init__(self, inputs: TrainerInputs, parts: Parts) -> None:
+        """parts: closed when `run` ends. Raises CheckpointError where what is resumed does not fit them."""
         self._given = inputs
         self._settings = inputs.train
         self._bus = inputs.bus
         self._interrupts = inputs.interrupts
-        parts = self._parts = Parts(inputs)
+        self._parts = parts
         self.model = parts.model
         self._batches = parts.batches
         self._evaluator = Evaluator(parts, self._interrupts, self._bus, listen=self._listen)
@@ -60,19 +58,9 @@ class Trainer:
         self._swarm: Gossip | None = None
 
     @property
-    def resolved(self) -> dict[str, Settings]:
-        """All settings as they are in force, by the name of their table."""
-        return self._parts.resolved
-
-    @property
     def _steps_made(self) -> int:
         """Of this process, without those before a resumption."""
         return self._own_steps - self._resumed.own_steps
-
-    @property
-    def usual_strategy(self) -> StrategyName:
-        """The one of the task, where no other is chosen."""
-        return self._parts.task.recipe.strategy
 
     def run(self) -> events.Finished:
         """Trains until the run is over, merges, evaluates, saves, and says how it ended.
@@ -84,7 +72,7 @@ class Trainer:
             if self._settings.alone:
                 self._announce(None)
                 return self._train()
-            with swarm_of(self._given, self._parts, resumed=self._resumed, on_ready=self._announce) as swarm:
+            with self._parts.swarm(self._resumed, on_ready=self._announce) as swarm:
                 self._swarm = swarm
                 self._step = swarm.step
                 self._wait_for_company(swarm)
@@ -93,7 +81,7 @@ class Trainer:
             self._parts.close()
 
     def _announce(self, swarm: Gossip | None) -> None:
-        self._bus.emit(started(self._parts, swarm))
+        self._bus.emit(self._parts.started(swarm))
 
     # The loop.
 

@@ -87,14 +87,19 @@ def _ends(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Any]:
                 for end in dict.fromkeys(map(json.dumps, _ends(item, definitions))):
                     yield [json.loads(end)] * count
         case {"type": "object", "patternProperties": dict(values)}:
-            yield {}
             (value,) = values.values()
-            longest = schema["propertyNames"]["maxLength"]
-            names = [f"{number:0{longest}d}" for number in range(schema["maxProperties"])]
-            for end in _ends(value, definitions):
-                yield dict.fromkeys(names, end)
+            yield from _mapping_ends(schema, _ends(value, definitions))
         case _:
             raise AssertionError(f"no ends are known of a value like {schema}")
+
+
+def _mapping_ends(schema: Schema, ends: Iterator[Any]) -> Iterator[Any]:
+    """ends: of its values."""
+    yield {}
+    longest = schema["propertyNames"]["maxLength"]
+    names = [f"{number:0{longest}d}" for number in range(schema["maxProperties"])]
+    for end in ends:
+        yield dict.fromkeys(names, end)
 
 
 def _object_ends(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Any]:

@@ -24,8 +24,8 @@ from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, HeartbeatSummary, SignedHeartbeat
 from gossiptrain.swarm.own_heartbeat import signed
-from gossiptrain.swarm.probing import PROBE
 from gossiptrain.swarm.reporting import REPORT
+from gossiptrain.swarm.silence import PROBE
 from gossiptrain.swarm.state import STATE
 from gossiptrain.swarm.versions import key_of
 

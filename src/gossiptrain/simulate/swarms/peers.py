@@ -18,9 +18,9 @@ import numpy as np
 from gossiptrain.core.averaging import Vector
 from gossiptrain.errors import GossipError
 from gossiptrain.net.transport import PeerId, Transport
-from gossiptrain.simulate.swarms.settings import ELEMENTS, STEP_S, UNDER_WAY_S, SwarmSettings
+from gossiptrain.simulate.swarms.settings import ELEMENTS, STEP_S, SwarmSettings
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.swarm.ending import Grace
+from gossiptrain.swarm.ending import Farewell, FarewellDeadline, Grace
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
@@ -198,7 +198,7 @@ class SimulatedPeer:
         longest_s = self._gossip.matchmaking_time + timing.dial_timeout_s + timing.round_timeout_s
         stopping = asyncio.create_task(self._stop_finding())
         try:
-            work = self.swarm.average(self._buffers, samples=samples)
+            work = self.swarm.participation.average(self._buffers, samples=samples)
             averaged = await self._within("a round", work, longest_s=longest_s)
         finally:
             stopping.cancel()
@@ -210,7 +210,7 @@ class SimulatedPeer:
 
     async def _stop_finding(self) -> None:
         await self._told_to_end.wait()
-        self.swarm.stop_finding()
+        self.swarm.participation.stop_finding()
 
     def _take(self, averaged: AveragedRound | None, began_s: float, *, samples: int) -> None:
         """By the delta rule: what was learnt since the snapshot is kept."""
@@ -233,20 +233,17 @@ class SimulatedPeer:
 
     async def _end(self) -> None:
         """As trainers do: last rounds until one is with all that end, or it takes too long."""
-        began_s = self._clock.now()
-        ending_s, patience_s = self._gossip.ending_time, 2 * self._gossip.matchmaking_time
-        grace = Grace.usual(ending_s)
-        over_s = began_s + ending_s + patience_s + UNDER_WAY_S
+        farewell = Farewell(grace=Grace.usual(self._gossip.ending_time), patience_s=2 * self._gossip.matchmaking_time)
+        deadline = FarewellDeadline(farewell, now_s=self._clock.now())
         own = self.swarm.membership.own
         self.swarm.membership.describe(replace(own, step=self._step, ready_in_s=None, ends_in_s=0.0))
-        while self._clock.now() < over_s and self.swarm.membership.live():
+        while deadline.left_s(self._clock.now()) > 0 and self.swarm.membership.live():
             self._buffers.snapshot[:] = self.values
             round_began_s = _now_s()
-            left = grace.after(self._clock.now() - began_s)
-            work = self.swarm.end(self._buffers, samples=self._samples, grace=left, patience_s=patience_s)
+            left = deadline.left(self._clock.now())
             try:
-                async with self._clock.timeout(over_s - self._clock.now()):
-                    averaged = await work
+                async with self._clock.timeout(deadline.left_s(self._clock.now())):
+                    averaged = await self.swarm.participation.end(self._buffers, samples=self._samples, farewell=left)
             except TimeoutError:
                 return
             self._take(averaged, round_began_s, samples=self._samples)

@@ -12,6 +12,7 @@ from pydantic import Field
 from gossiptrain.config import PRESETS, GossipSettings, PositiveSeconds, Preset, Settings, TimingSettings, checked
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import UsageError
+from gossiptrain.swarm.ending import UNDER_WAY_S
 
 FaultName: TypeAlias = Literal[
     "crash",
@@ -41,8 +42,6 @@ REUNITED_S = 30.0
 """Within which a swarm that was cut is one again, as its documents promise."""
 QUIET_ROUNDS = 3
 """Periods at the end of the healing in which every peer is to take part in a round."""
-UNDER_WAY_S = 5.0
-"""How long a round that is under way at the end may take beyond all graces."""
 TURNS_OF_ONE_SECOND = 2_000
 """Most turns of the event loop in one virtual second, on average, for each peer."""
 

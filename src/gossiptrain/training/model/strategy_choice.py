@@ -1,6 +1,7 @@
 """Which strategy the settings mean, and which settings no strategy can be asked for.
 
-Owns the usual outer learning rates and momenta, and the refusals. Does not know how a strategy works.
+Owns what stands in where the settings say nothing: the pace and the grouping that a strategy needs, the usual outer
+learning rates and momenta; and the refusals. Does not know how a strategy works.
 """
 
 from __future__ import annotations
@@ -23,6 +24,25 @@ OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
     "diloco": OuterSettings(learning_rate=0.7, momentum=0.8),
     "noloco": OuterSettings(learning_rate=0.7, momentum=0.5),
 }
+
+
+def settled(settings: GossipSettings, *, every_steps: int, strategy: StrategyName = "average") -> GossipSettings:
+    """The settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
+    chosen = settings.strategy or strategy
+    update: dict[str, object] = {"strategy": chosen}
+    if settings.every_steps is None and settings.every_seconds is None:
+        update["every_steps"] = 1 if chosen == "sync" else every_steps
+    return settings.model_copy(update=update)
+
+
+def resolved(settings: GossipSettings, *, every_steps: int) -> tuple[GossipSettings, Strategy]:
+    """The settings with the usual pace where none is set and the grouping that their strategy needs, and the strategy.
+
+    Raises UsageError where they do not go together.
+    """
+    settings = settled(settings, every_steps=every_steps)
+    strategy = strategy_for(settings)
+    return _fitted(settings, strategy), strategy
 
 
 def strategy_for(settings: GossipSettings) -> Strategy:
@@ -79,7 +99,7 @@ def _refuse_unstable(outer: OuterSettings, *, group_size: int) -> None:
         )
 
 
-def fitted(settings: GossipSettings, strategy: Strategy) -> GossipSettings:
+def _fitted(settings: GossipSettings, strategy: Strategy) -> GossipSettings:
     """The settings with the grouping that the strategy needs. Raises UsageError where another one was chosen."""
     if not strategy.meets_everyone or settings.grouping == "all":
         return settings

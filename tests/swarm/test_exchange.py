@@ -12,7 +12,7 @@ from gossiptrain.core.partition import Slice
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.attempt import Attempt
 from gossiptrain.swarm.coding import Buffers, CodecCoding, Coding, PlainCoding
-from gossiptrain.swarm.coding_choice import coding_for
+from gossiptrain.swarm.exchange import coding_for
 from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
 

@@ -1,16 +1,27 @@
-"""What several failures at once come to, and whom they blame."""
+"""How an attempt can end: what several failures come to and whom they blame, and where members of a round stand."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gossiptrain.net.transport import PeerId, StreamClosedError
-from gossiptrain.swarm.attempt import Outcome
-from gossiptrain.swarm.blame import FAILURES, Blame, GoneError, HaltedError, LinkFailedError, blaming
+from gossiptrain.swarm.attempt import (
+    FAILURES,
+    Blame,
+    GoneError,
+    HaltedError,
+    LinkFailedError,
+    Outcome,
+    Standing,
+    Standings,
+    blaming,
+)
 from gossiptrain.swarm.coding import UnreadableError
-from gossiptrain.swarm.standing import Standing
 
 A, B, C = (PeerId(name) for name in "abc")
+found = st.lists(st.tuples(st.sampled_from("abc").map(PeerId), st.sampled_from(Standing)))
 
 
 def outcome_of(*failures: Exception) -> Outcome:
@@ -57,3 +68,25 @@ def test_a_link_that_breaks_or_stands_still_is_half_the_blame(error: Exception) 
         raise error
     assert failure.value.peer == A
     assert not failure.value.surely
+
+
+@given(found)
+def test_each_member_stands_where_the_strongest_evidence_puts_it(found: list[tuple[PeerId, Standing]]) -> None:
+    standings = Standings()
+    for peer, standing in found:
+        standings.note([peer], standing)
+    assert standings.gone == {peer for peer, _ in found}
+    for standing in Standing:
+        strongest = {peer for peer in standings.gone if max(s for p, s in found if p == peer) == standing}
+        assert standings.those(standing) == strongest
+
+
+@given(found, found)
+def test_in_which_order_it_is_found_out_does_not_matter(
+    some: list[tuple[PeerId, Standing]], more: list[tuple[PeerId, Standing]]
+) -> None:
+    one, other = Standings(), Standings()
+    for standings, order in ((one, [*some, *more]), (other, [*more, *some])):
+        for peer, standing in order:
+            standings.update({peer: standing})
+    assert all(one.those(standing) == other.those(standing) for standing in Standing)

@@ -1,4 +1,4 @@
-"""The steps at the end of a peer's life, as one object sees them."""
+"""The steps after the last step of training, as one object sees them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_who_has_said_that_it_has_ended_does_not_say_it_again(monkeypatch: pytes
         async with swarm_of(make, 2) as swarm:
             a, b = swarm.peers.values()
             monkeypatch.setattr(Membership, "meet_everyone", count)
-            await a.swarm.say_ended()
+            await a.swarm.participation.say_ended()
             assert a.id in b.swarm.membership.ended()
-            await a.swarm.say_ended()
+            await a.swarm.participation.say_ended()
             assert told == [0.0]
             # Once more only to say that it wants a round with everyone.
             await a.end(Grace(longest_s=0.0, unknown_s=0.0, least_s=0.0))
