@@ -17,9 +17,9 @@ from pydantic import Field
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message, decode_message, encode_message
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.ending import Grace
 from gossiptrain.swarm.participation import AveragedRound
-from gossiptrain.swarm.state import ReceivedState
 
 _LENGTH_BYTES = 4
 _LIMIT_BYTES = 1 << 20
@@ -33,6 +33,8 @@ class Configure(Message):
     fingerprint: RunFingerprint
     state_vectors: int
     weighs_average: bool
+    average_is_state: bool
+    """Whether the average of a round is all that a joiner needs."""
     gossip: GossipSettings
     network: NetworkSettings
     step: int
@@ -82,7 +84,6 @@ class StateTaken(Message):
     """The state that was asked for is in shared memory."""
 
     step: int
-    samples: int
 
 
 class Leave(Message):

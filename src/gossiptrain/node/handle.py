@@ -51,6 +51,8 @@ class NodeLaunch:
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
     """Whether a group weighs its members by samples."""
+    average_is_state: bool = False
+    """Whether the average of a round is all that a newcomer needs."""
 
 
 class _Process:
@@ -168,6 +170,7 @@ class NodeHandle:
             fingerprint=launch.fingerprint,
             state_vectors=launch.state_vectors,
             weighs_average=launch.weighs_average,
+            average_is_state=launch.average_is_state,
             gossip=launch.gossip,
             network=launch.network.model_copy(update={"known_peers": known}),
             ports=self.kept.ports,

@@ -16,6 +16,7 @@ from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.averager import Averager
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.promises import Promises
@@ -42,13 +43,21 @@ class Participation:
     """The rounds of one peer, one after the other."""
 
     def __init__(
-        self, clock: Clock, membership: Membership, promises: Promises, matchmaker: Matchmaker, averager: Averager
+        self,
+        clock: Clock,
+        membership: Membership,
+        promises: Promises,
+        matchmaker: Matchmaker,
+        averager: Averager,
+        *,
+        last_average: LastAverage,
     ) -> None:
         self._clock = clock
         self._membership = membership
         self._promises = promises
         self._matchmaker = matchmaker
         self._averager = averager
+        self._last_average = last_average
         self._last_group = ""
 
     async def average(self, buffers: Buffers, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
@@ -59,16 +68,19 @@ class Participation:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
+        step = self._membership.own.step
         assignment = await self._matchmaker.find_group(
             Readiness(samples, self._last_group, aim, self._averager.speeds_seen)
         )
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
-        result = await self._averager.average(assignment, buffers)
+        with self._last_average.written_over():
+            result = await self._averager.average(assignment, buffers)
+            if result.committed:
+                self._last_group = assignment.round_id
+                self._last_average.note(HeldAverage(result.digest, result.members, step, buffers.average))
         self._remember(result)
-        if result.committed:
-            self._last_group = assignment.round_id
         return AveragedRound(
             number=assignment.round,
             formation_seconds=formation_seconds,

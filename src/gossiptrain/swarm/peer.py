@@ -22,15 +22,17 @@ from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.discovery import Discovery
+from gossiptrain.swarm.download import Download, ReceivedState
 from gossiptrain.swarm.ending import EndingBarrier, Grace
 from gossiptrain.swarm.joining import Joining
+from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import Aim, Matchmaker
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.participation import AveragedRound, Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.reunion import Reunion
-from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateServer
+from gossiptrain.swarm.state import Donate, Donation, StateServer
 from gossiptrain.swarm.supervision import supervised
 
 SETTLED_BEATS = 1.5
@@ -88,12 +90,15 @@ class SwarmPeer:
         )
         rules = RoundRules(minimum_members=settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.admission, rules)
-        self._participation = Participation(self._clock, self.membership, promises, self._matchmaker, self._averager)
-        self._state_server = StateServer(self.admission, self._guarded(donate))
+        self.last_average = LastAverage(self._clock)
+        self._participation = Participation(
+            self._clock, self.membership, promises, self._matchmaker, self._averager, last_average=self.last_average
+        )
+        self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate))
         self._joining = Joining(
             self.membership,
             self._clock,
-            self._state_server.fetch,
+            lambda into: Download(self.admission, into),
             settled_s=SETTLED_BEATS * timing.heartbeat_s,
             look_around=self._discovery.consult_directory,
             report=report,
@@ -208,7 +213,7 @@ class SwarmPeer:
     def _guarded(self, donate: Donate) -> Donate:
         """Who has not joined yet has nothing to give."""
 
-        async def give() -> Donation | None:
-            return await donate() if self.membership.own.joined else None
+        async def give(held: HeldAverage | None) -> Donation | None:
+            return await donate(held) if self.membership.own.joined else None
 
         return give

@@ -81,6 +81,7 @@ def planned(
         take_state and bool(network.initial_peers or network.known_peers or network.peers_path),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
+        average_is_state=strategy.average_is_state,
     )
     return Plan(binding, optimizers, strategy, settings, launch)
 
