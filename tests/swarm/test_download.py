@@ -22,9 +22,11 @@ from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
 CHUNKS = ELEMENTS * 4 // TIMING.chunk_bytes + 1
-QUIET = TIMING.model_copy(update={"heartbeat_s": 60.0, "lifetime_s": 600.0, "directory_s": 600.0})
-"""So that narrow links carry nothing else."""
-FAST_BYTES_PER_S, USUAL_BYTES_PER_S, SLOW_BYTES_PER_S = 10_000.0, 2000.0, 800.0
+QUIET = TIMING.model_copy(
+    update={"heartbeat_s": 60.0, "lifetime_s": 600.0, "directory_s": 600.0, "stall_timeout_s": 4.0}
+)
+"""So that narrow links carry nothing else, and slow ones do not count as dead."""
+FAST_BYTES_PER_S, SLOW_BYTES_PER_S = 2000.0, 150.0
 
 
 class Arrivals:
@@ -153,14 +155,41 @@ def test_a_slow_donor_beside_a_fast_one_costs_no_time() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
             await train_on(swarm)
-            narrow(network, a=FAST_BYTES_PER_S, b=SLOW_BYTES_PER_S)
+            narrow(network, a=FAST_BYTES_PER_S, b=FAST_BYTES_PER_S)
             alone_s = await seconds_of(swarm, "a")
+            give_together(swarm, "a", "b")
+            becomes_slow_once_it_gives(network, swarm.peers["b"])
             beside_s = await seconds_of(swarm, "a", "b")
-            assert alone_s > 0.4
-            assert beside_s <= 1.05 * alone_s
-            # Its offer has to come first: 512 bytes of digests, and a message.
-            assert await seconds_of(swarm, "b", "a") <= alone_s + 1000 / SLOW_BYTES_PER_S
-            assert await seconds_of(swarm, "b") > 8 * alone_s
+            offer_s = 800 / FAST_BYTES_PER_S
+            assert beside_s <= 1.05 * alone_s + offer_s
+            assert beside_s < 2 * TIMING.chunk_bytes / SLOW_BYTES_PER_S, "what it was asked for is waited for in vain"
+
+    run_on("virtual", scenario, network=network)
+
+
+def becomes_slow_once_it_gives(network: VirtualNetwork, donor: TestPeer) -> None:
+    server = donor.swarm._state_server
+    honest = server._give_chunks
+
+    async def give(stream: object, offered: object) -> None:
+        narrow(network, **{donor.name: SLOW_BYTES_PER_S})
+        await honest(stream, offered)  # type: ignore[arg-type]
+
+    server._give_chunks = give  # type: ignore[method-assign]
+
+
+def test_a_slow_donor_is_left_behind_by_others_though_it_was_the_first() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4, timing=QUIET) as swarm:
+            await train_on(swarm)
+            slow_bytes_per_s = 0.3 * FAST_BYTES_PER_S
+            narrow(network, a=FAST_BYTES_PER_S, b=slow_bytes_per_s)
+            alone_s = await seconds_of(swarm, "a")
+            # Its offer has to come first: 512 bytes of digests, and messages.
+            assert await seconds_of(swarm, "b", "a") <= alone_s + 800 / slow_bytes_per_s
+            assert await seconds_of(swarm, "b") > 3 * alone_s
 
     run_on("virtual", scenario, network=network)
 
@@ -171,7 +200,7 @@ def test_several_donors_are_faster_than_one_where_their_links_are_what_takes_tim
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
             await train_on(swarm)
-            narrow(network, **dict.fromkeys("abc", USUAL_BYTES_PER_S))
+            narrow(network, **dict.fromkeys("abc", FAST_BYTES_PER_S))
             alone_s = await seconds_of(swarm, "a")
             assert await seconds_of(swarm, "a", "b", "c") < 0.65 * alone_s, (
                 "digests come before chunks, and are an eighth of so small a state"
@@ -186,7 +215,7 @@ def test_donors_are_asked_for_little_that_another_one_then_gives_as_well(arrival
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
             await train_on(swarm)
-            narrow(network, **dict.fromkeys("abc", USUAL_BYTES_PER_S))
+            narrow(network, **dict.fromkeys("abc", FAST_BYTES_PER_S))
             await fetch(swarm.peers["d"], *(swarm.peers[name] for name in "abc"))
             assert len(arrivals.chunks) <= CHUNKS + 2
 
@@ -205,7 +234,7 @@ def test_no_chunk_is_fetched_twice_because_a_donor_dies(fault: str, victim: str,
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
             average = await train_on(swarm)
-            narrow(network, a=USUAL_BYTES_PER_S, b=USUAL_BYTES_PER_S)
+            narrow(network, a=FAST_BYTES_PER_S, b=FAST_BYTES_PER_S)
             taking = asyncio.create_task(fetch(swarm.peers["d"], swarm.peers["a"], swarm.peers["b"]))
             await arrivals.some.wait()
             assert arrivals.donors[PeerId(victim)]
@@ -236,7 +265,7 @@ def test_after_the_death_of_the_only_donor_the_next_is_asked_for_what_it_has_dif
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
-            narrow(network, a=USUAL_BYTES_PER_S)
+            narrow(network, a=FAST_BYTES_PER_S)
             first, second = swarm.peers["a"], swarm.peers["b"]
             donate_from(first, first.values)
             donate_from(second, np.concatenate([first.values[:half], second.values[half:]]))
@@ -263,7 +292,7 @@ def test_a_joiner_that_asks_the_same_donor_again_goes_on_where_it_was(arrivals: 
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
-            narrow(network, a=USUAL_BYTES_PER_S)
+            narrow(network, a=FAST_BYTES_PER_S)
             donor, joiner = swarm.peers["a"], Joiner(swarm.peers["d"])
             taking = asyncio.create_task(joiner.take_from(donor))
             await arrivals.some.wait()
@@ -332,7 +361,7 @@ def test_a_helper_that_holds_part_of_the_state_gives_that_part(arrivals: Arrival
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4, timing=QUIET) as swarm:
             await train_on(swarm)
-            narrow(network, a=USUAL_BYTES_PER_S, b=USUAL_BYTES_PER_S)
+            narrow(network, a=FAST_BYTES_PER_S, b=FAST_BYTES_PER_S)
             for name in "ab":
                 own_second_half(swarm.peers[name], half)
             first, helper = swarm.peers["a"], swarm.peers["b"]
