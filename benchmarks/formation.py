@@ -34,6 +34,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
@@ -127,7 +128,7 @@ async def one_round(swarm: list[SwarmPeer]) -> list[AveragedRound | None]:
     )
 
 
-async def no_state() -> Donation | None:
+async def no_state(held: HeldAverage | None) -> Donation | None:
     """Nobody asks for the state here."""
     return None
 

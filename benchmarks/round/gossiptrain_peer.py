@@ -28,6 +28,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
@@ -127,6 +128,6 @@ def chosen(settings: SettingsT, **values: str) -> SettingsT:
     return type(settings).model_validate({**settings.model_dump(), **values})
 
 
-async def no_state() -> Donation | None:
+async def no_state(held: HeldAverage | None) -> Donation | None:
     """Nobody asks for the state here."""
     return None

@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.strategies import COURSES
 
-from benchmarks import alone, codecs, formation, interruptions
+from benchmarks import alone, codecs, formation, interruptions, state_transfer
 from gossiptrain.training.tasks import task_named
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,6 +42,24 @@ def test_what_an_interrupted_peer_costs_is_measured_at_all_instants_of_a_round()
     found = interruptions.measure("leader", "freeze", links="usual", round_name="later", spread=spread)
     assert found.cost_s.samples >= 6
     assert 0 < found.cost_s.median <= found.cost_s.maximum <= 3
+
+
+def test_the_parameters_for_a_joiner_are_timed_from_one_donor_and_from_two() -> None:
+    found = state_transfer.measure(2, megabytes=2, repetitions=1, every_seconds=2.0)
+    assert [(one.donors, one.asked) for one in found] == [(2, 1), (2, 2)]
+    assert all(1 <= one.given_by <= one.asked for one in found)
+    assert all(0 < one.transfer_s.median < 60 for one in found)
+
+
+def test_the_steps_of_a_donor_during_a_transfer_are_compared_with_those_before() -> None:
+    usual = [0.01 * number for number in range(200)]
+    slower = [2.0 + 0.02 * number for number in range(100)]
+    one = state_transfer.Transfer(asked=1, given_by=1, began_s=2.0, ended_s=4.0)
+    row = state_transfer.row(100, [usual + slower], [one])
+    assert row.kept is not None
+    assert row.kept.median == pytest.approx(0.5, rel=0.02)
+    assert row.step_s == pytest.approx(0.02)
+    assert row.quiet_step_s == pytest.approx(0.01)
 
 
 def test_a_smaller_format_is_timed_and_its_error_told() -> None:

@@ -21,6 +21,7 @@ CONFIGURE = control.Configure(
     fingerprint=RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab", 7, "average"),
     state_vectors=1,
     weighs_average=True,
+    average_is_state=True,
     gossip=GossipSettings(gossip_alpha=0.5, every_steps=3),
     network=NetworkSettings(initial_peers=("/ip4/127.0.0.1/tcp/1/p2p/12D3KooW",), preset="wan"),
     step=5,

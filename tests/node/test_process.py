@@ -33,7 +33,7 @@ class Trainer:
     def send(self, message: Message) -> None:
         self.told.append(message)
         if isinstance(message, control.StateWanted) and not self.frozen:
-            self.say(control.StateTaken(step=7, samples=1))
+            self.say(control.StateTaken(step=7))
 
     async def receive(self) -> Message:
         return await self._said.get()
@@ -64,6 +64,7 @@ class Peer:
         self.memory.snapshot[:] = np.ones(ELEMENTS, np.float32)
         configure = control.Configure(
             fingerprint=fingerprint(),
+            average_is_state=True,
             gossip=GossipSettings(),
             network=NetworkSettings(initial_peers=(initial_peer,), preset="local"),
             take_state=False,

@@ -17,6 +17,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.participation import AveragedRound
@@ -129,8 +130,10 @@ class Swarm:
         values = rng.normal(size=ELEMENTS).astype(np.float32)
         changes: list[tuple[Change, PeerId]] = []
 
-        async def donate() -> Donation | None:
-            return Donation(vector=values.copy(), step=swarm.membership.own.step, samples=0)
+        async def donate(held: HeldAverage | None) -> Donation | None:
+            if held is not None:
+                return Donation(held.vector.copy(), held.step, held)
+            return Donation(peer.values.copy(), swarm.membership.own.step)
 
         swarm = SwarmPeer(
             Environment(transport, random.Random(self._starts), incarnation=self._starts),

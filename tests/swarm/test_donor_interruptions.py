@@ -17,8 +17,8 @@ import pytest
 from gossiptrain.config import PRESETS, GossipSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.virtual.wires import LinkSettings
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.joining import in_order
-from gossiptrain.swarm.state import ReceivedState
 from tests.swarm.interruptions import Fault, ObservedNetwork, Point, Victim, points
 from tests.swarm.swarms import ELEMENTS, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
@@ -33,7 +33,8 @@ TIMING = PRESETS["local"].model_copy(update={"chunk_bytes": 256})
 JOINER = "e"
 BEFORE = Point("before the request", sends=True, number=1)
 POINTS = [BEFORE, *points("state", received=(1,), sent=tuple(range(1, 19)))]
-"""The donor is sent the request, says that it has heard it, makes its offer, and sends the chunks."""
+"""The donor is sent the request, says that it has heard it, makes its offer, and sends digests and chunks."""
+HELPER_POINTS = points("state", received=(1, 2, 3), sent=tuple(range(1, 6)))
 
 
 def begin_anew(peer: TestPeer) -> None:
@@ -70,8 +71,9 @@ class Costs:
 class Course:
     """Two rounds of four peers, while a fifth is given the parameters by one that is interrupted."""
 
-    def __init__(self, point: Point | None, fault: Fault) -> None:
-        self._point, self._fault = point, fault
+    def __init__(self, point: Point | None, fault: Fault, *, place: int = 0) -> None:
+        """place: of the donor that is interrupted, in the order in which donors are asked."""
+        self._point, self._fault, self._place = point, fault, place
         self._network = ObservedNetwork(latency_s=LATENCY_S, buffer_bytes=BUFFER_BYTES)
 
     def costs(self) -> Costs:
@@ -83,7 +85,7 @@ class Course:
             parameters = swarm.peers["a"].values.copy()
             trainers = list(swarm.peers)
             joiner = await self._newcomer(swarm)
-            donor = in_order({swarm.peers[name].id: 0 for name in trainers})[0]
+            donor = in_order({swarm.peers[name].id: 0 for name in trainers})[self._place]
             victim = Victim(self._network, swarm, str(donor), fault=self._fault, life=begin_again)
             if self._point == BEFORE:
                 victim.strike()
@@ -150,9 +152,19 @@ def undisturbed() -> Costs:
 def test_a_donor_that_is_interrupted_costs_the_joiner_and_the_swarm_at_most_three_seconds(
     point: Point, fault: Fault
 ) -> None:
-    costs, usual = Course(point, fault).costs(), undisturbed()
+    costs_at_most_three_seconds(Course(point, fault), f"{fault:8} {point!s}")
+
+
+@pytest.mark.parametrize("fault", ["crash", "restart", "freeze"])
+@pytest.mark.parametrize("point", HELPER_POINTS, ids=str)
+def test_so_does_one_that_gives_a_part_of_them_beside_another_one(point: Point, fault: Fault) -> None:
+    costs_at_most_three_seconds(Course(point, fault, place=1), f"{fault:8} helper, {point!s}")
+
+
+def costs_at_most_three_seconds(course: Course, what: str) -> None:
+    costs, usual = course.costs(), undisturbed()
     joining_s, rounds_s = costs.joining_s - usual.joining_s, costs.rounds_s - usual.rounds_s
-    sys.stdout.write(f"\n{fault:8} {point!s:24} joiner {joining_s:6.2f} s, swarm {rounds_s:6.2f} s")
+    sys.stdout.write(f"\n{what:40} joiner {joining_s:6.2f} s, swarm {rounds_s:6.2f} s")
     assert joining_s <= MOST_S
     assert rounds_s <= MOST_S
 

@@ -1,4 +1,4 @@
-"""How a joiner takes over the parameters: complete, or not at all."""
+"""How a donor gives its parameters: what it offers to whom, for how long, and what it refuses."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from gossiptrain.core.averaging import Vector
-from gossiptrain.net.framing import ProtocolViolationError
-from gossiptrain.net.transport import UnreachableError
+from gossiptrain.net.framing import ProtocolViolationError, receive_one_of, send_message
+from gossiptrain.net.transport import StreamClosedError, UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
-from gossiptrain.swarm.messages import MAX_COUNT
+from gossiptrain.swarm.last_average import HeldAverage
+from gossiptrain.swarm.messages import MAX_COUNT, ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
 from gossiptrain.swarm.own_heartbeat import OwnState
-from gossiptrain.swarm.state import LONGEST_LINE_S, MOST_IN_LINE, Donation, ReceivedState, StateServer
+from gossiptrain.swarm.state import MOST_IN_LINE, STATE, Donation
+from gossiptrain.swarm.state_chunks import DIGEST_BYTES, MAX_CHUNKS, Chunking, digests_of
+from gossiptrain.swarm.state_source import LONGEST_LINE_S
+from tests.swarm.joiners import donate_from, fetch, train_on
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+
+CHUNKS = ELEMENTS * 4 // TIMING.chunk_bytes + 1
 
 
 async def tell_step(swarm: Swarm, name: str, step: int) -> None:
     membership = swarm.peers[name].swarm.membership
     membership.describe(OwnState(step=step, ready_in_s=0.0))
     await membership.announce()
-
-
-async def fetch(joiner: TestPeer, donor: TestPeer) -> tuple[Vector, ReceivedState]:
-    into = np.zeros(ELEMENTS, np.float32)
-    return into, await joiner.swarm._state_server.fetch(donor.id, into, most_steps=10_000)
 
 
 @on_both_transports
@@ -73,49 +73,49 @@ def test_the_next_donor_steps_in_when_one_falls_silent_in_the_middle() -> None:
     run_on("virtual", scenario, network=network)
 
 
-@pytest.mark.parametrize("damage", ["not finite", "another length", "another digest", "too far ahead"])
-def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("damage", ["not finite", "another length", "another chunk", "too far ahead"])
+def test_a_state_that_is_not_as_it_should_be_is_not_taken(damage: str) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
+            donor = swarm.peers["a"]
             if damage == "not finite":
-                swarm.peers["a"].values[7] = np.nan
+                donor.values[7] = np.nan
             elif damage == "another length":
-                swarm.peers["a"].values = swarm.peers["a"].values[:-1]
-                _donate_from(swarm.peers["a"])
+                donate_from(donor, donor.values[:-1])
             elif damage == "too far ahead":
                 await tell_step(swarm, "a", 10_001)
             else:
-                honest = StateServer._receive
-
-                async def tampered(self: StateServer, stream: object, into: object) -> str:
-                    return (await honest(self, stream, into))[::-1]  # type: ignore[arg-type]
-
-                monkeypatch.setattr(StateServer, "_receive", tampered)
+                moves_while_it_is_given(donor)
             with pytest.raises(ProtocolViolationError):
-                await fetch(swarm.peers["b"], swarm.peers["a"])
+                await fetch(swarm.peers["b"], donor)
 
     run_on("virtual", scenario)
+
+
+def moves_while_it_is_given(donor: TestPeer) -> None:
+    """The donor's vector changes between its offer and its chunks."""
+    donate_from(donor, donor.values)
+    server = donor.swarm._state_server
+    honest = server._give_chunks
+
+    async def torn(stream: object, offered: object) -> None:
+        donor.values[:] += np.float32(1.0)
+        await honest(stream, offered)  # type: ignore[arg-type]
+
+    server._give_chunks = torn  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("number", [-1, MAX_COUNT + 1, 10**30])
 def test_numbers_that_no_message_can_tell_do_not_keep_a_donor_from_giving(number: int) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
-            donor, joiner = swarm.peers["a"], swarm.peers["b"]
-            _donate_from(donor, step=number, samples=number)
-            into = np.zeros(ELEMENTS, np.float32)
-            received = await joiner.swarm._state_server.fetch(donor.id, into, most_steps=2 * MAX_COUNT)
-            assert received.step == received.samples == min(max(number, 0), MAX_COUNT)
+            donor = swarm.peers["a"]
+            donate_from(donor, donor.values, step=number)
+            into, received = await fetch(swarm.peers["b"], donor, most_steps=2 * MAX_COUNT)
+            assert received.step == min(max(number, 0), MAX_COUNT)
             assert into.tobytes() == donor.values.tobytes()
 
     run_on("virtual", scenario)
-
-
-def _donate_from(peer: TestPeer, *, step: int = 0, samples: int = 0) -> None:
-    async def donate() -> Donation:
-        return Donation(vector=peer.values, step=step, samples=samples)
-
-    peer.swarm._state_server._donate = donate
 
 
 def test_a_donor_that_freezes_costs_the_joiner_a_bounded_time() -> None:
@@ -136,51 +136,80 @@ def test_a_donor_that_freezes_costs_the_joiner_a_bounded_time() -> None:
     run_on("virtual", scenario, network=network)
 
 
-def test_joiners_are_served_one_after_the_other_and_each_gets_a_whole_state() -> None:
+# What is given to several joiners.
+
+
+class CountingDonor:
+    """Counts the copies that a donor takes, and those that it has let go of."""
+
+    def __init__(self, donor: TestPeer, *, takes_s: float = 0.0) -> None:
+        self.taken = self.released = self.at_once = self.most_at_once = 0
+        self._donor, self._takes_s = donor, takes_s
+        donor.swarm._state_server._donate = self._donate
+
+    async def _donate(self, held: HeldAverage | None) -> Donation:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self._takes_s)
+        self.at_once -= 1
+        self.taken += 1
+        copy = self._donor.values.copy()
+
+        def release() -> None:
+            self.released += 1
+            copy[:] = 0.0  # as happens to the memory that trainer and node share
+
+        return Donation(copy, step=500, release=release)
+
+
+def test_joiners_that_ask_at_one_moment_are_given_one_copy() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
-            await tell_step(swarm, "a", 500)
             donor = swarm.peers["a"]
-            honest = donor.swarm._state_server._donate
-            at_once = most_at_once = 0
-
-            async def donate() -> Donation | None:
-                nonlocal at_once, most_at_once
-                at_once += 1
-                most_at_once = max(most_at_once, at_once)
-                await asyncio.sleep(5.0)
-                found = await honest()
-                at_once -= 1
-                return found
-
-            donor.swarm._state_server._donate = donate
+            counting = CountingDonor(donor, takes_s=5.0)
             for into, received in await asyncio.gather(*(fetch(swarm.peers[name], donor) for name in "bcd")):
                 assert received.step == 500
                 assert into.tobytes() == donor.values.tobytes()
-            assert most_at_once == 1
+            await until(lambda: counting.released > 0)
+            assert (counting.taken, counting.released, counting.most_at_once) == (1, 1, 1)
 
     run_on("virtual", scenario)
 
 
-def test_a_snapshot_is_let_go_of_once_and_only_when_all_of_it_has_been_sent() -> None:
+def test_who_comes_late_waits_until_nobody_needs_the_old_copy_and_is_given_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gossiptrain.swarm.state.SHARED_FOR_S", 0.5)
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            donor = swarm.peers["a"]
+            counting = CountingDonor(donor)
+            network.set_link("a", "b", settings=LinkSettings(bandwidth_bytes_per_s=2000.0))
+            before = donor.values.copy()
+            slow = asyncio.create_task(fetch(swarm.peers["b"], donor))
+            await asyncio.sleep(1.0)
+            donor.values += np.float32(1.0)
+            late, _ = await fetch(swarm.peers["c"], donor)
+            early, _ = await slow
+            assert early.tobytes() == before.tobytes()
+            assert late.tobytes() == donor.values.tobytes()
+            await until(lambda: counting.released == 2)
+            assert (counting.taken, counting.most_at_once) == (2, 1)
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_a_copy_is_let_go_of_once_and_only_when_all_of_it_has_been_sent() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
-            donor, joiner = swarm.peers["a"], swarm.peers["b"]
-            snapshot, released = donor.values.copy(), 0
-
-            def release() -> None:
-                nonlocal released
-                released += 1
-                snapshot[:] = 0.0  # as the trainer does with the memory that both share
-
-            async def donate() -> Donation | None:
-                return Donation(vector=snapshot, step=0, samples=0, release=release)
-
-            donor.swarm._state_server._donate = donate
-            into, _ = await fetch(joiner, donor)
+            donor = swarm.peers["a"]
+            counting = CountingDonor(donor)
+            into, _ = await fetch(swarm.peers["b"], donor)
             assert into.tobytes() == donor.values.tobytes()
-            await until(lambda: released > 0)
-            assert released == 1
+            await until(lambda: counting.released > 0)
+            assert counting.released == 1
 
     run_on("virtual", scenario)
 
@@ -190,7 +219,7 @@ def test_a_donor_with_too_many_joiners_or_no_snapshot_says_so_at_once_or_in_time
         async with swarm_of(make, 3) as swarm:
             donor, stuck = swarm.peers["a"], asyncio.Event()
 
-            async def donate() -> Donation | None:
+            async def donate(held: HeldAverage | None) -> Donation | None:
                 await stuck.wait()
                 return None
 
@@ -221,7 +250,134 @@ def test_a_peer_that_has_not_joined_refuses_at_once() -> None:
     run_on("virtual", scenario)
 
 
-def test_while_a_donor_computes_the_digest_of_its_state_everything_else_goes_on() -> None:
+# What is offered.
+
+
+def test_a_donor_offers_the_average_of_its_last_round_and_says_who_else_holds_it() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            average = await train_on(swarm)
+            offer = await asked(swarm, StateRequest(chunk_elements=ELEMENTS))
+            assert isinstance(offer, StateOffer)
+            assert set(offer.members) == {peer.id for peer in swarm.peers.values()}
+            again = await asked(swarm, StateRequest(chunk_elements=ELEMENTS, average=offer.average))
+            assert again == offer
+            other = await asked(swarm, StateRequest(chunk_elements=ELEMENTS, average="ab"))
+            assert isinstance(other, StateRefusal)
+            into, _ = await fetch(swarm.peers["b"], swarm.peers["a"])
+            assert into.tobytes() == average.tobytes()
+
+    run_on("virtual", scenario)
+
+
+async def asked(swarm: Swarm, request: StateRequest) -> StateOffer | StateRefusal:
+    stream = await swarm.peers["b"].swarm.admission.stream(swarm.peers["a"].id, STATE)
+    try:
+        await send_message(stream, request)
+        while isinstance(answer := await receive_one_of(stream, Waiting, StateOffer, StateRefusal), Waiting):
+            continue
+        assert isinstance(answer, StateOffer | StateRefusal)
+        return answer
+    finally:
+        stream.abort()
+
+
+def test_what_a_round_writes_over_while_it_is_copied_is_not_given() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await train_on(swarm)
+            donor, copying = swarm.peers["a"], asyncio.Event()
+            snapshot = donor.values.copy()
+            swarm.peers["c"].swarm.membership.describe(OwnState(joined=False))
+
+            async def donate(held: HeldAverage | None) -> Donation:
+                if held is None:
+                    return Donation(snapshot, step=0)
+                half = held.vector[: ELEMENTS // 2].copy()
+                copying.set()
+                await asyncio.sleep(1.0)
+                return Donation(np.concatenate([half, held.vector[ELEMENTS // 2 :]]), held.step, held)
+
+            donor.swarm._state_server._donate = donate
+            joining = asyncio.create_task(fetch(swarm.peers["c"], donor))
+            await copying.wait()
+            await swarm.average("a", "b")
+            into, _ = await joining
+            assert into.tobytes() == snapshot.tobytes()
+
+    run_on("virtual", scenario)
+
+
+def test_while_a_round_is_under_way_a_joiner_waits_a_little_for_its_average() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            for one, other in ("ab", "ba"):
+                network.set_link(one, other, settings=LinkSettings(bandwidth_bytes_per_s=20_000.0))
+            rounds = asyncio.create_task(swarm.average("a", "b"))
+            await until(lambda: not swarm.peers["a"].swarm.last_average._nothing_writes.is_set())
+            into, _ = await fetch(swarm.peers["c"], swarm.peers["a"])
+            await rounds
+            assert into.tobytes() == swarm.peers["b"].buffers.average.tobytes()
+
+    run_on("virtual", scenario, network=network)
+
+
+# What joiners may ask for.
+
+
+@pytest.mark.parametrize("request_", [StateRequest(chunk_elements=1), StateRequest(chunk_elements=MAX_COUNT)])
+def test_a_state_is_cut_into_a_bounded_number_of_chunks(request_: StateRequest) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donate_from(swarm.peers["a"], np.zeros(MAX_CHUNKS + 1, np.float32))
+            if request_.chunk_elements == 1:
+                with pytest.raises(StreamClosedError):
+                    await asked(swarm, request_)
+            else:
+                assert isinstance(await asked(swarm, request_), StateOffer)
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize("asked_for", [[CHUNKS], [0] * (CHUNKS + 1), [MAX_COUNT]])
+def test_a_joiner_that_asks_for_what_there_is_not_is_cut_off(asked_for: list[int]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor = swarm.peers["a"]
+            counting = CountingDonor(donor)
+            stream = await swarm.peers["b"].swarm.admission.stream(donor.id, STATE)
+            await send_message(stream, StateRequest(chunk_elements=TIMING.chunk_bytes // 4))
+            while isinstance(await receive_one_of(stream, Waiting, StateOffer), Waiting):
+                continue
+            await stream.read_exactly(CHUNKS * DIGEST_BYTES)
+            for index in asked_for:
+                await send_message(stream, ChunkRequest(index=index))
+            with pytest.raises(StreamClosedError):
+                await stream.read_exactly(len(asked_for) * TIMING.chunk_bytes)
+            await until(lambda: counting.released == 1)
+            stream.abort()
+
+    run_on("virtual", scenario)
+
+
+def test_a_joiner_that_falls_silent_keeps_the_copy_for_a_bounded_time() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor = swarm.peers["a"]
+            counting = CountingDonor(donor)
+            stream = await swarm.peers["b"].swarm.admission.stream(donor.id, STATE)
+            await send_message(stream, StateRequest(chunk_elements=TIMING.chunk_bytes // 4))
+            began_s = asyncio.get_running_loop().time()
+            await until(lambda: counting.released == 1)
+            assert asyncio.get_running_loop().time() - began_s <= 2 * TIMING.stall_timeout_s + 1.0
+            stream.abort()
+
+    run_on("virtual", scenario)
+
+
+def test_while_a_donor_computes_the_digests_of_its_state_everything_else_goes_on() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             turns = 0
@@ -234,10 +390,13 @@ def test_while_a_donor_computes_the_digest_of_its_state_everything_else_goes_on(
 
             other = asyncio.create_task(go_on())
             vector = swarm.peers["a"].values
-            digest = await swarm.peers["a"].swarm._state_server._digest(vector)
+            chunking = Chunking.of(ELEMENTS, chunk_bytes=TIMING.chunk_bytes)
+            digests = await digests_of(vector, chunking, swarm.peers["a"].swarm.transport.clock)
             other.cancel()
             await asyncio.gather(other, return_exceptions=True)
-            assert digest == blake3(vector.tobytes()).hexdigest()
-            assert turns >= vector.nbytes // TIMING.chunk_bytes
+            chunk = vector[: TIMING.chunk_bytes // 4]
+            assert digests[0] == blake3(chunk.tobytes()).digest()
+            assert len(digests) == CHUNKS
+            assert turns >= CHUNKS
 
     run_on("virtual", scenario)

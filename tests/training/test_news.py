@@ -8,9 +8,9 @@ from typing import Any
 from gossiptrain import events
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.round import RoundResult
-from gossiptrain.swarm.state import ReceivedState
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 
@@ -54,7 +54,7 @@ def test_that_a_peer_wants_to_merge_concerns_nobody_but_the_trainer() -> None:
 
 
 def test_whose_parameters_were_taken_over_is_told() -> None:
-    received = ReceivedState(donor=PeerId("a"), step=5, samples=40, seconds=0.5, size_bytes=16)
+    received = ReceivedState(donor=PeerId("a"), step=5, seconds=0.5, size_bytes=16)
     (told,) = told_by(lambda bus: news.tell_joining(bus, received))
     assert isinstance(told, events.Joined)
     assert (told.donor, told.step, told.seconds, told.bytes) == ("a", 5, 0.5, 16)

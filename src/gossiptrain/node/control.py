@@ -17,9 +17,9 @@ from pydantic import Field
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.net.framing import Message, decode_message, encode_message
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.ending import Farewell
 from gossiptrain.swarm.participation import AveragedRound
-from gossiptrain.swarm.state import ReceivedState
 
 _LENGTH_BYTES = 4
 _LIMIT_BYTES = 1 << 20
@@ -39,6 +39,8 @@ class Configure(Message):
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
     """Whether a group weighs its members by samples."""
+    average_is_state: bool = False
+    """Whether the average of a round is all that a newcomer needs."""
     step: int = 0
     """Inner steps that the trainer has made in an earlier run."""
     ports: dict[str, int] = Field(default_factory=dict)
@@ -74,7 +76,6 @@ class StateTaken(Message):
     """The state that was asked for is in shared memory."""
 
     step: int
-    samples: int
 
 
 class Leave(Message):

@@ -25,13 +25,13 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
-from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
+from gossiptrain.node.donor import Donor
+from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
-from gossiptrain.swarm.state import Donation
 
 _logger = logging.getLogger(__package__)
 DAEMON_PROBE_S = 2.0
@@ -54,8 +54,8 @@ class Node:
         self._trainer = trainer
         self._memory = memory
         self._configure = configure
-        self._state_taken: asyncio.Future[control.StateTaken] = asyncio.get_running_loop().create_future()
         self._forecast = Forecast()
+        self._donor = Donor(trainer, memory, self._forecast, average_is_state=configure.average_is_state)
         self._incarnation = incarnation
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
@@ -69,7 +69,7 @@ class Node:
             configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
-            donate=self._donate,
+            donate=self._donor.donate,
             weighs_average=configure.weighs_average,
             on_change=self._tell_change,
             report=lambda text: self._trainer.send(control.Joining(waits_for=text)),
@@ -114,8 +114,8 @@ class Node:
                     self._start(self._average(message))
                 elif isinstance(message, control.Hasten):
                     self._peer.participation.hasten()
-                elif isinstance(message, control.StateTaken) and not self._state_taken.done():
-                    self._state_taken.set_result(message)
+                elif isinstance(message, control.StateTaken):
+                    self._donor.state_taken(message)
             for task in tuple(self._beside):
                 task.cancel()
 
@@ -147,18 +147,6 @@ class Node:
         else:
             averaged = await participation.average(buffers, samples=taken.samples)
         self._trainer.send(_round_ended(averaged, self._transport))
-
-    async def _donate(self) -> Donation | None:
-        """The trainer's parameters; None where it is silent for too long, and does not answer this question either."""
-        self._state_taken = asyncio.get_running_loop().create_future()
-        self._trainer.send(control.StateWanted())
-        asked_s = asyncio.get_running_loop().time()
-        while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
-            await asyncio.wait([self._state_taken], timeout=PROGRESS_S)
-            if self._state_taken.done():
-                taken = self._state_taken.result()
-                return Donation(self._memory.state, taken.step, taken.samples, release=self._memory.forget_state)
-        return None
 
     def _trainer_is_silent(self) -> bool:
         return self._forecast.is_stale(asyncio.get_running_loop().time())

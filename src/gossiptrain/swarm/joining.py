@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.swarm.download import Download, ReceivedState
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.state import Fetch, ReceivedState
 
 REFUSED_S = 1.0
 """After which a donor that gave nothing is asked again."""
@@ -34,7 +34,7 @@ class Joining:
         self,
         membership: Membership,
         clock: Clock,
-        fetch: Fetch,
+        download: Callable[[Vector], Download],
         *,
         settled_s: float,
         look_around: Callable[[], Awaitable[None]],
@@ -47,7 +47,7 @@ class Joining:
         """
         self._membership = membership
         self._clock = clock
-        self._fetch = fetch
+        self._download = download
         self._settled_s = settled_s
         self._look_around = look_around
         self._report = report
@@ -59,6 +59,7 @@ class Joining:
         Where it is None, or raises, `into` may not be used. met_before: whether it was in the swarm in an earlier life;
         where it has brought no parameters from there, it is not the one that begins while nobody else is back.
         """
+        download = self._download(into)
         joiners: frozenset[PeerId] = frozenset()
         settled_at_s = said_at_s = self._clock.now()
         if met_before and self._membership.own.step == 0:
@@ -66,7 +67,7 @@ class Joining:
         looked_around = False
         while True:
             donors = self._donors()
-            received = await self._ask_each(donors, into)
+            received = await self._ask(donors, download)
             if received is not None:
                 return received
             now_s = self._clock.now()
@@ -91,20 +92,21 @@ class Joining:
         steps = {peer: heartbeats[peer].step for peer in self._membership.trainers() if peer in heartbeats}
         return in_order(steps)
 
-    async def _ask_each(self, donors: list[PeerId], into: Vector) -> ReceivedState | None:
+    async def _ask(self, donors: list[PeerId], download: Download) -> ReceivedState | None:
         heartbeats = self._membership.live()
         known_steps = [heartbeats[peer].step for peer in donors if peer in heartbeats]
-        for donor in donors:
-            if self._clock.now() < self._not_before_s.get(donor, -math.inf):
-                continue
-            try:
-                return await self._fetch(donor, into, most_steps=2 * statistics.median_low(known_steps) + STEPS_AHEAD)
-            except (ConnectionError, TimeoutError) as error:
-                if isinstance(error, TimeoutError):
-                    # Until it says something again nobody here waits for it, this peer's own greeting included.
-                    self._membership.suspect(donor)
-                self._not_before_s[donor] = self._clock.now() + REFUSED_S
-        return None
+        if not known_steps:
+            return None
+        now_s = self._clock.now()
+        asked = [donor for donor in donors if now_s >= self._not_before_s.get(donor, -math.inf)]
+        most_steps = 2 * statistics.median_low(known_steps) + STEPS_AHEAD
+        return await download.run(asked, most_steps=most_steps, failed=self._note_failure)
+
+    def _note_failure(self, donor: PeerId, error: OSError) -> None:
+        if isinstance(error, TimeoutError):
+            # Until it says something again nobody here waits for it, this peer's own greeting included.
+            self._membership.suspect(donor)
+        self._not_before_s[donor] = self._clock.now() + REFUSED_S
 
     def _founds(self) -> bool:
         """Whether, of all that begin, this is the one whose parameters the others take."""

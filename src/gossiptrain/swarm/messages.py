@@ -285,20 +285,33 @@ class Abandon(Message):
 
 
 class StateRequest(Message):
-    """A joiner asks for the current parameters."""
+    """A joiner asks a donor what it can give."""
+
+    chunk_elements: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    """How long the chunks are to be that it compares and asks for; the last one is shorter."""
+    average: HexText = ""
+    """Digest of the average that it wants: the donor is asked to help another one, and only if it holds the same."""
 
 
 class StateOffer(Message):
-    """The donor's answer: what follows as raw chunks, and where the donor stands."""
+    """The donor's answer. The BLAKE3 digests of all chunks, as little-endian float32, follow as raw bytes."""
 
     elements: Count
     step: Count
-    samples: Count
-    digest: HexText
-    """BLAKE3 over the whole flat vector as little-endian float32."""
+    """Where the parameters stand."""
+    average: HexText = ""
+    """Digest of the average that they are, in part at least; empty where nobody else can hold the same."""
+    members: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
+    """Of the round that made it: who else may give the same chunks."""
+
+
+class ChunkRequest(Message):
+    """The joiner asks for one chunk of what was offered. It follows as raw bytes; requests may be sent ahead."""
+
+    index: Count
 
 
 class StateRefusal(Message):
-    """The donor cannot give its state now."""
+    """The donor cannot give its state now, or not the one that is wanted."""
 
     reason: ShortText

@@ -18,6 +18,7 @@ from gossiptrain.net.transport import Clock
 from gossiptrain.swarm.averager import Averager
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import EndingBarrier, Farewell
+from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.promises import Promises
@@ -53,6 +54,7 @@ class Participation:
         promises: Promises,
         barrier: EndingBarrier,
         minimum_members: int,
+        last_average: LastAverage,
     ) -> None:
         """barrier: where this peer waits for others after its last step."""
         self._clock = clock
@@ -62,6 +64,7 @@ class Participation:
         self._promises = promises
         self._barrier = barrier
         self._minimum_members = minimum_members
+        self._last_average = last_average
         self._last_group = ""
 
     async def average(self, buffers: Buffers, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
@@ -72,16 +75,19 @@ class Participation:
         if not is_finite(buffers.snapshot):
             return None
         started_s = self._clock.now()
+        step = self._membership.own.step
         assignment = await self._matchmaker.find_group(
             Readiness(samples, self._last_group, aim, self._averager.speeds_seen)
         )
         if assignment is None:
             return None
         formation_seconds = self._clock.now() - started_s
-        result = await self._averager.average(assignment, buffers)
+        with self._last_average.written_over():
+            result = await self._averager.average(assignment, buffers)
+            if result.committed:
+                self._last_group = assignment.round_id
+                self._last_average.note(HeldAverage(result.digest, result.members, step, buffers.average))
         self._remember(result)
-        if result.committed:
-            self._last_group = assignment.round_id
         return AveragedRound(
             number=assignment.round,
             formation_seconds=formation_seconds,

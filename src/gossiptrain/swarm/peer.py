@@ -21,9 +21,11 @@ from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coordinator import Coordinator
 from gossiptrain.swarm.discovery import Discovery
+from gossiptrain.swarm.download import Download, ReceivedState
 from gossiptrain.swarm.ending import EndingBarrier
 from gossiptrain.swarm.group_forming import GroupForming
 from gossiptrain.swarm.joining import Joining
+from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import Matchmaker
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
@@ -31,7 +33,7 @@ from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.reunion import Reunion
-from gossiptrain.swarm.state import Donate, Donation, ReceivedState, StateServer
+from gossiptrain.swarm.state import Donate, Donation, StateServer
 from gossiptrain.swarm.supervision import supervised
 
 SETTLED_BEATS = 1.5
@@ -84,9 +86,10 @@ class SwarmPeer:
         self._matchmaker = self._make_matchmaker(settings, promises, environment.rng)
         rules = RoundRules(settings.gossip_min_group_size, weighs_members=weighs_average)
         self._averager = Averager(self.admission, rules)
+        self.last_average = LastAverage(self._clock)
         self.participation = self._make_participation(settings, promises)
         """Its rounds, once it has taken over the state."""
-        self._state_server = StateServer(self.admission, self._guarded(donate))
+        self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate))
         self._joining = self._make_joining(report)
         self._on_change = on_change
         self._has_known = False
@@ -115,13 +118,14 @@ class SwarmPeer:
             promises=promises,
             barrier=EndingBarrier(self.membership, self._clock, longest_nap_s=heartbeat_s),
             minimum_members=settings.gossip_min_group_size,
+            last_average=self.last_average,
         )
 
     def _make_joining(self, report: Callable[[str], None]) -> Joining:
         return Joining(
             self.membership,
             self._clock,
-            self._state_server.fetch,
+            lambda into: Download(self.admission, into),
             settled_s=SETTLED_BEATS * self.admission.timing.heartbeat_s,
             look_around=self._discovery.consult_directory,
             report=report,
@@ -181,7 +185,7 @@ class SwarmPeer:
     def _guarded(self, donate: Donate) -> Donate:
         """Who has not joined yet has nothing to give."""
 
-        async def give() -> Donation | None:
-            return await donate() if self.membership.own.joined else None
+        async def give(held: HeldAverage | None) -> Donation | None:
+            return await donate(held) if self.membership.own.joined else None
 
         return give

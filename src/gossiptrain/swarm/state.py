@@ -1,30 +1,33 @@
-"""How a peer that arrives late takes over the current parameters: complete, or not at all.
+"""How a donor gives its parameters to joiners: first the digests of all chunks, then the chunks that each one asks for.
 
-Owns the transfer of one flat vector from a donor to a joiner, with its length, digest and finiteness checked before
-anybody looks at it. Does not know where the donor's vector comes from nor what the joiner does with it.
+Owns what is given to whom and for how long. All that ask within a while are given the same, from one copy. Where the
+parameters begin with the last average that this peer holds, the offer says so, and who else holds it: the joiner then
+has the members of that round give different chunks at the same time. Does not know where the donor's vector comes from,
+nor what the joiner does with it.
+
+Donors train on, so their parameters are never the same; but the average of a round is, in all members of its group,
+and they have compared its digest. To give the average and not what was learnt since costs the joiner at most a round's
+learning and the donor's trainer nothing. A mixture of slices of several donors' parameters would be a model that nobody
+has trained, and nothing in it could be compared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
-
-from blake3 import blake3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.guards import is_finite
-from gossiptrain.core.partition import Slice
-from gossiptrain.net.framing import Message, ProtocolViolationError, receive_message, receive_one_of, send_message
-from gossiptrain.net.transport import PeerId, Stream, UnreachableError
+from gossiptrain.net.framing import ProtocolViolationError, receive_message, send_message
+from gossiptrain.net.transport import Clock, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.intake import as_count
-from gossiptrain.swarm.messages import StateOffer, StateRefusal, StateRequest, Waiting
+from gossiptrain.swarm.last_average import HeldAverage, LastAverage
+from gossiptrain.swarm.messages import ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
+from gossiptrain.swarm.state_chunks import ELEMENT_BYTES, MAX_CHUNKS, Chunking, digests_of
 
 STATE = "/gossiptrain/state"
-ELEMENT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -33,108 +36,83 @@ class Donation:
 
     vector: Vector
     step: int
-    samples: int
+    held: HeldAverage | None = None
+    """The average that the vector begins with; None where others cannot have any of it."""
     release: Callable[[], None] = lambda: None
     """Called when the vector is not needed any more."""
 
 
-Donate = Callable[[], Awaitable[Donation | None]]
-"""Takes a fresh snapshot for a joiner; None where there is none to give now."""
+Donate = Callable[[HeldAverage | None], Awaitable[Donation | None]]
+"""Takes a copy of the average that is held, or where that is not what a joiner needs, or there is none, a fresh
+snapshot; None where there is nothing to give now."""
 LONGEST_SNAPSHOT_S = 30.0
 """How long a donor waits for the snapshot, which its trainer takes after the inner step that it is in."""
-LONGEST_LINE_S = 120.0
-"""How long a joiner waits for its turn at one donor."""
 MOST_IN_LINE = 8
 """Joiners that one donor has at a time; the next one is told to ask another peer, or later."""
+SHARED_FOR_S = 30.0
+"""How old a copy may be that is given to one more joiner. After that the next one waits until nobody needs it."""
 
 
-class ReceivedState(Message):
-    """Where the donor stood."""
+@dataclass
+class _Given:
+    """What is being given, and to how many."""
 
-    donor: PeerId
-    step: int
-    samples: int
-    seconds: float
-    size_bytes: int
+    donation: Donation
+    taken_s: float
+    users: int = 0
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last of them has left, and the copy is let go of."""
+    _chunking: Chunking | None = None
+    _digests: Sequence[bytes] = ()
+    _computing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def digests(self, chunking: Chunking, clock: Clock) -> Sequence[bytes]:
+        """Of all chunks. They are kept for the next joiner, as most want chunks of the same length."""
+        async with self._computing:
+            if self._chunking != chunking:
+                self._digests = await digests_of(self.donation.vector, chunking, clock)
+                self._chunking = chunking
+            return self._digests
 
 
-class Fetch(Protocol):
-    """Fills `into` with the parameters of `donor`, which may have made `most_steps` at most.
+@dataclass(frozen=True)
+class _Offered:
+    """What one joiner may ask for."""
 
-    Raises ConnectionError or TimeoutError where it does not give any; `into` may not be used then.
-    """
+    donation: Donation
+    chunking: Chunking
+    digests: Sequence[bytes]
 
-    async def __call__(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
-        """There is no limit to how long it takes while the parameters arrive."""
+    def message(self) -> StateOffer:
+        held = self.donation.held
+        return StateOffer(
+            elements=self.chunking.elements,
+            step=as_count(self.donation.step),
+            average=held.digest if held is not None else "",
+            members=held.members if held is not None else (),
+        )
 
 
 class StateServer:
-    """Gives the own state to joiners, one after the other, and fetches that of others."""
+    """Gives the own state to joiners."""
 
-    def __init__(self, admission: Admission, donate: Donate) -> None:
+    def __init__(self, admission: Admission, last_average: LastAverage, donate: Donate) -> None:
         self._admission = admission
         self._clock = admission.transport.clock
         self._timing = admission.timing
+        self._last_average = last_average
         self._donate = donate
-        self._giving = asyncio.Lock()
+        self._taking = asyncio.Lock()
+        self._given: _Given | None = None
         self._in_line = 0
 
     async def open(self) -> None:
         """From now on gives the state to members that ask for it."""
         await self._admission.serve(STATE, self._serve)
 
-    async def fetch(self, donor: PeerId, into: Vector, *, most_steps: int) -> ReceivedState:
-        """See `Fetch`."""
-        started_s = self._clock.now()
-        async with self._clock.timeout(self._admission.opening_s(donor)):
-            stream = await self._admission.stream(donor, STATE, bulk_bytes=into.nbytes)
-            await send_message(stream, StateRequest())
-        try:
-            async with self._clock.timeout(LONGEST_LINE_S):
-                offer = await self._offer(stream)
-            if offer.elements != len(into):
-                raise ProtocolViolationError(f"{offer.elements} values are offered where {len(into)} are expected")
-            if offer.step > most_steps:
-                raise ProtocolViolationError("the donor claims to be far ahead of what most peers say")
-            digest = await self._receive(stream, into)
-        finally:
-            stream.abort()
-        if digest != offer.digest:
-            raise ProtocolViolationError("the state that arrived is not the one that was offered")
-        seconds = self._clock.now() - started_s
-        size_bytes = len(into) * ELEMENT_BYTES
-        return ReceivedState(
-            donor=donor, step=offer.step, samples=offer.samples, seconds=seconds, size_bytes=size_bytes
-        )
-
-    @property
-    def _silence_s(self) -> float:
-        """How long a donor may say nothing before another one is asked: it says four times as often that it lives."""
-        return 2 * self._timing.probe_timeout_s
-
-    async def _offer(self, stream: Stream) -> StateOffer:
-        while True:
-            async with self._clock.timeout(self._silence_s):
-                answer = await receive_one_of(stream, Waiting, StateOffer, StateRefusal)
-            if isinstance(answer, StateRefusal):
-                raise UnreachableError(f"the donor does not give its state: {answer.reason}")
-            if isinstance(answer, StateOffer):
-                return answer
-
-    async def _receive(self, stream: Stream, into: Vector) -> str:
-        digest = blake3()
-        for chunk in self._chunks(len(into)):
-            part = into[chunk.start : chunk.stop]
-            async with self._clock.timeout(self._timing.stall_timeout_s):
-                await stream.read_into(part.data.cast("B"))
-            if not is_finite(part):
-                raise ProtocolViolationError("the state holds values that are not finite")
-            digest.update(part.data.cast("B"))
-        return digest.hexdigest()
-
     async def _serve(self, stream: Stream) -> None:
         async with self._clock.timeout(self._timing.dial_timeout_s):
-            await receive_message(stream, StateRequest)
+            request = await receive_message(stream, StateRequest)
         if self._in_line >= MOST_IN_LINE:
             await send_message(stream, StateRefusal(reason="too many newcomers ask at once"))
             return
@@ -142,25 +120,18 @@ class StateServer:
         ready = asyncio.Event()
         waiting = asyncio.create_task(self._say_waiting(stream, until=ready))
         try:
-            async with self._giving:
-                await self._serve_next(stream, ready, waiting)
+            async with self._held_for(request.average) as given:
+                offered = None if given is None else await self._offered(given, request.chunk_elements)
+                ready.set()
+                await waiting
+                if offered is None:
+                    await send_message(stream, StateRefusal(reason="it has none to give yet"))
+                else:
+                    await self._send_offer(stream, offered)
+                    await self._give_chunks(stream, offered)
         finally:
             waiting.cancel()
             self._in_line -= 1
-
-    async def _serve_next(self, stream: Stream, ready: asyncio.Event, waiting: asyncio.Task[None]) -> None:
-        donation = await self._snapshot()
-        try:
-            digest = await self._digest(donation.vector) if donation is not None else ""
-            ready.set()
-            await waiting
-            if donation is None:
-                await send_message(stream, StateRefusal(reason="it has none to give yet"))
-            else:
-                await self._give(stream, donation, digest)
-        finally:
-            if donation is not None:
-                donation.release()
 
     async def _say_waiting(self, stream: Stream, *, until: asyncio.Event) -> None:
         while not until.is_set():
@@ -169,27 +140,79 @@ class StateServer:
                 async with self._clock.timeout(self._timing.probe_timeout_s / 2):
                     await until.wait()
 
-    async def _snapshot(self) -> Donation | None:
+    @contextlib.asynccontextmanager
+    async def _held_for(self, average: str) -> AsyncIterator[_Given | None]:
+        """What this joiner is given; it stays as it is until the end of the block."""
+        async with self._taking:
+            given = await self._shared_or_fresh(average)
+            if given is not None:
+                given.users += 1
+        try:
+            yield given
+        finally:
+            if given is not None:
+                given.users -= 1
+                if not given.users:
+                    self._let_go(given)
+
+    async def _shared_or_fresh(self, average: str) -> _Given | None:
+        given = self._given
+        if given is not None and average:
+            return given if _is(given.donation, average) else None
+        if given is not None and self._clock.now() - given.taken_s > SHARED_FOR_S:
+            await given.gone.wait()
+            given = None
+        if given is None:
+            donation = await self._take(average)
+            given = self._given = _Given(donation, self._clock.now()) if donation is not None else None
+        return given
+
+    async def _take(self, average: str) -> Donation | None:
+        if not average:
+            # What all members of a round will hold in a moment is worth a short wait.
+            await self._last_average.settle(within_s=self._timing.probe_timeout_s)
+        held = self._last_average.now()
+        if average and (held is None or held.digest != average):
+            return None
         try:
             async with self._clock.timeout(LONGEST_SNAPSHOT_S):
-                return await self._donate()
+                donation = await self._donate(held)
+                if donation is not None and held is not None and not self._last_average.still(held):
+                    # The next round has begun, and has written where the average was while it was copied.
+                    donation.release()
+                    donation = None if average else await self._donate(None)
         except TimeoutError:
             return None
+        return donation
 
-    async def _digest(self, vector: Vector) -> str:
-        digest = blake3()
-        for chunk in self._chunks(len(vector)):
-            digest.update(vector[chunk.start : chunk.stop].data.cast("B"))
-            await self._clock.sleep(0)  # heartbeats and rounds go on meanwhile
-        return digest.hexdigest()
+    def _let_go(self, given: _Given) -> None:
+        self._given = None
+        given.donation.release()
+        given.gone.set()
 
-    async def _give(self, stream: Stream, donation: Donation, digest: str) -> None:
-        vector = donation.vector
-        step, samples = as_count(donation.step), as_count(donation.samples)
-        await send_message(stream, StateOffer(elements=len(vector), step=step, samples=samples, digest=digest))
-        for chunk in self._chunks(len(vector)):
-            async with self._clock.timeout(self._timing.stall_timeout_s):
-                await stream.write(vector[chunk.start : chunk.stop].data.cast("B"))
+    async def _offered(self, given: _Given, chunk_elements: int) -> _Offered:
+        chunking = Chunking(len(given.donation.vector), chunk_elements)
+        if chunking.count > MAX_CHUNKS:
+            raise ProtocolViolationError("the state is asked for in too many chunks")
+        return _Offered(given.donation, chunking, await given.digests(chunking, self._clock))
 
-    def _chunks(self, elements: int) -> list[Slice]:
-        return Slice(0, elements).chunks(self._timing.chunk_bytes // ELEMENT_BYTES)
+    async def _send_offer(self, stream: Stream, offered: _Offered) -> None:
+        await send_message(stream, offered.message())
+        async with self._clock.timeout(self._timing.stall_timeout_s):
+            await stream.write(b"".join(offered.digests))
+
+    async def _give_chunks(self, stream: Stream, offered: _Offered) -> None:
+        """Until the joiner ends the stream. It has no need to ask for more chunks than there are."""
+        vector, chunking = offered.donation.vector, offered.chunking
+        for _ in range(chunking.count):
+            async with self._clock.timeout(2 * self._timing.stall_timeout_s):
+                request = await receive_message(stream, ChunkRequest)
+            if request.index >= chunking.count:
+                raise ProtocolViolationError("a chunk is asked for that was not offered")
+            for piece in chunking.chunk(request.index).chunks(self._timing.chunk_bytes // ELEMENT_BYTES):
+                async with self._clock.timeout(self._timing.stall_timeout_s):
+                    await stream.write(vector[piece.start : piece.stop].data.cast("B"))
+
+
+def _is(donation: Donation, average: str) -> bool:
+    return donation.held is not None and donation.held.digest == average

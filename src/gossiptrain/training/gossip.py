@@ -94,6 +94,7 @@ def gossip(
         take_state=take_state and bool(peers or joined.known_peers or joined.peers_path),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
+        average_is_state=strategy.average_is_state,
     )
     bus = EventBus()
     if on_event is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossiptrain import events
 from gossiptrain.node import control
-from gossiptrain.swarm.state import ReceivedState
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.training.bus import EventBus
 
 

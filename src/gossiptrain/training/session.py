@@ -223,7 +223,7 @@ class Session:
                 self._end_round(message)
             case control.StateWanted():
                 self.rounds.replica.write_state(self._node.memory.state)
-                self._node.send(control.StateTaken(step=self.progress.step, samples=self.progress.samples))
+                self._node.send(control.StateTaken(step=self.progress.step))
             case control.PeerChanged():
                 self._note_peer(message)
             case control.NodeReady():

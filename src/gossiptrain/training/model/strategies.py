@@ -73,6 +73,9 @@ class Strategy(ABC):
     weighs_average: ClassVar[bool] = True
     """Whether the group weighs its members by samples. Others weigh their own step instead, which keeps the mean of the
     swarm where it is."""
+    average_is_state: ClassVar[bool] = False
+    """Whether the average of a round is all that a joiner needs: any member of the group can give it, at no cost to
+    its trainer. Elsewhere peers keep more than parameters, or hold something else after a round."""
     meets_everyone: ClassVar[bool] = False
     """Whether it is only right where all peers are in one group in every round."""
     waits: ClassVar[bool] = False
@@ -111,6 +114,7 @@ class Average(Strategy):
     """Local SGD with parameter averaging (Stich 2018), the classic gossip: x += alpha (average - snapshot)."""
 
     name: ClassVar[StrategyName] = "average"
+    average_is_state = True
 
     def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The parameters as they are."""

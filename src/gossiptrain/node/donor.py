@@ -1,0 +1,70 @@
+"""What a node gives to joiners: the last average, or a snapshot that its trainer takes.
+
+Owns which of the two is given, and the shared vector `state` while it is needed. Does not know who asks, nor how it
+travels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossiptrain.core.partition import Slice
+from gossiptrain.node import control
+from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
+from gossiptrain.node.memory import SharedVectors
+from gossiptrain.swarm.last_average import HeldAverage
+from gossiptrain.swarm.state import Donation
+
+COPIED_ELEMENTS = 1 << 20
+"""Copied at once; heartbeats and rounds go on in between."""
+
+
+class Donor:
+    """The giving side of one node. One donation at a time: the next one begins when the last was released."""
+
+    def __init__(
+        self, trainer: control.NodeSide, memory: SharedVectors, forecast: Forecast, *, average_is_state: bool
+    ) -> None:
+        """average_is_state: whether the average of a round is all that a joiner needs."""
+        self._trainer = trainer
+        self._memory = memory
+        self._forecast = forecast
+        self._average_is_state = average_is_state
+        self._state_taken: asyncio.Future[control.StateTaken] = asyncio.get_running_loop().create_future()
+
+    def state_taken(self, message: control.StateTaken) -> None:
+        """The trainer has taken the snapshot that it was asked for."""
+        if not self._state_taken.done():
+            self._state_taken.set_result(message)
+
+    async def donate(self, held: HeldAverage | None) -> Donation | None:
+        """See `state.Donate`. None where the trainer is silent for too long, and does not answer this question either.
+
+        The strategies whose peers keep more than their parameters have a snapshot taken. Between two rounds its first
+        vector is the average all the same, and only the rest of it this peer's own.
+        """
+        if held is not None and self._average_is_state and not self._trainer_is_silent():
+            await self._copy(held)
+            return Donation(self._memory.state, held.step, held, release=self._memory.forget_state)
+        taken = await self._snapshot()
+        if taken is None:
+            return None
+        return Donation(self._memory.state, taken.step, held, release=self._memory.forget_state)
+
+    async def _copy(self, held: HeldAverage) -> None:
+        for part in Slice(0, len(held.vector)).chunks(COPIED_ELEMENTS):
+            self._memory.state[part.start : part.stop] = held.vector[part.start : part.stop]
+            await asyncio.sleep(0)
+
+    async def _snapshot(self) -> control.StateTaken | None:
+        self._state_taken = asyncio.get_running_loop().create_future()
+        self._trainer.send(control.StateWanted())
+        asked_s = asyncio.get_running_loop().time()
+        while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
+            await asyncio.wait([self._state_taken], timeout=PROGRESS_S)
+            if self._state_taken.done():
+                return self._state_taken.result()
+        return None
+
+    def _trainer_is_silent(self) -> bool:
+        return self._forecast.is_stale(asyncio.get_running_loop().time())

@@ -1,0 +1,102 @@
+"""What a node gives to joiners, and what its trainer has to do for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import numpy as np
+
+from gossiptrain.net.transport import PeerId
+from gossiptrain.net.virtual.time import run_virtual
+from gossiptrain.node import control
+from gossiptrain.node.donor import Donor
+from gossiptrain.node.forecast import Forecast
+from gossiptrain.node.memory import SharedVectors
+from gossiptrain.swarm.last_average import HeldAverage
+from tests.node.test_process import Trainer, peer_beside
+from tests.swarm.swarms import swarm_of
+from tests.transports import MakeTransport, run_on
+
+ELEMENTS = 3000
+
+
+class Giving:
+    """A donor with its trainer, which answers at once, and an average of ones that it holds."""
+
+    def __init__(self, *, average_is_state: bool, state_vectors: int = 1) -> None:
+        self.memory = SharedVectors.create(ELEMENTS, state_vectors=state_vectors)
+        self.memory.average.fill(1.0)
+        self.held = HeldAverage("ab", (PeerId("a"), PeerId("z")), step=5, vector=self.memory.average)
+        self.trainer, self.forecast = Trainer(), Forecast()
+        self.forecast.heard(asyncio.get_running_loop().time())
+        self.donor = Donor(
+            cast("control.NodeSide", self.trainer), self.memory, self.forecast, average_is_state=average_is_state
+        )
+        self.trainer.say = self._hear  # type: ignore[method-assign]
+
+    def _hear(self, message: object) -> None:
+        assert isinstance(message, control.StateTaken)
+        self.memory.state.fill(2.0)
+        self.donor.state_taken(message)
+
+    def trainer_was_asked(self) -> bool:
+        return any(isinstance(message, control.StateWanted) for message in self.trainer.told)
+
+
+def test_the_average_is_given_without_the_trainer_where_it_is_all_that_a_joiner_needs() -> None:
+    async def scenario() -> None:
+        giving = Giving(average_is_state=True)
+        donation = await giving.donor.donate(giving.held)
+        assert donation is not None
+        assert (donation.step, donation.held) == (5, giving.held)
+        giving.memory.average.fill(9.0)  # by the next round
+        assert set(donation.vector.tolist()) == {1.0}
+        assert not giving.trainer_was_asked()
+        donation.release()
+        assert set(giving.memory.average.tolist()) == {9.0}
+
+    run_virtual(scenario())
+
+
+def test_without_an_average_or_where_peers_keep_more_the_trainer_takes_a_snapshot() -> None:
+    async def scenario() -> None:
+        for average_is_state, holds in ((True, False), (False, True), (False, False)):
+            giving = Giving(average_is_state=average_is_state, state_vectors=2)
+            held = giving.held if holds else None
+            donation = await giving.donor.donate(held)
+            assert donation is not None
+            assert (donation.step, donation.held) == (7, held)
+            assert len(donation.vector) == 2 * ELEMENTS
+            assert set(donation.vector.tolist()) == {2.0}
+
+    run_virtual(scenario())
+
+
+def test_of_a_trainer_that_is_silent_not_even_the_average_is_given() -> None:
+    async def scenario() -> None:
+        giving = Giving(average_is_state=True)
+        giving.trainer.frozen = True
+        await asyncio.sleep(60.0)
+        assert await giving.donor.donate(giving.held) is None
+
+    run_virtual(scenario())
+
+
+def test_nodes_of_one_round_give_a_joiner_its_average_while_their_trainers_go_on() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            peer = await peer_beside(swarm, make)
+            steps = asyncio.create_task(peer.trainer.make_steps())
+            peer.trainer.say(control.SnapshotTaken(samples=1))
+            await swarm.average()
+            into = np.zeros(len(peer.memory.average), np.float32)
+            received = await swarm.peers["b"].swarm.take_state(into)
+            assert received is not None
+            assert into.tobytes() == peer.memory.average.tobytes()
+            assert not any(isinstance(message, control.StateWanted) for message in peer.trainer.told)
+            peer.trainer.frozen = True
+            await steps
+            await peer.end()
+
+    run_on("virtual", scenario)
