@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 from gossiptrain.net.transport import PeerId
+from gossiptrain.simulate.swarms.liar import ordinary_heartbeat
 from gossiptrain.swarm.candidates import LONGEST_PAUSE, MAX_CANDIDATES, Candidates
 from gossiptrain.swarm.messages import Heartbeat
 
@@ -18,21 +19,8 @@ def candidates() -> Candidates:
 
 
 def heartbeat(name: str, counter: int = 1, **changes: Any) -> Heartbeat:
-    usual = {
-        "peer": name,
-        "run_key": "",
-        "incarnation": 1,
-        "counter": counter,
-        "role": "trainer",
-        "addresses": (f"/memory/{name}/p2p/{name}",),
-        "round": 0,
-        "step": 0,
-        "ready_in_s": None,
-        "joined": True,
-        "finishing": False,
-        "leaving": False,
-    }
-    return Heartbeat.model_validate(usual | changes)
+    usual = ordinary_heartbeat(name, run_key="", counter=counter, addresses=[f"/memory/{name}/p2p/{name}"])
+    return Heartbeat.model_validate(usual.model_dump() | changes)
 
 
 def test_who_is_heard_of_is_tried_at_once_and_then_less_and_less_often() -> None:

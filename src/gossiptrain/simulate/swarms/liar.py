@@ -37,6 +37,24 @@ PAUSE_S = 0.5
 FRAME_LIMIT_BYTES = 1 << 30
 
 
+def ordinary_heartbeat(peer: str, *, run_key: str, counter: int, addresses: Sequence[str]) -> Heartbeat:
+    """That of a trainer which has just begun."""
+    return Heartbeat(
+        peer=peer,
+        run_key=run_key,
+        incarnation=1,
+        counter=counter,
+        role="trainer",
+        addresses=tuple(addresses),
+        round=0,
+        step=0,
+        ready_in_s=None,
+        joined=True,
+        finishing=False,
+        leaving=False,
+    )
+
+
 class Liar:
     """A member, truly of the run, that lies."""
 
@@ -57,21 +75,11 @@ class Liar:
 
     def heartbeat(self, **changes: Any) -> Heartbeat:
         """An ordinary one, but for the changes."""
-        usual = {
-            "peer": self.id,
-            "run_key": self._fingerprint.key,
-            "incarnation": 1,
-            "counter": next(self._counter),
-            "role": "trainer",
-            "addresses": tuple(self.transport.addresses),
-            "round": 0,
-            "step": 0,
-            "ready_in_s": None,
-            "joined": True,
-            "finishing": False,
-            "leaving": False,
-        }
-        return Heartbeat.model_validate(usual | changes)
+        number = next(self._counter)
+        usual = ordinary_heartbeat(
+            self.id, run_key=self._fingerprint.key, counter=number, addresses=self.transport.addresses
+        )
+        return Heartbeat.model_validate(usual.model_dump() | changes)
 
     def own_heartbeats(self) -> Iterable[Heartbeat]:
         """Truly signed ones with every field at its ends."""
