@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gossiptrain.core.averaging import Vector
+from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import ProtocolViolationError, receive_message, send_message
 from gossiptrain.net.transport import Clock, Stream
 from gossiptrain.swarm.admission import Admission
@@ -198,8 +199,10 @@ class StateServer:
 
     async def _send_offer(self, stream: Stream, offered: _Offered) -> None:
         await send_message(stream, offered.message())
-        async with self._clock.timeout(self._timing.stall_timeout_s):
-            await stream.write(b"".join(offered.digests))
+        digests = b"".join(offered.digests)
+        for piece in Slice(0, len(digests)).chunks(self._timing.chunk_bytes):
+            async with self._clock.timeout(self._timing.stall_timeout_s):
+                await stream.write(digests[piece.start : piece.stop])
 
     async def _give_chunks(self, stream: Stream, offered: _Offered) -> None:
         """Until the joiner ends the stream. It has no need to ask for more chunks than there are."""

@@ -107,7 +107,7 @@ async def opened(
 
     Raises UnreachableError where it makes none, ProtocolViolationError where it cannot be one, TimeoutError.
     """
-    clock, timing = admission.transport.clock, admission.timing
+    clock = admission.transport.clock
     async with clock.timeout(admission.opening_s(donor)):
         stream = await admission.stream(donor, STATE, bulk_bytes=chunking.elements * ELEMENT_BYTES)
     try:
@@ -122,13 +122,19 @@ async def opened(
             raise ProtocolViolationError("the donor claims to be far ahead of what most peers say")
         if average and message.average != average:
             raise ProtocolViolationError("another state is offered than the one that was asked for")
-        async with clock.timeout(timing.stall_timeout_s):
-            digests = await stream.read_exactly(chunking.count * DIGEST_BYTES)
-        cut = tuple(digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
-        offer = Offer(message.step, message.average, frozenset(map(PeerId, message.members)), cut)
+        digests = await _read_digests(stream, admission, count=chunking.count)
+        offer = Offer(message.step, message.average, frozenset(map(PeerId, message.members)), digests)
         yield StateSource(admission, stream, chunking, offer)
     finally:
         stream.abort()
+
+
+async def _read_digests(stream: Stream, admission: Admission, *, count: int) -> tuple[bytes, ...]:
+    digests = bytearray(count * DIGEST_BYTES)
+    for piece in Slice(0, len(digests)).chunks(admission.timing.chunk_bytes):
+        async with admission.transport.clock.timeout(admission.timing.stall_timeout_s):
+            await stream.read_into(memoryview(digests)[piece.start : piece.stop])
+    return tuple(bytes(digests[start : start + DIGEST_BYTES]) for start in range(0, len(digests), DIGEST_BYTES))
 
 
 async def _ask_for_offer(stream: Stream, request: StateRequest, admission: Admission) -> StateOffer:
