@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-fast test-lowest planted check fix cover setup clean
+.PHONY: demo test test-fast test-lowest planted soak check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -32,6 +32,10 @@ test-lowest:
 # Puts each mistake of the past back into a copy of the code, and shows that a test fails; see docs/reliability.md.
 planted: $(STAMP)
 	$(BIN)/python -m tests.planted $(ARGS)
+
+# Real peers among faults for a quarter of an hour; see docs/reliability.md.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 cover: $(STAMP)
 	$(BIN)/coverage erase

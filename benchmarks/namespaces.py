@@ -39,6 +39,31 @@ class TwoHosts:
         """Everything passes again."""
         _run(["ip", "-n", self._switch, "link", "set", "port1", "master", "switch"])
 
+    def cut_one_way(self) -> None:
+        """From now on what host 0 sends does not arrive at host 1; the way back is free."""
+        # The switch no longer knows where host 1 is, and does not look for it there.
+        _run([*self._port1, "flood", "off", "learning", "off"])
+        _run([*self._port1, "fdb_flush"])
+
+    def heal_one_way(self) -> None:
+        """The way from host 0 to host 1 is free again."""
+        _run([*self._port1, "flood", "on", "learning", "on"])
+
+    def slow_down(self, *, kilobits_per_s: int = 1000) -> None:
+        """Each direction carries so much; what does not fit into a short queue is lost."""
+        shape = ["tbf", "rate", f"{kilobits_per_s}kbit", "burst", "16kb", "latency", "400ms"]
+        for port in ("port0", "port1"):
+            _run(["tc", "-n", self._switch, "qdisc", "replace", "dev", port, "root", *shape])
+
+    def speed_up(self) -> None:
+        """Takes the limits away."""
+        for port in ("port0", "port1"):
+            _run(["tc", "-n", self._switch, "qdisc", "delete", "dev", port, "root"])
+
+    @property
+    def _port1(self) -> list[str]:
+        return ["ip", "-n", self._switch, "link", "set", "port1", "type", "bridge_slave"]
+
     def build(self) -> None:
         """Makes hosts, switch and wires. Raises OSError where this computer does not allow it."""
         for name in (*self._hosts, self._switch):

@@ -245,21 +245,24 @@ class Peer:
 
     def node(self) -> Member:
         """The process beside the trainer; waits for it."""
-        return self._child(self.pid, NODE)
+        return self._wait_for_process(NODE)
 
     def daemon(self) -> Member:
         """libp2p's daemon; waits for it."""
-        return self._child(self.node().pid, DAEMON)
+        return self._wait_for_process(DAEMON)
 
-    def _child(self, parent: int, word: str) -> Member:
+    def find_process(self, word: str) -> Member | None:
+        """Its node or its daemon, by `NODE` or `DAEMON`; None where there is none at this moment."""
+        members = self.family.members()
+        node = _child_of(self.pid, NODE, members)
+        return node if word == NODE or node is None else _child_of(node.pid, word, members)
+
+    def _wait_for_process(self, word: str) -> Member:
         deadline_s = time.monotonic() + GENEROUS_S
-        while True:
-            # Until the daemon has taken the place of the wrapper that starts it, its word is only one of the arguments.
-            for member in self.family.members():
-                if member.parent == parent and word in member.command and "-c" not in member.command.split():
-                    return member
-            assert time.monotonic() < deadline_s, f"{parent} has no child {word}\n{self._report()}"
+        while (member := self.find_process(word)) is None:
+            assert time.monotonic() < deadline_s, f"there is no {word}\n{self._report()}"
             time.sleep(POLL_S)
+        return member
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the command itself and to nothing else."""
@@ -309,6 +312,12 @@ class Command:
         if not any(str(argument).startswith(("--host", "--alone")) for argument in arguments):
             local += ["--host-maddr", "/ip4/127.0.0.1/tcp/0"]
         return self("train", task, *local, *arguments)
+
+
+def _child_of(parent: int, word: str, members: Sequence[Member]) -> Member | None:
+    # Until the daemon has taken the place of the wrapper that starts it, its word is only one of the arguments.
+    fitting = (one for one in members if one.parent == parent and word in one.command)
+    return next((one for one in fitting if "-c" not in one.command.split()), None)
 
 
 def _marked(mark: str) -> Iterator[Member]:

@@ -69,6 +69,15 @@ def roles_in(swarm: Swarm) -> dict[Role, str]:
     return {"coordinator": coordinator, "leader": leader, "member": member}
 
 
+async def reach_distinct_roles(swarm: Swarm) -> dict[Role, str]:
+    """Goes on to a round in which all roles are those of different peers."""
+    while len(set((roles := roles_in(swarm)).values())) < 3:
+        for peer in swarm.peers.values():
+            peer.swarm.membership.reach_round(peer.swarm.membership.round + 1)
+        await swarm.know_each_other()
+    return roles
+
+
 class Course:
     """One run of two rounds.
 
@@ -104,7 +113,7 @@ class Course:
         async with swarm_of(make, 4, settings=GossipSettings(), timing=TIMING, run=self._run_name) as swarm:
             if self._experienced:
                 await swarm.average()
-            roles = await self._begin(swarm)
+            roles = await reach_distinct_roles(swarm)
             victim = Victim(self._network, swarm, roles[self._role], fault=self._fault)
             others = [name for name in swarm.peers if name != victim.name or self._when is None]
             self._plan(victim)
@@ -149,14 +158,6 @@ class Course:
             self._network.interrupt(self._when, victim=victim.name, action=victim.strike)
         elif self._when is not None:
             asyncio.get_running_loop().call_later(self._when, victim.strike)
-
-    async def _begin(self, swarm: Swarm) -> dict[Role, str]:
-        """Goes on to a round in which all roles are those of different peers."""
-        while len(set((roles := roles_in(swarm)).values())) < 3:
-            for peer in swarm.peers.values():
-                peer.swarm.membership.reach_round(peer.swarm.membership.round + 1)
-            await swarm.know_each_other()
-        return roles
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
-from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, UsageError
+from gossiptrain.errors import CheckpointMismatchError, DataMissingError, NonFiniteLossError, TrainingError, UsageError
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.parts import Parts, TrainerInputs
@@ -281,6 +281,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
     assert kept
     assert all(is_finite(load_checkpoint(path)) for path in kept)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["loss"] is None
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**50), lambda: bytearray(2**50)], ids=["torch", "Python"])
+def test_where_memory_runs_out_the_run_ends_with_plain_words_and_its_last_checkpoint_stays(
+    tmp_path: Path, allocate: Callable[[], object]
+) -> None:
+    with run_in(tmp_path / "run", max_steps=1000, checkpoint_every=1e-6, eval_every=0) as run:
+        run.trainer.model.register_forward_hook(lambda *_: allocate() if run.find(events.CheckpointSaved) else None)
+        with pytest.raises(TrainingError, match=r"There is not enough memory to go on after step \d+") as caught:
+            run.trainer.run()
+    assert "--batch" in caught.value.remedy
+    assert load_checkpoint(tmp_path / "run").state.step > 0
 
 
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

@@ -64,7 +64,12 @@ def main() -> NoReturn:
     # Ctrl+C is for the trainer, which then tells this process what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=control_descriptor)
-    sys.exit(uvloop.run(_live(connection, memory_descriptor)))
+    code = 1
+    try:
+        code = uvloop.run(_live(connection, memory_descriptor))
+    except* MemoryError:
+        _logger.error("the node ends: there is no more memory for it")
+    sys.exit(code)
 
 
 try:

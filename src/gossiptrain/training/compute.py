@@ -31,6 +31,14 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it means that an allocation failed: Python's, numpy's, or torch's on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Of the CPU's allocator torch has no class of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def _unusable(name: str, reason: str) -> UsageError:
     return UsageError(
         f"The device {name!r} cannot be used: {reason}", remedy="Use --device cpu, cuda, cuda:1, mps, or auto."

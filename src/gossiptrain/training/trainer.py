@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 
 from gossiptrain import events
-from gossiptrain.errors import NonFiniteLossError
+from gossiptrain.errors import NonFiniteLossError, TrainingError
+from gossiptrain.training.compute import is_out_of_memory
 from gossiptrain.training.ending import Ended
 from gossiptrain.training.evaluator import Evaluator
 from gossiptrain.training.interval import Interval
@@ -65,7 +66,8 @@ class Trainer:
     def run(self) -> events.Finished:
         """Trains until the run is over, merges, evaluates, saves, and says how it ended.
 
-        Raises NonFiniteLossError where the loss is not finite, after leaving the swarm, and what `gossip()` raises.
+        Raises NonFiniteLossError where the loss is not finite, after leaving the swarm, TrainingError where there is
+        no more memory, and what `gossip()` raises.
         """
         try:
             self._interrupts.raise_if_requested()
@@ -77,6 +79,14 @@ class Trainer:
                 self._step = swarm.step
                 self._wait_for_company(swarm)
                 return self._train()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"There is not enough memory to go on after step {self._step}.",
+                cause=str(error).split("\n", 1)[0],
+                remedy="Use a smaller --batch, or a computer with more memory. The last checkpoint is kept.",
+            ) from error
         finally:
             self._parts.close()
 

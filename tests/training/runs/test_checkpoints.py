@@ -6,8 +6,6 @@ import json
 import math
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,39 +209,6 @@ def test_what_cannot_be_kept_is_named(tmp_path: Path, value: object) -> None:
     with pytest.raises(CheckpointError, match=r"extra\.mine is a"):
         CheckpointWriter(tmp_path).save(nn.Linear(1, 1), None, state=state(extra={"mine": value}))
     assert names(tmp_path) == []
-
-
-SAVE_FOREVER = """
-import sys, torch
-from pathlib import Path
-from torch import nn
-from gossiptrain.training.runs.checkpoint_state import RunState
-from gossiptrain.training.runs.checkpoints import CheckpointWriter
-torch.set_num_threads(1)
-writer, step = CheckpointWriter(Path(sys.argv[1])), 0
-while True:
-    step += 1
-    model = nn.Linear(200, 200)
-    nn.init.constant_(model.weight, step)
-    writer.save(model, None, state=RunState(task="digits", fingerprint="f", step=step))
-    sys.stdout.write(f"{step}\\n")
-    sys.stdout.flush()
-"""
-
-
-def test_a_writer_killed_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(tmp_path)], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        while int(child.stdout.readline()) < 5:
-            pass
-        child.kill()
-    passed_over: list[str] = []
-    checkpoint = load_checkpoint(tmp_path, report=passed_over.append)
-    assert passed_over == []
-    assert checkpoint.state.step >= 5
-    assert torch.all(checkpoint.model_state()["weight"] == checkpoint.state.step)
-    for path in list_checkpoints(tmp_path):
-        load_checkpoint(path)
 
 
 # --- damage
