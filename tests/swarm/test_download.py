@@ -38,6 +38,14 @@ class Arrivals:
         self.refused: Counter[PeerId] = Counter()
         self.some = asyncio.Event()
         self.awaited = CHUNKS
+        self.barrier: asyncio.Barrier | None = None
+        """Where there is one, no donor is read from again before so many have sent something."""
+        self._begun: set[PeerId] = set()
+
+    async def begin_together(self, donor: PeerId) -> None:
+        if self.barrier is not None and donor not in self._begun:
+            self._begun.add(donor)
+            await self.barrier.wait()
 
     def note(self, donor: PeerId, index: int) -> None:
         self.chunks.append(index)
@@ -55,8 +63,10 @@ def arrivals(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
             index, values = await receive(self)
         except ProtocolViolationError:
             found.refused[self.donor] += 1
+            await found.begin_together(self.donor)
             raise
         found.note(self.donor, index)
+        await found.begin_together(self.donor)
         return index, values
 
     monkeypatch.setattr(StateSource, "receive", noted)
@@ -81,7 +91,7 @@ def test_members_of_a_round_give_a_joiner_different_chunks_of_its_average(kind: 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 4) as swarm:
             average = await train_on(swarm)
-            give_together(swarm, "a", "b", "c")
+            arrivals.barrier = asyncio.Barrier(3)
             donors = [swarm.peers[name] for name in "abc"]
             into, received = await fetch(swarm.peers["d"], *donors)
             assert into.tobytes() == average.tobytes()
@@ -312,7 +322,7 @@ def test_a_helper_that_gives_something_else_is_left_after_one_chunk(kind: Kind, 
         async with swarm_of(make, 4) as swarm:
             average = await train_on(swarm)
             liar = swarm.peers["b"]
-            give_together(swarm, "a", "b")
+            arrivals.barrier = asyncio.Barrier(2)
             lie(liar)
             joiner = Joiner(swarm.peers["d"])
             assert await joiner.take_from(swarm.peers["a"], liar) is not None
