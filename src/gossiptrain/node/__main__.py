@@ -72,10 +72,11 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-try:
-    logs.start()
-except UsageError as error:  # Whoever began the trainer in a program of their own has not been told yet.
-    logs.start(logs.USUAL)
-    _logger.warning("%s %s", error.what, error.remedy)
-trace.start_as_told()
-main()
+if __name__ == "__main__":
+    try:
+        logs.start()
+    except UsageError as error:  # Whoever began the trainer in a program of their own has not been told yet.
+        logs.start(logs.USUAL)
+        _logger.warning("%s %s", error.what, error.remedy)
+    trace.start_as_told()
+    main()

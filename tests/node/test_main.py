@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 WITHOUT_MEMORY = """
-from gossiptrain.node import life
+from gossiptrain.node import __main__ as node
 
 async def live(*_):
     bytearray(2**50)
 
-life._live = live
-life.main()
+node._live = live
+node.main()
 """
 
 
