@@ -24,10 +24,12 @@ from torch.nn import functional
 from gossiptrain import gossip
 from gossiptrain.config import GossipSettings, NetworkSettings
 
-NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",))
+NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="wan")
+"""With the waits of the slowest links, since many peers on few cores answer late."""
 BATCH = 16
-STEP_S = 0.05
+STEP_S = 0.25
 """Least time of one step, so that many peers fit on few cores."""
+STARTING_AT_ONCE = 4
 WAIT_S = 600.0
 
 
@@ -79,10 +81,12 @@ class ForkedPeer:
 
 
 @contextmanager
-def forked_peers(count: int, *, every_s: float) -> Iterator[list[ForkedPeer]]:
-    """So many peers that begin with the addresses of the first; ended by their ids however the block ends.
+def forked_peers(count: int, *, every_s: float) -> Iterator[tuple[list[ForkedPeer], float]]:
+    """So many peers that begin with the addresses of the first, and when the last of them was started.
 
-    Each of them tells its addresses, then the time at which it had met all others, then, once stopped, an `Ended`.
+    They are started a few at a time, since the cores that stand for as many computers could not start all at once, and
+    ended by their ids however the block ends. Each tells the time at which it had met all others, then, once stopped,
+    an `Ended`.
     """
     torch.set_num_threads(1)  # before any of its threads exist, since a fork would not have them
     data = _digits()
@@ -91,8 +95,14 @@ def forked_peers(count: int, *, every_s: float) -> Iterator[list[ForkedPeer]]:
     try:
         peers.append(ForkedPeer(0, data, (), peers=count, every_s=every_s))
         addresses = peers[0].hear()
-        peers += [ForkedPeer(number, data, addresses[:1], peers=count, every_s=every_s) for number in range(1, count)]
-        yield peers
+        for number in range(1, count):
+            if number > STARTING_AT_ONCE:
+                peers[number - STARTING_AT_ONCE].hear()
+            peers.append(ForkedPeer(number, data, addresses[:1], peers=count, every_s=every_s))
+        last_started_s = time.monotonic()
+        for peer in peers[max(1, count - STARTING_AT_ONCE) :]:
+            peer.hear()
+        yield peers, last_started_s
     finally:
         for peer in peers:
             peer.process.kill()
@@ -142,8 +152,7 @@ class _Loop:
             settings=settings,
             every_seconds=self._every_s,
         ) as swarm:
-            if not initial_peers:
-                self._parent.send(swarm.addresses)
+            self._parent.send(swarm.addresses)
             swarm.wait_for_peers(self._peers)
             self._parent.send(time.monotonic())
             while not self._parent.poll():
