@@ -52,7 +52,8 @@ def test_a_round_waits_for_the_minimum_group() -> None:
         )
         assert not first.rounds()
         assert not second.rounds()
-        with Member(2.0, settings=given, initial_peers=[second.address], take_state=False) as third:
+        hasty = given.model_copy(update={"ending_time": 0.5})
+        with Member(2.0, settings=hasty, initial_peers=[second.address], take_state=False) as third:
             wait_for_rounds([first, second, third], 1, where=lambda event: len(event.members) == 3)
     assert all(len(event.members) == 3 for event in first.rounds())
 
@@ -70,8 +71,8 @@ def test_peers_find_each_other_through_the_directory_of_a_helper_that_trains_not
     wait_until(lambda: "/p2p/" in helper.out, "the helper says where it is")
     address = next(word for word in helper.out.split() if word.startswith("/ip4/127.0.0.1"))
     with (
-        Member(0.0, settings=settings(), initial_peers=[address]) as first,
-        Member(1.0, settings=settings(), initial_peers=[address]) as second,
+        Member(0.0, settings=settings(ending_time=0.5), initial_peers=[address]) as first,
+        Member(1.0, settings=settings(ending_time=0.5), initial_peers=[address]) as second,
     ):
         wait_for_rounds([first, second], 1, where=lambda event: len(event.members) == 2)
     assert {first.swarm.peer_id, second.swarm.peer_id} == set(first.rounds()[0].members)

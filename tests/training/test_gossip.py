@@ -265,7 +265,8 @@ def test_a_round_never_changes_parameters_between_the_steps_of_two_optimizers() 
     generator, critic = model
     of_critic, of_generator = standing_still(critic), standing_still(generator)
     of_twin = standing_still(twin)
-    options: dict[str, Any] = {"run": "two optimizers", "network": LOCAL, "every_steps": 1, "take_state": False}
+    settings = GossipSettings(every_steps=1, ending_time=0.5)
+    options: dict[str, Any] = {"run": "two optimizers", "network": LOCAL, "settings": settings, "take_state": False}
     with (
         gossip(twin, of_twin, **options) as other,
         gossip(model, [of_critic, of_generator], initial_peers=[other.addresses[0]], **options) as swarm,
@@ -400,7 +401,7 @@ def test_initial_peers_that_are_all_dead_are_named_with_the_reason() -> None:
 def test_what_a_member_learns_during_a_round_stays() -> None:
     """One member counts its steps in its parameters, the other learns nothing."""
     # Of an average that comes later than the next round is due, only a part is taken; these come long before.
-    settings = GossipSettings(every_seconds=0.5)
+    settings = GossipSettings(every_seconds=0.5, ending_time=0.5)
     one = Member(0.0, settings=settings, run="learning", take_state=False)
 
     def learn(optimizer: object, arguments: object, keywords: object) -> None:
@@ -420,9 +421,8 @@ def test_what_a_member_learns_during_a_round_stays() -> None:
 def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there() -> None:
     model = Constant(1.0)
     with gossip(model, standing_still(model), run="waiting", network=LOCAL) as swarm:
-        hasty = GossipSettings(
-            matchmaking_time=0.5, ending_time=0.5
-        )  # its end waits for this member, which makes no steps
+        # Its end waits for this member, which makes no steps.
+        hasty = GossipSettings(matchmaking_time=0.5, ending_time=0.5)
         newcomer = Member(-1.0, run="waiting", settings=hasty, initial_peers=[swarm.addresses[0]])
         newcomer.start()
         assert not swarm.wait_for_peers(3, until=lambda: any(isinstance(e, events.Joined) for e in newcomer.told))
@@ -560,7 +560,8 @@ def test_a_loop_that_only_listens_gives_to_joiners_and_keeps_its_model_until_the
     model = Constant(1.0)
     optimizer = standing_still(model)
     with gossip(model, optimizer, run="listening", network=LOCAL, every_steps=1, on_event=told.append) as swarm:
-        newcomer = Member(-1.0, run="listening", every_steps=1, initial_peers=[swarm.addresses[0]])
+        hasty = GossipSettings(ending_time=0.5)
+        newcomer = Member(-1.0, run="listening", every_steps=1, settings=hasty, initial_peers=[swarm.addresses[0]])
         newcomer.start()
 
         def newcomer_has_joined() -> bool:

@@ -43,7 +43,8 @@ def test_a_joiner_takes_over_the_momentum() -> None:
         for member in swarm:
             learning(member)
         wait_for_rounds(swarm, 2, where=lambda event: True)
-        with Member(-500.0, settings=STEP_MIX, initial_peers=[swarm[0].address]) as joiner:
+        hasty = STEP_MIX.model_copy(update={"ending_time": 0.5})
+        with Member(-500.0, settings=hasty, initial_peers=[swarm[0].address]) as joiner:
             taken = outer_state(joiner)
         assert taken["1.weight"] > 0
         assert taken["0.weight"] > 0
