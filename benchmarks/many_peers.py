@@ -13,7 +13,6 @@ and must end with bitwise one model. Exits with 1 where they do not.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -22,9 +21,9 @@ from pathlib import Path
 
 from benchmarks.forked_peers import Ended, ForkedPeer, forked_peers
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
+from benchmarks.overhead.processes import cpu_s, pss
 
 PROCESSES = ("trainer", "node", "daemon")
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ def _processor_s(swarm: list[ForkedPeer]) -> dict[str, float]:
     for peer in swarm:
         for kind, pids in _pids(peer).items():
             for pid in pids:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                found[kind] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+                found[kind] += cpu_s(pid)
     return found
 
 
@@ -114,8 +112,7 @@ def _memory_mb(swarm: list[ForkedPeer]) -> dict[str, float]:
     for peer in swarm:
         for kind, pids in _pids(peer).items():
             for pid in pids:
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-                found[kind] += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+                found[kind] += pss(pid)[0] / 1e6
     return found
 
 

@@ -11,7 +11,6 @@ of all, at most 30 s after it was healed, and bitwise one model at the end.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -21,11 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.namespaces import HOSTS, TwoHosts, two_hosts
-from benchmarks.peer_processes import GOSSIP, different_models
+from benchmarks.peer_processes import GOSSIP, Event, different_models, events_of
 from gossiptrain.config import Preset
 
 HEALED_WITHIN_S = 30.0
@@ -34,8 +33,6 @@ GENEROUS_S = 240.0
 POLL_S = 0.1
 TRAIN = [*GOSSIP, "train", "digits"]
 PACE = ["--threads", "1", "--every-seconds", "1", "--eval-every", "0", "--epochs", "1000000", "--log-format", "plain"]
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,7 @@ class Trainer:
 
     def told(self) -> list[Event]:
         """Its events so far."""
-        file = self.folder / "metrics.jsonl"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return events_of(self.folder)
 
     def started(self) -> Event | None:
         """The event with its id and its addresses, once it is there."""

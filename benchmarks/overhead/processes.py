@@ -106,7 +106,7 @@ class Peer:
     def memory(self) -> Memory:
         """How much this peer's processes take now."""
         pids = self._pids()
-        weighed = {pid: _pss(pid) for pid in pids}
+        weighed = {pid: pss(pid) for pid in pids}
         others = [pid for pid in pids if pid != self._process.pid]
         return Memory(
             beside=sum(weighed[pid][0] - weighed[pid][1] for pid in others),
@@ -117,7 +117,7 @@ class Peer:
 
     def cpu_s(self) -> float:
         """CPU time that this peer's living processes have used so far."""
-        return sum(_cpu_s(pid) for pid in self._pids())
+        return sum(cpu_s(pid) for pid in self._pids())
 
     def close(self, *, grace_s: float) -> bool:
         """Waits until the worker has ended by itself, then kills what is left of it; says whether nothing was."""
@@ -165,7 +165,8 @@ def machine_cpu_s() -> float:
     return sum(map(int, (user, nice, system, *others))) / TICKS_PER_S
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """CPU time of a process in seconds; 0 where it has ended."""
     try:
         # The name, in parentheses, may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -182,8 +183,8 @@ def _environments() -> Iterator[tuple[int, bytes]]:
                 yield int(entry.name), Path(entry.path, "environ").read_bytes()
 
 
-def _pss(pid: int) -> tuple[int, int]:
-    """Proportional set size of a process in bytes, and the part of it that is copies of the model."""
+def pss(pid: int) -> tuple[int, int]:
+    """Proportional set size of a process in bytes, and the part of it that is copies of the model; 0 where it ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps").read_text(errors="replace").splitlines()
     except OSError:
