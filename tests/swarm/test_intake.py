@@ -375,7 +375,7 @@ def test_of_members_no_more_are_remembered_than_there_is_room_for() -> None:
             a, b = swarm.peers["a"], swarm.peers["b"]
             for number in range(MAX_KNOWN + 50):
                 record = await made_up(make, number)
-                a.swarm.membership.absorb([record], told_by=PeerId(f"sybil{number}"))
+                a.swarm.membership._table.absorb([record], told_by=PeerId(f"sybil{number}"))
                 if number % 100 == 0:
                     await b.swarm.membership.announce()
             assert len(a.swarm.membership._table) == MAX_KNOWN
@@ -389,9 +389,9 @@ def test_a_peer_is_alive_only_once_it_was_reached_or_has_reached_this_one() -> N
         async with swarm_of(make, 2) as swarm:
             a = swarm.peers["a"]
             record = await made_up(make, 0)
-            a.swarm.membership.absorb([record], told_by=swarm.peers["b"].id)
+            a.swarm.membership._table.absorb([record], told_by=swarm.peers["b"].id)
             assert PeerId("sybil0") not in a.swarm.membership.live()
-            a.swarm.membership.absorb([record], told_by=PeerId("sybil0"))
+            a.swarm.membership._table.absorb([record], told_by=PeerId("sybil0"))
             assert PeerId("sybil0") in a.swarm.membership.live()
 
     run_on("virtual", scenario)

@@ -74,9 +74,9 @@ def test_heartbeats_that_are_forged_foreign_or_old_change_nothing() -> None:
             foreign = signed_by(b, ahead.model_copy(update={"run_key": fingerprint(run="other").key}))
             old = signed_by(b, true.model_copy(update={"counter": 0, "round": 77}))
             broken = SignedHeartbeat(body="Heartbeat {", signature="00")
-            a.swarm.membership.absorb([forged, foreign, old, broken])
+            a.swarm.membership._table.absorb([forged, foreign, old, broken])
             assert a.swarm.membership.round == 0
-            a.swarm.membership.absorb([signed_by(b, ahead)])
+            a.swarm.membership._table.absorb([signed_by(b, ahead)])
             assert a.swarm.membership.round == 77
 
     run_on("virtual", scenario)
@@ -89,7 +89,7 @@ def test_an_old_heartbeat_does_not_bring_back_a_peer_that_left() -> None:
             before = b.swarm.membership._own.record
             await b.swarm.leave()
             await b.stop()
-            a.swarm.membership.absorb([before])
+            a.swarm.membership._table.absorb([before])
             assert b.id not in a.swarm.membership.live()
 
     run_on("virtual", scenario)
@@ -101,7 +101,7 @@ def test_a_heartbeat_of_an_earlier_life_changes_nothing() -> None:
             a, b = swarm.peers["a"], swarm.peers["b"]
             now = own_heartbeat(b)
             earlier = {"incarnation": now.incarnation - 1, "counter": now.counter + 100, "round": 77}
-            a.swarm.membership.absorb([signed_by(b, now.model_copy(update=earlier))])
+            a.swarm.membership._table.absorb([signed_by(b, now.model_copy(update=earlier))])
             assert a.swarm.membership.live()[b.id].incarnation == now.incarnation
             assert a.swarm.membership.round == 0
 
@@ -114,7 +114,7 @@ def test_who_starts_anew_is_heard_at_once_though_it_counts_from_the_beginning() 
             a, b = swarm.peers["a"], swarm.peers["b"]
             now = own_heartbeat(b)
             later = {"incarnation": now.incarnation + 1, "counter": 0, "round": 77}
-            a.swarm.membership.absorb([signed_by(b, now.model_copy(update=later))])
+            a.swarm.membership._table.absorb([signed_by(b, now.model_copy(update=later))])
             assert a.swarm.membership.live()[b.id].incarnation == now.incarnation + 1
             assert a.swarm.membership.round == 77
 
@@ -152,7 +152,7 @@ def test_a_peer_never_counts_itself_twice() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             a = swarm.peers["a"]
-            a.swarm.membership.absorb([a.swarm.membership._own.record])
+            a.swarm.membership._table.absorb([a.swarm.membership._own.record])
             assert PeerId(a.id) not in a.swarm.membership.live()
             assert len(a.swarm.membership.trainers()) == 2
 

@@ -9,14 +9,14 @@ what they do together.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.dissemination import Dissemination
 from gossiptrain.swarm.member_table import Change, MemberTable
-from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
+from gossiptrain.swarm.messages import Heartbeat
 from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.own_heartbeat import Identification, OwnHeartbeat, OwnState, Role
 
@@ -129,10 +129,6 @@ class Membership:
         self._table.wake()
 
     # What they say to each other.
-
-    def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
-        """Takes in heartbeats that `told_by` has passed on; forged, foreign and old ones change nothing."""
-        self._table.absorb(records, told_by=told_by)
 
     async def open(self) -> None:
         """From now on takes in the heartbeats that others pass on."""
