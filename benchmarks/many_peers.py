@@ -21,7 +21,8 @@ from pathlib import Path
 
 from benchmarks.forked_peers import Ended, ForkedPeer, forked_peers
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
-from benchmarks.overhead.processes import cpu_s, pss
+from benchmarks.overhead.processes import pss
+from gossiptrain.net.silent_process import processor_s
 
 PROCESSES = ("trainer", "node", "daemon")
 
@@ -103,7 +104,7 @@ def _processor_s(swarm: list[ForkedPeer]) -> dict[str, float]:
     for peer in swarm:
         for kind, pids in _pids(peer).items():
             for pid in pids:
-                found[kind] += cpu_s(pid)
+                found[kind] += processor_s(pid) or 0.0
     return found
 
 

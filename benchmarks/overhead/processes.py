@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.overhead.systems import Place
+from gossiptrain.net.silent_process import processor_s
 
 MARK = "OVERHEAD_BENCHMARK_PEER"
 SHARED_VECTORS = re.compile(r"/memfd:gossiptrain|/torch_\d+")
@@ -117,7 +118,7 @@ class Peer:
 
     def cpu_s(self) -> float:
         """CPU time that this peer's living processes have used so far."""
-        return sum(cpu_s(pid) for pid in self._pids())
+        return sum(processor_s(pid) or 0.0 for pid in self._pids())
 
     def close(self, *, grace_s: float) -> bool:
         """Waits until the worker has ended by itself, then kills what is left of it; says whether nothing was."""
@@ -163,16 +164,6 @@ def machine_cpu_s() -> float:
     """CPU time that this machine has spent on anything since it started, on all cores; stolen time included."""
     user, nice, system, _idle, _waiting, *others = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     return sum(map(int, (user, nice, system, *others))) / TICKS_PER_S
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process in seconds; 0 where it has ended."""
-    try:
-        # The name, in parentheses, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def _environments() -> Iterator[tuple[int, bytes]]:

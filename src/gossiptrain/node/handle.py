@@ -21,13 +21,14 @@ from pathlib import Path
 
 from gossiptrain.errors import GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
+from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.node import control
 from gossiptrain.node.kept_peers import KeptPeers
 from gossiptrain.node.memory import SharedVectors
 
 _logger = logging.getLogger(__package__)
 FROZEN_AFTER_S = 5.0
-"""A node that has said nothing for this long is killed and started again; it says `Alive` every second."""
+"""A node that has said and done nothing for this long is killed and started again; it says `Alive` every second."""
 START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -62,8 +63,16 @@ class _Process:
             theirs.close()
         self.side = control.TrainerSide(mine)
         self.started_s = time.monotonic()
-        self.heard_s: float | None = None
+        self.silent: SilentProcess | None = None
+        """Once it has said anything."""
         self.joined = False
+
+    def heard(self, message: Message) -> None:
+        """It has said something."""
+        if self.silent is None:
+            self.silent = SilentProcess(self.process.pid, patience_s=FROZEN_AFTER_S)
+        self.silent.heard()
+        self.joined = self.joined or isinstance(message, control.Joined)
 
     def end(self, *, grace_s: float) -> None:
         """Waits for the process to end by itself, then kills it."""
@@ -198,14 +207,13 @@ class NodeHandle:
             except control.ControlClosedError:
                 return "it ended" if self._failure is None else self._failure.what
             self.kept.write()
-            now_s = time.monotonic()
             if message is not None:
-                process.heard_s = now_s
-                process.joined = process.joined or isinstance(message, control.Joined)
+                process.heard(message)
                 self._note(message)
-            elif process.heard_s is None and now_s - process.started_s > START_TIMEOUT_S:
-                return "it did not start"
-            elif process.heard_s is not None and now_s - process.heard_s > FROZEN_AFTER_S:
+            elif process.silent is None:
+                if time.monotonic() - process.started_s > START_TIMEOUT_S:
+                    return "it did not start"
+            elif process.silent.is_given_up():
                 return "it does not answer any more"
         return "it was told to"
 

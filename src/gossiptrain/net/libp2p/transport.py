@@ -29,6 +29,7 @@ from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
+from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.net.task_tracker import TaskTracker
 from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler, Transport, UnreachableError
 from gossiptrain.net.wire import Wire
@@ -112,13 +113,20 @@ class Libp2pTransport(Transport):
         return self._daemon.exited
 
     async def daemon_alive(self, timeout_s: float) -> bool:
-        """Whether the daemon answers within `timeout_s` seconds."""
+        """Whether the daemon answers before `SilentProcess`, with a patience of `timeout_s`, gives it up."""
+        silent = SilentProcess(self.daemon_pid, patience_s=timeout_s)
+        asking = asyncio.create_task(self.refresh_addresses(), name="question to libp2p's daemon")
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.refresh_addresses()
-        except (TimeoutError, UnreachableError):
+            while not silent.is_given_up():
+                await asyncio.wait([asking], timeout=timeout_s / 4)
+                if asking.done():
+                    asking.result()
+                    return True
+        except UnreachableError:
             return False
-        return True
+        finally:
+            asking.cancel()
+        return False
 
     async def refresh_addresses(self) -> None:
         """Asks the daemon anew under which `addresses` others may reach this peer. Raises UnreachableError."""
