@@ -2,7 +2,8 @@
 
 Owns `Family`, all processes of one test, and `Peer`, one `gossip` command among them. A family marks its processes by
 a variable in their environment, which children inherit whatever session they are in and whoever adopts them, so that
-nothing a test started can hide. Waits for conditions, never for time. Processes are ended by their id.
+nothing a test started can hide. Waits for conditions, never for time. Processes are ended by their id. How a process
+comes to have imported torch before it begins is `warm`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ import pytest
 
 from gossiptrain import events
 from gossiptrain.cli.main import main
+from tests.warm import Start, WarmProcess
 
 EventT = TypeVar("EventT", bound=events.EventBase)
 GOSSIP = Path(sys.executable).with_name("gossip")
@@ -77,18 +79,30 @@ class Family:
     def start(
         self,
         *arguments: str,
-        program: Sequence[str] = (str(GOSSIP),),
+        program: Sequence[str] | None = None,
         cwd: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> Peer:
-        """Starts `gossip ARGUMENTS...`, or another program, in a session of its own, as a terminal would."""
+        """Starts `gossip ARGUMENTS...`, or another program, in a session of its own, as a terminal would.
+
+        program: None for a `WarmProcess`; `(str(GOSSIP),)` where it is to start as its user starts it.
+        """
         name = f"process-{len(self.peers) + 1}"
         peer = Peer(
-            [*program, *arguments],
+            Start(
+                arguments=arguments,
+                cwd=cwd or self.folder,
+                environment={
+                    **os.environ,
+                    MARK_VARIABLE: self.mark,
+                    "TMPDIR": str(self.temporary),
+                    **(environment or {}),
+                },
+                out=self.folder / f"{name}.out",
+                err=self.folder / f"{name}.err",
+            ),
             family=self,
-            outputs=(self.folder / f"{name}.out", self.folder / f"{name}.err"),
-            cwd=cwd or self.folder,
-            environment={**os.environ, MARK_VARIABLE: self.mark, "TMPDIR": str(self.temporary), **(environment or {})},
+            program=program,
         )
         self.peers.append(peer)
         return peer
@@ -107,7 +121,8 @@ class Family:
 
     def members(self) -> list[Member]:
         """The living processes of the family; those that have ended and were not yet reaped do not count."""
-        return list(_marked(self.mark))
+        trainers = {peer.pid for peer in self.peers if peer.process.poll() is None}
+        return list(_living(self.mark, trainers))
 
     def assert_gone(self, *, within_s: float) -> None:
         """Asserts that within this time no process of the family is left."""
@@ -144,29 +159,14 @@ class Family:
 class Peer:
     """One command of a family: its process, the events it tells as JSON lines, and what it says on standard error."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        family: Family,
-        outputs: tuple[Path, Path],
-        cwd: Path,
-        environment: dict[str, str],
-    ) -> None:
-        """Use `Family.start`. outputs: files for standard output and error, which never fill up as pipes do."""
+    def __init__(self, start: Start, *, family: Family, program: Sequence[str] | None) -> None:
+        """Use `Family.start`. Its output goes to files, which never fill up as pipes do."""
         self.family = family
-        self.command = list(command)
-        self._out, self._err = outputs
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=cwd,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+        self.command = [*(program or ("gossip",)), *start.arguments]
+        self._out, self._err = start.out, start.err
+        self._out.touch()
+        self._err.touch()
+        self.process = WarmProcess(start) if program is None else _started(self.command, start)
         self._read_bytes = 0
         self._events: list[events.Event] = []
 
@@ -320,14 +320,28 @@ def _child_of(parent: int, word: str, members: Sequence[Member]) -> Member | Non
     return next((one for one in fitting if "-c" not in one.command.split()), None)
 
 
-def _marked(mark: str) -> Iterator[Member]:
+def _started(command: Sequence[str], start: Start) -> subprocess.Popen[bytes]:
+    with start.out.open("wb") as out, start.err.open("wb") as err:
+        return subprocess.Popen(
+            command,
+            cwd=start.cwd,
+            env=start.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+
+
+def _living(mark: str, known: Collection[int]) -> Iterator[Member]:
+    """Processes with this mark, and those that are known without: forked ones show the environment of their parent."""
     needle = f"{MARK_VARIABLE}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         # Processes end while one looks, and those of other users cannot be read.
         with contextlib.suppress(OSError, IndexError):
-            if needle not in (folder / "environ").read_bytes().split(b"\0"):
+            if int(folder.name) not in known and needle not in (folder / "environ").read_bytes().split(b"\0"):
                 continue
             state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
