@@ -141,7 +141,8 @@ class NetworkSettings(Settings):
     peers_path: str | None = None
     """File in which addresses of other peers, and the own port, are kept for the next start. None: nowhere."""
     relay: bool = False
-    """Whether to be reachable through other peers' relays when behind a NAT."""
+    """Whether to be reachable through the initial peers, as one behind a NAT has to; the first peer of a swarm, and one
+    that only helps others, carry with it what those say to each other."""
     direct: DirectMode = "auto"
     """How parameters travel: over a direct encrypted connection where one can be made (`auto`), over nothing else
     (`direct`), or always through libp2p's daemon (`libp2p`)."""

@@ -45,7 +45,12 @@ IDENTITY = Flag(
     fills="network.identity_path",
     metavar="FILE",
 )
-RELAY = Flag(("--relay/--no-relay",), bool, "Be reachable behind a NAT through other peers (no)", fills="network.relay")
+RELAY = Flag(
+    ("--relay/--no-relay",),
+    bool,
+    "Be reachable behind a NAT through the initial peer, which needs this flag, too (no)",
+    fills="network.relay",
+)
 PRESET = Flag(
     ("--preset",),
     str,

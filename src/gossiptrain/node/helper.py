@@ -27,7 +27,8 @@ async def help_others(
 
     Raises PortInUseError, PeerUnreachableError where none of the initial peers answers, NodeFailedError.
     """
-    transport = await Libp2pTransport.start(network, identity)
+    # A helper is there to be reached: it carries for others and is never carried by its own initial peers.
+    transport = await Libp2pTransport.start(network.model_copy(update={"initial_peers": ()}), identity)
     try:
         await Admission(transport, None, timing=network.timing).open()
         await _join_directory(transport, network)

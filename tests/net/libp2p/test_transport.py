@@ -236,17 +236,6 @@ def test_others_are_told_the_announced_address() -> None:
     asyncio.run(main())
 
 
-def test_with_relays_a_peer_starts_as_well() -> None:
-    async def main() -> None:
-        alice = await start("/ip4/127.0.0.1/tcp/0", relay=True)
-        bob = await start("/ip4/127.0.0.1/tcp/0", relay=True, initial_peers=alice.addresses)
-        await bob.connect(alice.addresses[0])
-        await bob.close()
-        await alice.close()
-
-    asyncio.run(main())
-
-
 @pytest.mark.parametrize("record", HOSTILE.values(), ids=HOSTILE.keys())
 def test_the_serializer_of_the_directory_is_bounded(record: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(a record|a dictionary|an entry)"):

@@ -17,7 +17,8 @@ from gossiptrain.errors import AddressError
 from gossiptrain.net.addresses import Address, parse_dial_address
 from gossiptrain.net.identity import is_peer_id
 from gossiptrain.net.libp2p.daemon_control import TOO_SOON, UNKNOWN_PROTOCOL, DaemonControl
-from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.packed_address import packed_address
 from gossiptrain.net.transport import Clock, PeerId, UnreachableError
 from gossiptrain.net.wire import Wire
 
@@ -107,7 +108,7 @@ class Libp2pDialler:
 
     async def _dial(self, peer: PeerId, places: Sequence[Address]) -> None:
         try:
-            packed = [Multiaddr(address.place).to_bytes() for address in places]
+            packed = [packed_address(address.place) for address in places]
         except ValueError as error:
             raise UnreachableError("this is not an address that libp2p can read") from error
         request = p2pd_pb2.ConnectRequest(peer=PeerID.from_base58(peer).to_bytes(), addrs=packed)

@@ -20,6 +20,11 @@ LISTEN_SOCKET = "streams.sock"
 _KEY_FILE = "identity"
 
 
+def is_relayed(network: NetworkSettings) -> bool:
+    """Whether a peer makes itself reachable through its initial peers, as one behind a NAT must."""
+    return network.relay and bool(network.initial_peers)
+
+
 async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path) -> Daemon:
     """Starts the daemon with its key and sockets in `folder`. Raises NodeFailedError."""
     key_file = folder / _KEY_FILE
@@ -36,18 +41,25 @@ async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: 
 
 def daemon_options(network: NetworkSettings, *, folder: Path) -> list[str]:
     """The options of the daemon, whose key and sockets are in `folder`."""
+    relayed = is_relayed(network)
+    relays = network.relay and not relayed
     options = {
         "listen": f"/unix{folder / CONTROL_SOCKET}",
         "id": folder / _KEY_FILE,
         "hostAddrs": ",".join(network.host_maddrs),
         "announceAddrs": ",".join(network.announce_maddrs),
-        # Only with `relay` does a peer make itself reachable by, or carry bytes for, peers it does not know.
-        "dht": int(network.relay),  # libp2p's own, in which it looks for relays
-        "autoRelay": int(network.relay),
+        # Only with `relay` does a peer make itself reachable through others, or carry bytes for them. libp2p does the
+        # one only where it takes itself for unreachable and the other only where it takes itself for reachable, finds
+        # neither out with so few peers, and with its own search for relays passes over those that are named.
+        "autoRelay": int(relayed),
+        "dht": int(relayed),  # the daemon asks for it
+        "relayDiscovery": 0,
+        "trustedRelays": ",".join(network.initial_peers) if relayed else "",
+        "forceReachabilityPrivate": int(relayed),
+        "natPortMap": int(relayed),
+        "forceReachabilityPublic": int(relays),
+        "relayService": int(relays),
         "autonat": int(network.relay),
-        "natPortMap": int(network.relay),
-        "relayService": int(network.relay),
-        "trustedRelays": ",".join(network.initial_peers) if network.relay else "",
         "connManager": 1,
         "idleTimeout": f"{START_TIMEOUT_S:g}s",
     }

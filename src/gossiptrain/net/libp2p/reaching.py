@@ -15,7 +15,8 @@ from gossiptrain.errors import AddressError
 from gossiptrain.net.addresses import Address, parse_dial_address
 from gossiptrain.net.identity import is_peer_id
 from gossiptrain.net.libp2p.daemon_control import DaemonControl
-from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.packed_address import packed_address
 from gossiptrain.net.transport import PeerId, UnreachableError
 
 PROBE_S = 4.0
@@ -52,7 +53,7 @@ def _usable(peer: PeerId, addresses: Sequence[str]) -> list[tuple[Address, bytes
         with contextlib.suppress(AddressError, ValueError):
             address = parse_dial_address(text)
             if address.peer == peer:
-                found.append((address, Multiaddr(text.rstrip("/").rpartition("/p2p/")[0]).to_bytes()))
+                found.append((address, packed_address(address.place)))
     return found
 
 

@@ -8,13 +8,14 @@ peers say to each other.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import NodeFailedError
-from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address
+from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address, readable_addresses
 from gossiptrain.net.direct.connections import DirectConnections
 from gossiptrain.net.direct.path_choice import PathChoice
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
@@ -24,7 +25,13 @@ from gossiptrain.net.libp2p.daemon_control import DaemonControl, read_protobuf
 from gossiptrain.net.libp2p.dialling import Libp2pDialler
 from gossiptrain.net.libp2p.directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
 from gossiptrain.net.libp2p.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
-from gossiptrain.net.libp2p.libp2p_daemon import CONTROL_SOCKET, LISTEN_SOCKET, START_TIMEOUT_S, start_daemon
+from gossiptrain.net.libp2p.libp2p_daemon import (
+    CONTROL_SOCKET,
+    LISTEN_SOCKET,
+    START_TIMEOUT_S,
+    is_relayed,
+    start_daemon,
+)
 from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
@@ -33,6 +40,10 @@ from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.net.task_tracker import TaskTracker
 from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler, Transport, UnreachableError
 from gossiptrain.net.wire import Wire
+
+_logger = logging.getLogger(__package__)
+RELAY_WAIT_S = 5.0
+RELAY_POLL_S = 0.05
 
 
 class Libp2pTransport(Transport):
@@ -81,6 +92,8 @@ class Libp2pTransport(Transport):
         transport = cls(network, identity, daemon=daemon, folder=folder)
         try:
             await transport._attach()
+            if is_relayed(network):
+                await transport._wait_for_relay()
             hosts = [] if network.direct == "libp2p" else _hosts(asked)
             await transport._direct.open_for_others(hosts, network.direct_port)
             if not network.announce_maddrs:
@@ -204,6 +217,19 @@ class Libp2pTransport(Transport):
                 )
             node.protocol.storage, node.protocol.cache = BoundedStorage(), BoundedStorage()
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
+
+    async def _wait_for_relay(self) -> None:
+        """Until a relay has taken this peer, so that it is reachable there from the first word that it says."""
+        try:
+            async with asyncio.timeout(RELAY_WAIT_S):
+                while not any(address.relayed for address in readable_addresses(self.addresses)):
+                    await asyncio.sleep(RELAY_POLL_S)
+                    await self.refresh_addresses()
+        except TimeoutError:
+            _logger.warning(
+                "this peer cannot be reached from outside: no initial peer carries for it. "
+                "Start the initial peer with --relay, at a port that the internet reaches."
+            )
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
         wire, place = await self._dialler.open(peer, protocol)
