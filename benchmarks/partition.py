@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
-from benchmarks.namespaces import HOSTS, TwoHosts, two_hosts
+from benchmarks.namespaces import SwitchedHosts, address_of, switched_hosts
 from benchmarks.peer_processes import GOSSIP, Event, different_models, events_of
 from gossiptrain.config import Preset
 
@@ -90,14 +90,14 @@ class Trainer:
 def measure(preset: Preset, *, cut_s: float, peers_a_side: int) -> Partition:
     """Cuts a running swarm in two for `cut_s` seconds. Raises OSError where there can be no hosts."""
     with (
-        two_hosts() as hosts,
+        switched_hosts(2) as hosts,
         tempfile.TemporaryDirectory(prefix="gossiptrain-partition-") as folder,
         _trainers(hosts, preset, peers_a_side=peers_a_side, folder=Path(folder)) as trainers,
     ):
         return _cut_and_heal(hosts, trainers, preset=preset, cut_s=cut_s)
 
 
-def _cut_and_heal(hosts: TwoHosts, trainers: Sequence[Trainer], *, preset: Preset, cut_s: float) -> Partition:
+def _cut_and_heal(hosts: SwitchedHosts, trainers: Sequence[Trainer], *, preset: Preset, cut_s: float) -> Partition:
     everyone, half = len(trainers), len(trainers) // 2
     began_s = time.time()
     _wait_for(lambda: all(own.round_since(began_s, members=everyone) for own in trainers), "a round of all")
@@ -142,7 +142,7 @@ def _wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def _trainers(hosts: TwoHosts, preset: Preset, *, peers_a_side: int, folder: Path) -> Iterator[list[Trainer]]:
+def _trainers(hosts: SwitchedHosts, preset: Preset, *, peers_a_side: int, folder: Path) -> Iterator[list[Trainer]]:
     """Trainers, the first and every second one on host 0; ended by their ids however the block ends."""
     trainers: list[Trainer] = []
     try:
@@ -160,8 +160,8 @@ def _trainers(hosts: TwoHosts, preset: Preset, *, peers_a_side: int, folder: Pat
             _end(trainer.process)
 
 
-def _start(hosts: TwoHosts, host: int, flags: Sequence[str], *, out: Path) -> Trainer:
-    place = ["--host-maddr", f"/ip4/{HOSTS[host]}/tcp/0", "--out", str(out)]
+def _start(hosts: SwitchedHosts, host: int, flags: Sequence[str], *, out: Path) -> Trainer:
+    place = ["--host-maddr", f"/ip4/{address_of(host)}/tcp/0", "--out", str(out)]
     command = [*hosts.on(host), *TRAIN, *PACE, *place, *flags]
     return Trainer(subprocess.Popen(command, stdout=subprocess.DEVNULL), out)
 

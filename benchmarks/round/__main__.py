@@ -10,6 +10,7 @@ meanwhile favours none. A round takes as long as its slowest peer. Every result 
 
     hivemind                 DecentralizedAverager without compression, its matchmaking as short as works reliably
     gloo                     torch.distributed.all_reduce: the peers are given, and nothing is encrypted
+    tcp                      each slice to its owner and the means back over plain TCP, nothing encrypted
     tls                      not an average: the bytes of an all-reduce copied over TLS 1.3, the floor for all
     gossiptrain-PATH-CODEC   this project, for example gossiptrain-direct-fp16
 
@@ -29,14 +30,14 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
-from benchmarks.round.contender import Timing
-from benchmarks.round.processes import Peers, all_systems
+from benchmarks.round.contender import Job, Timing
+from benchmarks.round.processes import Peers, Place, all_systems
 
 ELEMENT_BYTES = 4
 MEGABYTE = 1_000_000
 WARM_UPS = 2
 SYSTEMS = ("hivemind", "gloo", "tls", "gossiptrain-libp2p-fp32", "gossiptrain-direct-fp32", "gossiptrain-direct-fp16")
-NAMES = re.compile(r"hivemind|gloo|tls|gossiptrain-(direct|libp2p)-(fp32|fp16|bf16|int8)")
+NAMES = re.compile(r"hivemind|gloo|tcp|tls|gossiptrain-(direct|libp2p)-(fp32|fp16|bf16|int8)")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Samples:
 
 def measure(systems: Sequence[str], *, size_mb: int, peers: int, repetitions: int) -> list[RoundTime]:
     """All systems in turn, `repetitions` times."""
-    with all_systems(systems, peers=peers, elements=size_mb * MEGABYTE // ELEMENT_BYTES) as found:
+    job = Job("", 0, peers, elements=size_mb * MEGABYTE // ELEMENT_BYTES)
+    with all_systems(systems, job, places=[Place()] * peers) as found:
         for _ in range(WARM_UPS):
             take_turns(found)
         samples = {system: Samples([], []) for system in systems}
@@ -157,7 +159,7 @@ def numbers(minimum: int, maximum: int) -> Callable[[str], list[int]]:
 def system(text: str) -> str:
     """The `type` of an argument that is the name of a system."""
     if not NAMES.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not hivemind, gloo, tls or gossiptrain-PATH-CODEC")
+        raise argparse.ArgumentTypeError(f"{text!r} is not hivemind, gloo, tcp, tls or gossiptrain-PATH-CODEC")
     return text
 
 

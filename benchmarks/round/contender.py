@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from gossiptrain.core.averaging import Vector
 
 CHECKED_ELEMENTS = 1 << 18
 FORMATION_TIMEOUT_S = 30.0
+LOOPBACK = "127.0.0.1"
 MEET_TIMEOUT_S = 60.0
 
 ResultT = TypeVar("ResultT")
@@ -26,12 +28,19 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class Job:
-    """Which peer of which system this is, and how long its vector is."""
+    """Which peer of which system this is, how long its vector is, and where it runs.
+
+    host: the address at which it listens. round_trip_s: to others, while nothing else is on the way. longest_s: after
+    which a round that could not be foreseen to take so long counts as hanging.
+    """
 
     system: str
     rank: int
     peers: int
     elements: int
+    host: str = LOOPBACK
+    round_trip_s: float = 0.0
+    longest_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,18 @@ class Contender(abc.ABC):
     def idle(self, until: Callable[[], ResultT]) -> ResultT:
         """Waits for `until` between rounds. A peer with an event loop lets it run meanwhile."""
         return until()
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket listens, for `connected_to`."""
+    host, port = listener.getsockname()
+    return f"{host}:{port}"
+
+
+def connected_to(address: str) -> socket.socket:
+    """A connection to a socket that listens there."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=MEET_TIMEOUT_S)
 
 
 def wait_until(begin_s: float) -> None:

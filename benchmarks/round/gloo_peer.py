@@ -16,8 +16,6 @@ import torch.distributed as distributed
 
 from benchmarks.round.contender import MEET_TIMEOUT_S, Contender, Job, Timing, wait_until
 
-HOST = "127.0.0.1"
-
 
 class Gloo(Contender):
     """Adds up in place, by one thread."""
@@ -32,12 +30,13 @@ class Gloo(Contender):
     def open(self) -> str:
         if self.job.rank != 0:
             return ""
-        self._store = self._open_store(port=0)
-        return str(self._store.port)
+        self._store = self._open_store(self.job.host, port=0)
+        return f"{self.job.host}:{self._store.port}"
 
     def meet(self, addresses: Sequence[str]) -> None:
         if self.job.rank != 0:
-            self._store = self._open_store(port=int(addresses[0]))
+            host, _, port = addresses[0].rpartition(":")
+            self._store = self._open_store(host, port=int(port))
         distributed.init_process_group(
             "gloo",
             store=self._store,
@@ -63,9 +62,9 @@ class Gloo(Contender):
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
-    def _open_store(self, *, port: int) -> Any:
+    def _open_store(self, host: str, *, port: int) -> Any:
         return distributed.TCPStore(  # type: ignore[attr-defined]
-            HOST,
+            host,
             port,
             self.job.peers,
             is_master=self.job.rank == 0,

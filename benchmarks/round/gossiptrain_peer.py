@@ -42,7 +42,7 @@ class Gossiptrain(Contender):
         super().__init__(job)
         self.tolerance = TOLERANCES[codec]
         self._path = path
-        self._network = chosen(NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",)), direct=path)
+        self._network = chosen(NetworkSettings(host_maddrs=(f"/ip4/{job.host}/tcp/0",)), direct=path)
         self._gossip = chosen(GossipSettings(), codec=codec)
         memory = SharedVectors.create(job.elements, state_vectors=1)
         memory.snapshot.fill(0.0)

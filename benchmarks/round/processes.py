@@ -16,12 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any
 
-from benchmarks.round.contender import Job, Timing
+from benchmarks.round.contender import LOOPBACK, Job, Timing
 
-ANSWER_S = 120.0
+ANSWER_S = 60.0
+"""Longest wait for an answer, beside what a round may take."""
 BEGIN_AFTER_S = 0.02
 END_S = 10.0
 POLL_S = 0.2
@@ -29,26 +30,37 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "GLOO_SOCKET_IFNAME": "lo",
     "PYTHONWARNINGS": "ignore",
 }
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the process of a peer runs.
+
+    host: its address there. device: that has the address. prefix: what stands in front of a command to run it there.
+    """
+
+    host: str = LOOPBACK
+    device: str = "lo"
+    prefix: tuple[str, ...] = ()
 
 
 class Worker:
     """One peer."""
 
-    def __init__(self, job: Job, errors: IO[bytes]) -> None:
+    def __init__(self, job: Job, errors: IO[bytes], *, place: Place) -> None:
         self.job = job
         self._errors = errors
         self._unread = b""
         self._told = "nothing"
-        command = [sys.executable, "-m", "benchmarks.round.worker", json.dumps(asdict(job))]
+        command = [*place.prefix, sys.executable, "-m", "benchmarks.round.worker", json.dumps(asdict(job))]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, "GLOO_SOCKET_IFNAME": place.device},
             start_new_session=True,
         )
 
@@ -64,10 +76,11 @@ class Worker:
         """The answer to the last command. Raises SystemExit where none comes, and says why."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        deadline_s = time.monotonic() + ANSWER_S
+        longest_s = ANSWER_S + self.job.longest_s
+        deadline_s = time.monotonic() + longest_s
         while b"\n" not in self._unread:
             if time.monotonic() > deadline_s:
-                raise self._failed(f"does not answer within {ANSWER_S:g} s to {self._told!r}")
+                raise self._failed(f"does not answer within {longest_s:g} s to {self._told!r}")
             if select.select([descriptor], [], [], POLL_S)[0]:
                 self._unread += os.read(descriptor, 1 << 16)
             # Its children may hold the other end of the pipe, so the end of the process has to be asked for.
@@ -133,15 +146,19 @@ class Peers:
 
 
 @contextlib.contextmanager
-def all_systems(systems: Sequence[str], *, peers: int, elements: int) -> Iterator[dict[str, Peers]]:
-    """The peers of each system, ready for rounds. Nothing of them is left afterwards."""
+def all_systems(systems: Sequence[str], job: Job, *, places: Sequence[Place]) -> Iterator[dict[str, Peers]]:
+    """The peers of each system, one at each place, ready for rounds. Nothing of them is left afterwards.
+
+    job: with what is the same for all.
+    """
     workers: dict[str, list[Worker]] = {system: [] for system in systems}
     with contextlib.ExitStack() as stack:
         stack.callback(end_all, workers)
         for system in systems:
-            for rank in range(peers):
+            for rank, place in enumerate(places):
                 errors = stack.enter_context(tempfile.TemporaryFile())
-                workers[system].append(Worker(Job(system, rank, peers, elements), errors))
+                own = replace(job, system=system, rank=rank, peers=len(places), host=place.host)
+                workers[system].append(Worker(own, errors, place=place))
         found = {system: Peers(workers[system]) for system in systems}
         for peers_of_system in found.values():
             peers_of_system.meet()

@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from benchmarks.round.contender import MEET_TIMEOUT_S, Contender, Job, Timing, wait_until
+from benchmarks.round.contender import MEET_TIMEOUT_S, Contender, Job, Timing, address_of, connected_to, wait_until
 
-HOST = "127.0.0.1"
 PIECE_BYTES = 64 << 10
 READ_BYTES = 256 << 10
 STALL_S = 20.0
@@ -105,15 +104,15 @@ class TlsCopy(Contender):
         self._own = np.zeros(2 * job.elements // job.peers, np.float32)
         self._received = {rank: np.zeros(len(self._own), np.float32) for rank in range(job.peers) if rank != job.rank}
         self._links: list[Link] = []
-        self._listener = socket.create_server((HOST, 0))
+        self._listener = socket.create_server((job.host, 0))
         self._listener.settimeout(MEET_TIMEOUT_S)
 
     def open(self) -> str:
-        return str(self._listener.getsockname()[1])
+        return address_of(self._listener)
 
     def meet(self, addresses: Sequence[str]) -> None:
         for rank in range(self.job.rank):
-            connection = socket.create_connection((HOST, int(addresses[rank])), timeout=MEET_TIMEOUT_S)
+            connection = connected_to(addresses[rank])
             connection.sendall(bytes([self.job.rank]))
             self._add_link(connection, rank, server=False)
         for _ in range(self.job.rank + 1, self.job.peers):

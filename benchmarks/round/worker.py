@@ -65,6 +65,10 @@ def contender(job: Job) -> Contender:
         from benchmarks.round.gloo_peer import Gloo
 
         return Gloo(job)
+    if name == "tcp":
+        from benchmarks.round.tcp_peer import PlainTcp
+
+        return PlainTcp(job)
     if name == "tls":
         from benchmarks.round.tls_copy import TlsCopy
 

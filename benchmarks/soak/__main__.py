@@ -35,7 +35,7 @@ from pathlib import Path
 from tests.processes import Family
 
 from benchmarks.measure import machine, whole_number, write_json
-from benchmarks.namespaces import two_hosts
+from benchmarks.namespaces import switched_hosts
 from benchmarks.soak.course import Soak, soak
 from benchmarks.soak.faults import BETWEEN_HOSTS, FAULTS, planned
 from benchmarks.soak.findings import Findings, findings, loss_beside, show
@@ -66,7 +66,7 @@ def run_one(given: argparse.Namespace, name: str, kinds: list[str], is_over: Cal
     """One run from start to end, told at once; its folder is kept where a promise was broken, and `keep` names one."""
     plan = planned(kinds, peers=given.peers, percent_a_minute=given.rate, minutes=given.minutes, seed=given.seed)
     with tempfile.TemporaryDirectory(prefix="gossiptrain-soak-") as folder, ExitStack() as stack:
-        hosts = stack.enter_context(two_hosts()) if set(kinds) & set(BETWEEN_HOSTS) else None
+        hosts = stack.enter_context(switched_hosts(2)) if set(kinds) & set(BETWEEN_HOSTS) else None
         # Entered after the hosts: processes end before what they live on is taken away.
         family = stack.enter_context(Family(Path(folder)))
         epochs = math.ceil(EPOCHS_PER_MINUTE * given.minutes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.processes import Family
 
-from benchmarks.namespaces import TwoHosts
+from benchmarks.namespaces import SwitchedHosts
 from benchmarks.soak.faults import FAULTS, WITH_GUESTS, Course, Planned
 from benchmarks.soak.peer import BACK_WITHIN_S, POLL_S, BrokenPromiseError, SoakPeer
 from benchmarks.soak.swarm import SoakSwarm
@@ -58,7 +58,7 @@ def soak(
     is_over: Callable[[Soak], bool],
     epochs: int,
     seed: int = 0,
-    hosts: TwoHosts | None = None,
+    hosts: SwitchedHosts | None = None,
 ) -> Soak:
     """Runs a swarm with the faults of the plan until `is_over` says so, and ends it. epochs: see `SoakSwarm`."""
     run = Soak(SoakSwarm(family, epochs=epochs, hosts=hosts))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tests.processes import DAEMON, NODE
 
-from benchmarks.namespaces import TwoHosts
+from benchmarks.namespaces import SwitchedHosts
 from benchmarks.soak.peer import POLL_S, BrokenPromiseError, SoakPeer
 from benchmarks.soak.swarm import SoakSwarm
 from benchmarks.soak.tight import full_disk, no_memory
@@ -79,7 +79,7 @@ def storm(swarm: SoakSwarm, peer: SoakPeer, rng: random.Random) -> Course:
         leaving = [one for one in leaving if next(one, None) is not None]
 
 
-def _network(disturb: Callable[[TwoHosts], None], settle: Callable[[TwoHosts], None]) -> Fault:
+def _network(disturb: Callable[[SwitchedHosts], None], settle: Callable[[SwitchedHosts], None]) -> Fault:
     def course(swarm: SoakSwarm, peer: SoakPeer, rng: random.Random) -> Course:
         hosts = swarm.hosts
         if hosts is None:
@@ -120,9 +120,9 @@ FAULTS: dict[str, Fault] = {
     "memory": _memory(""),
     "memory-node": _memory(NODE),
     "disk": disk,
-    "cut": _network(TwoHosts.cut, TwoHosts.heal),
-    "one-way": _network(TwoHosts.cut_one_way, TwoHosts.heal_one_way),
-    "slow": _network(TwoHosts.slow_down, TwoHosts.speed_up),
+    "cut": _network(SwitchedHosts.cut, SwitchedHosts.heal),
+    "one-way": _network(SwitchedHosts.cut_one_way, SwitchedHosts.heal_one_way),
+    "slow": _network(SwitchedHosts.slow_down, SwitchedHosts.speed_up),
 }
 WITH_GUESTS = ("storm", "memory", "memory-node", "disk")
 BETWEEN_HOSTS = ("cut", "one-way", "slow")

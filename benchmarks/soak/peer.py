@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.processes import GOSSIP, Family, Peer
 
-from benchmarks.namespaces import HOSTS, TwoHosts
+from benchmarks.namespaces import SwitchedHosts, address_of
 from gossiptrain import events
 from gossiptrain.errors import CheckpointError
 from gossiptrain.training.runs.checkpoints import load_checkpoint
@@ -72,14 +72,14 @@ class SoakPeer:
 
     has_shown_traceback = False
 
-    def __init__(self, family: Family, folder: Path, *, host: int, hosts: TwoHosts | None) -> None:
+    def __init__(self, family: Family, folder: Path, *, host: int, hosts: SwitchedHosts | None) -> None:
         self.folder = folder
         self.lives: list[Life] = []
         self.is_busy = False
         self.is_asked_to_end = False
         self._family = family
         self._program = [*(hosts.on(host) if hosts else []), str(GOSSIP), "train", "digits"]
-        self._place = HOSTS[host] if hosts else "127.0.0.1"
+        self._place = address_of(host) if hosts else "127.0.0.1"
 
     @property
     def name(self) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tests.processes import NODE, Family
 
-from benchmarks.namespaces import TwoHosts
+from benchmarks.namespaces import SwitchedHosts
 from benchmarks.soak.peer import POLL_S, SoakPeer, give_priority
 
 
 class SoakSwarm:
     """peers: of the beginning. network_is_disturbed: between the two hosts, by a fault that is not over."""
 
-    def __init__(self, family: Family, *, epochs: int, hosts: TwoHosts | None = None) -> None:
+    def __init__(self, family: Family, *, epochs: int, hosts: SwitchedHosts | None = None) -> None:
         """epochs: of each peer's whole training; more than it comes to, so that nobody ends by itself."""
         self.peers: list[SoakPeer] = []
         self.guests: list[SoakPeer] = []

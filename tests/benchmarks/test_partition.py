@@ -12,20 +12,11 @@ from gossiptrain.config import PRESETS
 CUT_S = PRESETS["local"].lifetime_s + 15.0
 
 
-@pytest.fixture(autouse=True)
-def hosts_can_be_made() -> None:
-    reason = namespaces.why_not()
-    if not reason:
-        try:
-            with namespaces.two_hosts():
-                return
-        except OSError as error:
-            reason = str(error)
-    pytest.skip(f"no network namespaces here: {reason}")
+pytestmark = pytest.mark.usefixtures("hosts_can_be_made")
 
 
 def test_packets_vanish_during_a_cut_and_pass_again_afterwards() -> None:
-    with namespaces.two_hosts() as hosts:
+    with namespaces.switched_hosts(2) as hosts:
         assert reaches(hosts)
         hosts.cut()
         assert not reaches(hosts)
@@ -41,8 +32,8 @@ def test_real_halves_are_one_swarm_soon_after_the_cut() -> None:
     assert found.is_healed, found
 
 
-def reaches(hosts: namespaces.TwoHosts) -> bool:
+def reaches(hosts: namespaces.Hosts) -> bool:
     """Whether a connection is refused by the other host, and not lost on the way."""
-    attempt = f"import socket; socket.create_connection(({namespaces.HOSTS[1]!r}, 9), 2)"
+    attempt = f"import socket; socket.create_connection(({namespaces.address_of(1)!r}, 9), 2)"
     done = subprocess.run([*hosts.on(0), "python3", "-c", attempt], check=False, capture_output=True, text=True)
     return "ConnectionRefusedError" in done.stderr

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from benchmarks.namespaces import HOSTS, TwoHosts, two_hosts
+from benchmarks.namespaces import SwitchedHosts, address_of, switched_hosts
 
 from gossiptrain import events
 from tests.benchmarks.test_partition import reaches
@@ -15,15 +15,15 @@ from tests.processes import GOSSIP, Family, Peer
 
 
 @pytest.fixture
-def hosts() -> Iterator[TwoHosts]:
+def hosts() -> Iterator[SwitchedHosts]:
     try:
-        with two_hosts() as made:
+        with switched_hosts(2) as made:
             yield made
     except OSError as error:
         pytest.skip(f"no network namespaces here: {error}")
 
 
-def test_nothing_arrives_on_one_way_until_it_is_healed(hosts: TwoHosts) -> None:
+def test_nothing_arrives_on_one_way_until_it_is_healed(hosts: SwitchedHosts) -> None:
     hosts.cut_one_way()
     assert not reaches(hosts)
     hosts.heal_one_way()
@@ -31,9 +31,11 @@ def test_nothing_arrives_on_one_way_until_it_is_healed(hosts: TwoHosts) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_peers_on_a_half_open_link_train_on_lose_each_other_and_meet_again(hosts: TwoHosts, family: Family) -> None:
+def test_peers_on_a_half_open_link_train_on_lose_each_other_and_meet_again(
+    hosts: SwitchedHosts, family: Family
+) -> None:
     def start(host: int, *flags: str) -> Peer:
-        place = ("--host-maddr", f"/ip4/{HOSTS[host]}/tcp/0", "--every-seconds", "0.5")
+        place = ("--host-maddr", f"/ip4/{address_of(host)}/tcp/0", "--every-seconds", "0.5")
         local = ("--threads", "1", "--device", "cpu", "--log-format", "json", "--preset", "local")
         return family.start("train", "digits", *local, *place, *LONG, *flags, program=[*hosts.on(host), str(GOSSIP)])
 
