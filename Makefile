@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-fast test-lowest planted soak check fix cover setup clean
+.PHONY: demo test test-fast test-lowest planted soak nat check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -36,6 +36,10 @@ planted: $(STAMP)
 # Real peers among faults for a quarter of an hour; see docs/reliability.md.
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# Peers behind routers of every kind, as root; see docs/reliability.md.
+nat: $(STAMP)
+	$(BIN)/python -m benchmarks.nat $(ARGS)
 
 cover: $(STAMP)
 	$(BIN)/coverage erase

@@ -1,6 +1,6 @@
-"""A switch between hosts as a program, for kernels that cannot delay and lose packets themselves.
+"""A switch between hosts as a program, for kernels that cannot delay and lose packets themselves, and for routers.
 
-    python -m benchmarks.links.packet_switch '{"namespaces": [...], "links": [...], "mtu": 1500, "seed": 0}'
+    python -m benchmarks.links.packet_switch '{"namespaces": [...], "links": [...], "routers": [...], ...}'
 
 Each host gets a TUN device, of which this process holds the other end. A packet waits for its sender's uplink, travels
 for half a round trip, waits for its receiver's downlink, and is dropped where it would wait too long or by chance. The
@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.links.router import Router, RouterKind
 from benchmarks.namespaces import DEVICE, Hosts, Link, address_of, run
 
 TUN = "/dev/net/tun"
@@ -52,6 +53,8 @@ class Port:
     up_free_s: float = 0.0
     down_free_s: float = 0.0
     is_cut: bool = False
+    router: Router | None = None
+    """Between the host and everything else."""
     leaving: deque[tuple[float, bytes]] = field(default_factory=deque)
     """Packets with the times at which the downlink has carried them."""
 
@@ -65,10 +68,13 @@ class Port:
 
     def take_down(self, packet: bytes, now_s: float) -> None:
         """Queues a packet that comes now for the downlink, or drops it."""
+        let_in = self.router.inbound(packet) if self.router is not None else packet
+        if let_in is None:
+            return
         left_s = max(self.down_free_s, now_s) + _seconds(len(packet), self.link.down_mbit)
         if left_s - now_s <= self.link.queue_ms / 1000:
             self.down_free_s = left_s
-            self.leaving.append((left_s, packet))
+            self.leaving.append((left_s, let_in))
 
 
 class PacketSwitch:
@@ -104,7 +110,9 @@ class PacketSwitch:
                 packet = os.read(device, MAX_PACKET_BYTES)
             except BlockingIOError:
                 return
-            self._send(port, packet)
+            leaving = port.router.outbound(packet) if port.router is not None else packet
+            if leaving is not None:
+                self._send(port, leaving)
 
     def _send(self, port: Port, packet: bytes) -> None:
         receiver = packet[19] - 1 if len(packet) >= 20 and packet[0] >> 4 == 4 else -1
@@ -123,9 +131,11 @@ class PacketSwitch:
 class PacketSwitchedHosts(Hosts):
     """Hosts that are joined by this program. Use them within `namespaces.built`."""
 
-    def __init__(self, links: Sequence[Link], *, seed: int = 0) -> None:
+    def __init__(self, links: Sequence[Link], *, routers: Sequence[RouterKind] = (), seed: int = 0) -> None:
+        """routers: what stands between each host and the others; without any, nothing does."""
         super().__init__(len(links))
         self._links = links
+        self._routers = routers or ["none"] * len(links)
         self._seed = seed
         self._process: subprocess.Popen[str] | None = None
 
@@ -137,6 +147,7 @@ class PacketSwitchedHosts(Hosts):
         job = {
             "namespaces": self.namespaces,
             "links": [asdict(link) for link in self._links],
+            "routers": self._routers,
             "mtu": ORDINARY_MTU if fastest_mbit <= FAST_MBIT else LARGE_MTU,
             "seed": self._seed,
         }
@@ -205,6 +216,18 @@ def _within(namespace: str) -> Iterator[None]:
         os.close(there)
 
 
+def _port(host: int, namespace: str, *, link: Link, router: RouterKind, mtu: int) -> Port:
+    translates = router not in ("none", "firewall")
+    device = open_device(namespace, private_address_of(host) if translates else address_of(host), mtu=mtu)
+    run(["ip", "-n", namespace, "route", "replace", "default", "dev", DEVICE])
+    return Port(device, link, router=None if router == "none" else Router(router, address_of(host)))
+
+
+def private_address_of(host: int) -> str:
+    """Of a host behind a router that translates."""
+    return f"192.168.{host + 1}.2"
+
+
 def obey(ports: Sequence[Port], line: str) -> None:
     """One command from the standard input."""
     word, host = line.split()
@@ -215,8 +238,8 @@ def main() -> None:
     """Reads the job, then moves packets until the standard input ends."""
     job = json.loads(sys.argv[1])
     ports = [
-        Port(open_device(name, address_of(host), mtu=job["mtu"]), Link(**link))
-        for host, (name, link) in enumerate(zip(job["namespaces"], job["links"], strict=True))
+        _port(host, name, link=Link(**link), router=router, mtu=job["mtu"])
+        for host, (name, link, router) in enumerate(zip(job["namespaces"], job["links"], job["routers"], strict=True))
     ]
     switch = PacketSwitch(ports, seed=job["seed"])
     print("ready", flush=True)

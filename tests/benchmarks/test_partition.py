@@ -32,8 +32,8 @@ def test_real_halves_are_one_swarm_soon_after_the_cut() -> None:
     assert found.is_healed, found
 
 
-def reaches(hosts: namespaces.Hosts) -> bool:
+def reaches(hosts: namespaces.Hosts, *, caller: int = 0, called: int = 1) -> bool:
     """Whether a connection is refused by the other host, and not lost on the way."""
-    attempt = f"import socket; socket.create_connection(({namespaces.address_of(1)!r}, 9), 2)"
-    done = subprocess.run([*hosts.on(0), "python3", "-c", attempt], check=False, capture_output=True, text=True)
+    attempt = f"import socket; socket.create_connection(({namespaces.address_of(called)!r}, 9), 2)"
+    done = subprocess.run([*hosts.on(caller), "python3", "-c", attempt], check=False, capture_output=True, text=True)
     return "ConnectionRefusedError" in done.stderr

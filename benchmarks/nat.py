@@ -1,0 +1,155 @@
+"""Whether two peers behind routers of every kind come to a round, how soon, and over which path.
+
+    python -m benchmarks.nat                                        # every pair of kinds
+    python -m benchmarks.nat --kinds symmetric firewall --repetitions 3
+
+For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip bootstrap
+--relay`, and one `gossip train digits --relay` behind a router of each kind, `none` for no router. The hosts can reach
+each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of the
+trainers, importing torch included. Exits with 1 where a pair did not meet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import get_args
+
+from benchmarks.links.packet_switch import PacketSwitchedHosts
+from benchmarks.links.router import RouterKind
+from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
+from benchmarks.namespaces import Hosts, Link, address_of, built
+from benchmarks.peer_processes import GOSSIP, Event, events_of, started_processes
+
+KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
+HOME = Link(up_mbit=50.0, down_mbit=100.0, round_trip_ms=20.0)
+HELPER_PORT = 4001
+GIVE_UP_S = 120.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """One try. met_s: None where the two did not meet. path: `direct` or `libp2p`, which is through the relay."""
+
+    met_s: float | None
+    path: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair of kinds. met: in how many of the tries."""
+
+    kinds: tuple[RouterKind, RouterKind]
+    tries: int
+    met: int
+    met_s: Summary | None
+    paths: tuple[str, ...]
+
+
+def measure(kinds: tuple[RouterKind, RouterKind], *, repetitions: int) -> Row:
+    """Tries a pair. Raises OSError where there can be no hosts."""
+    meetings = [meet(kinds) for _ in range(repetitions)]
+    times_s = [one.met_s for one in meetings if one.met_s is not None]
+    paths = tuple(sorted({one.path for one in meetings if one.met_s is not None}))
+    return Row(kinds, repetitions, len(times_s), summary(times_s) if times_s else None, paths)
+
+
+def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
+    """One try."""
+    hosts = PacketSwitchedHosts([HOME] * 3, routers=["none", *kinds])
+    with built(hosts), tempfile.TemporaryDirectory(prefix="gossiptrain-nat-") as name:
+        folder = Path(name)
+        with _helper(hosts, folder) as initial_peer, started_processes() as processes:
+            began_s = time.time()
+            folders = [folder / "first", folder / "second"]
+            for host, out in enumerate(folders, start=1):
+                processes.append(_trainer(hosts, host, initial_peer, out=out))
+            return _meeting(folders, processes, began_s)
+
+
+def _meeting(folders: Sequence[Path], processes: Sequence[subprocess.Popen[bytes]], began_s: float) -> Meeting:
+    while time.time() - began_s < GIVE_UP_S and all(process.poll() is None for process in processes):
+        rounds = [_round_of_two(events_of(out)) for out in folders]
+        if all(rounds):
+            told = [one for one in rounds if one is not None]
+            paths = {path for one in told for path in one["paths"].values()}
+            return Meeting(max(one["time"] for one in told) - began_s, "/".join(sorted(paths)))
+        time.sleep(POLL_S)
+    return Meeting(None, "")
+
+
+def _round_of_two(told: Sequence[Event]) -> Event | None:
+    return next((event for event in told if event["event"] == "round" and len(event["members"]) == 2), None)
+
+
+@contextmanager
+def _helper(hosts: Hosts, folder: Path) -> Iterator[str]:
+    """The address of a helper that others reach from everywhere."""
+    place = ["--host-maddr", f"/ip4/{address_of(0)}/tcp/{HELPER_PORT}", "--identity", str(folder / "helper.key")]
+    said = folder / "helper.txt"
+    with started_processes() as processes:
+        with said.open("wb") as out:
+            processes.append(subprocess.Popen([*hosts.on(0), *GOSSIP, "bootstrap", "--relay", *place], stdout=out))
+        while not (found := re.search(rf"\S+/tcp/{HELPER_PORT}/p2p/\w+\n", said.read_text())):
+            if processes[0].poll() is not None:
+                raise RuntimeError("the helper ended before it was ready")
+            time.sleep(POLL_S)
+        yield found[0].strip()
+
+
+def _trainer(hosts: Hosts, host: int, initial_peer: str, *, out: Path) -> subprocess.Popen[bytes]:
+    flags = ["--threads", "1", "--device", "cpu", "--max-steps", "100000000", "--log-format", "json"]
+    meeting = ["--relay", "--initial-peer", initial_peer, "--out", str(out)]
+    command = [*hosts.on(host), *GOSSIP, "train", "digits", *flags, *meeting]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """One line for each pair."""
+    cells = [
+        [
+            *one.kinds,
+            f"{one.met} of {one.tries}",
+            "never" if one.met_s is None else f"{one.met_s.median:.1f} s",
+            "never" if one.met_s is None else f"{one.met_s.maximum:.1f} s",
+            ", ".join(one.paths),
+        ]
+        for one in rows
+    ]
+    show_table(
+        "from start to a committed round of two", ["one", "the other", "met", "median", "longest", "path"], cells
+    )
+
+
+def main() -> int:
+    """Tries all pairs and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--repetitions", type=whole_number(1), default=1, metavar="N", help="of each pair (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    given = parser.parse_args()
+    # Also who is asked to end takes its processes and namespaces along.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    where, rows = machine(), []
+    for kinds in combinations_with_replacement(given.kinds, 2):
+        rows.append(measure(kinds, repetitions=given.repetitions))
+        print(rows[-1], flush=True)
+    show(rows)
+    if given.json is not None:
+        write_json(given.json, benchmark="nat", measured_on=where, results=rows)
+    return int(any(one.met < one.tries for one in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

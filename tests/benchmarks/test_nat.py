@@ -1,0 +1,35 @@
+"""Real peers behind routers that let nobody in come to a round, each over the path that there is."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.links.packet_switch import PacketSwitchedHosts
+from benchmarks.namespaces import built
+
+from benchmarks import namespaces, nat
+from tests.benchmarks.test_partition import reaches
+
+
+@pytest.fixture(autouse=True)
+def hosts_can_be_made() -> None:
+    reason = namespaces.why_not()
+    if not reason:
+        try:
+            with built(PacketSwitchedHosts([nat.HOME])):
+                return
+        except OSError as error:
+            reason = str(error)
+    pytest.skip(f"no hosts behind routers here: {reason}")
+
+
+def test_a_host_behind_a_router_reaches_others_and_is_not_reached() -> None:
+    with built(PacketSwitchedHosts([nat.HOME] * 3, routers=["none", "firewall", "symmetric"])) as hosts:
+        for host in (1, 2):
+            assert reaches(hosts, caller=host, called=0)
+            assert not reaches(hosts, caller=0, called=host)
+
+
+@pytest.mark.timeout(400)
+def test_two_peers_behind_the_worst_routers_average_through_the_relay() -> None:
+    found = nat.measure(("symmetric", "address-dependent"), repetitions=1)
+    assert (found.met, found.paths) == (1, ("libp2p",))
