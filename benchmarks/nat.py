@@ -4,9 +4,9 @@
     python -m benchmarks.nat --kinds symmetric firewall --repetitions 3
 
 For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip bootstrap
---relay`, and one `gossip train digits --relay` behind a router of each kind, `none` for no router. The hosts can reach
-each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of the
-trainers, importing torch included. Exits with 1 where a pair did not meet.
+--relay`, and one `gossip train digits` behind a router of each kind, with `--relay` where there is one. The hosts can
+reach each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of
+the trainers, importing torch included. Exits with 1 where a pair did not meet.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
         with _helper(hosts, folder) as initial_peer, started_processes() as processes:
             began_s = time.time()
             folders = [folder / "first", folder / "second"]
-            for host, out in enumerate(folders, start=1):
-                processes.append(_trainer(hosts, host, initial_peer, out=out))
+            for host, (kind, out) in enumerate(zip(kinds, folders, strict=True), start=1):
+                flags = ["--initial-peer", initial_peer, *(["--relay"] if kind != "none" else [])]
+                processes.append(_start(hosts, host, flags, out=out))
             return _meeting(folders, processes, began_s)
 
 
@@ -108,11 +109,9 @@ def _helper(hosts: Hosts, folder: Path) -> Iterator[str]:
         yield found[0].strip()
 
 
-def _trainer(hosts: Hosts, host: int, initial_peer: str, *, out: Path) -> subprocess.Popen[bytes]:
-    flags = ["--threads", "1", "--device", "cpu", "--max-steps", "100000000", "--log-format", "json"]
-    meeting = ["--relay", "--initial-peer", initial_peer, "--out", str(out)]
-    command = [*hosts.on(host), *GOSSIP, "train", "digits", *flags, *meeting]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def _start(hosts: Hosts, host: int, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
+    usual = ["--threads", "1", "--device", "cpu", "--max-steps", "100000000", "--log-format", "json", "--out", str(out)]
+    return subprocess.Popen([*hosts.on(host), *GOSSIP, "train", "digits", *usual, *flags], stdout=subprocess.DEVNULL)
 
 
 def show(rows: Sequence[Row]) -> None:
