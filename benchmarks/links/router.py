@@ -1,9 +1,9 @@
 """What stands between a computer at home and the internet: it translates addresses, and lets only answers in.
 
 Owns which packets pass and how they leave, for IPv4 with TCP or UDP. Everything else is dropped, as are packets that
-nothing inside has asked for, without a word to their sender. The kinds differ in what the outside port of a program
-depends on (RFC 4787, 4.1): nobody can be called through a router whose port is another one for every destination. Does
-not know what carries packets.
+nothing inside has asked for, without a word to their sender. The kinds differ in whose packets count as asked for, and
+in whether a program has one outside port or one for each destination (RFC 4787, 4.1 and 5): through the latter nobody
+can be called, since nobody knows at which port. Does not know what carries packets.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-RouterKind = Literal["none", "firewall", "endpoint-independent", "address-dependent", "symmetric"]
-"""`firewall`: addresses stay as they are. The others translate, with a port that depends on the program inside alone,
-on whom it talks to as well, and on the port there, too."""
+RouterKind = Literal["none", "firewall", "endpoint-independent", "address-dependent", "port-dependent", "symmetric"]
+"""`firewall`: addresses stay as they are, and whoever was called is let in. The others translate. Once a program has
+called anybody at all, it is let in for everybody, for all programs at the address that it called, or only for the
+program that it called; `symmetric`: that, too, and with another outside port for each."""
 TCP, UDP = 6, 17
 _CHECKSUM_AT = {TCP: 16, UDP: 6}
 FIRST_PORT, LAST_PORT = 20_000, 60_000
@@ -83,12 +84,13 @@ class Router:
     kind: RouterKind
     outside: str
     """The address that the internet sees."""
-    _ports: dict[tuple[object, ...], int] = field(default_factory=dict)
-    """The outside port, by all that it depends on."""
+    _ports: dict[tuple[int, int, Place], int] = field(default_factory=dict)
+    """The outside port, where it depends on the destination: by protocol, inside port and destination."""
     _inside: dict[tuple[int, int], Place] = field(default_factory=dict)
     """Who is behind an outside port, by protocol."""
     _called: set[tuple[int, int, Place]] = field(default_factory=set)
-    """Protocol, outside port, and the place outside that was sent anything from there."""
+    """Protocol, outside port, and the place outside that was sent anything from there, or its address alone, or nobody:
+    as far as it matters."""
     _next_port: int = FIRST_PORT
 
     def outbound(self, data: bytes) -> bytes | None:
@@ -98,26 +100,32 @@ class Router:
             return None
         port = self._outside_port(packet)
         self._inside[packet.protocol, port] = packet.source
-        self._called.add((packet.protocol, port, packet.destination))
+        self._called.add((packet.protocol, port, self._as_far_as_it_matters(packet.destination)))
         address = packet.source[0] if self.kind == "firewall" else socket.inet_aton(self.outside)
         return packet.between((address, port), packet.destination)
 
     def inbound(self, data: bytes) -> bytes | None:
         """A packet from outside as the computer inside gets it; None where it is not let in."""
         packet = Packet.parsed(data)
-        if packet is None or (packet.protocol, packet.destination[1], packet.source) not in self._called:
+        if packet is None:
+            return None
+        caller = self._as_far_as_it_matters(packet.source)
+        if (packet.protocol, packet.destination[1], caller) not in self._called:
             return None
         return packet.between(packet.source, self._inside[packet.protocol, packet.destination[1]])
 
+    def _as_far_as_it_matters(self, place: Place) -> Place:
+        address, port = place
+        if self.kind == "endpoint-independent":
+            return b"", 0
+        return (address, 0) if self.kind == "address-dependent" else (address, port)
+
     def _outside_port(self, packet: Packet) -> int:
         inside = packet.source[1]
-        if self.kind in ("firewall", "endpoint-independent"):
+        if self.kind != "symmetric":
             return inside  # one computer alone has no need of other ports, and most routers keep them where they can
-        address, port = packet.destination
-        depends_on: tuple[object, ...] = (packet.protocol, inside, address)
-        if self.kind == "symmetric":
-            depends_on += (port,)
-        if depends_on not in self._ports:
-            self._ports[depends_on] = self._next_port
+        flow = (packet.protocol, inside, packet.destination)
+        if flow not in self._ports:
+            self._ports[flow] = self._next_port
             self._next_port = FIRST_PORT if self._next_port == LAST_PORT else self._next_port + 1
-        return self._ports[depends_on]
+        return self._ports[flow]
