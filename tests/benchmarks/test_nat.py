@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.links.packet_switch import PacketSwitchedHosts
+from benchmarks.links.router import RouterKind
 from benchmarks.namespaces import built
 
 from benchmarks import namespaces, nat
@@ -30,6 +31,16 @@ def test_a_host_behind_a_router_reaches_others_and_is_not_reached() -> None:
 
 
 @pytest.mark.timeout(400)
-def test_two_peers_behind_the_worst_routers_average_through_the_relay() -> None:
-    found = nat.measure(("symmetric", "port-dependent"), repetitions=1)
-    assert (found.met, found.paths) == (1, ("libp2p",))
+@pytest.mark.parametrize(
+    ("kinds", "path"),
+    [
+        (("port-dependent", "port-dependent"), "direct"),
+        (("address-dependent", "symmetric"), "direct"),
+        (("port-dependent", "symmetric"), "libp2p"),
+    ],
+)
+def test_two_peers_behind_routers_average_directly_where_there_is_a_way_and_through_the_relay_where_not(
+    kinds: tuple[RouterKind, RouterKind], path: str
+) -> None:
+    found = nat.measure(kinds, repetitions=1)
+    assert (found.met, found.paths) == (1, (path,))

@@ -31,7 +31,7 @@ from gossiptrain.net.direct.messages import (
     preamble,
     token_in,
 )
-from gossiptrain.net.direct.negotiation import Negotiation
+from gossiptrain.net.direct.negotiation import Negotiation, Sight
 from gossiptrain.net.direct.sealed_wire import SealedWire, shake_hands
 from gossiptrain.net.direct.stream import DirectStream
 from gossiptrain.net.direct.tls import Credentials, Engine
@@ -42,11 +42,13 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, UnreachableError
 from gossiptrain.net.wire import Wire
+from tests.net.direct.test_negotiation import nowhere
 from tests.transports import until
 
 BULK = "/test/bulk"
 MANY = DIRECT_WORTH_BYTES
 NOWHERE = 9
+NOTHING_IN_SIGHT = Sight(lambda stream: None, nowhere)
 """A port at which nobody listens."""
 Scenario = Callable[[Libp2pTransport, Libp2pTransport], Awaitable[None]]
 
@@ -243,11 +245,11 @@ def test_where_neither_can_dial_the_other_it_costs_one_attempt_in_a_while(
         await bob.serve(BULK, Answering())
         with monkeypatch.context() as nobody_can_dial:
             nobody_can_dial.setattr(Acceptor, "port", lambda self, version: NOWHERE)
-            nobody_can_dial.setattr(bob._direct._negotiation, "_host_of", lambda stream: None)
+            nobody_can_dial.setattr(bob._direct._negotiation, "_sight", NOTHING_IN_SIGHT)
             assert [await echo(alice, bob) for _ in range(3)] == ["libp2p"] * 3
         assert asked.times == 1
         monkeypatch.setattr(path_choice, "AVOID_S", 0.0)
-        alice._path_choice._avoided_until_s.clear()
+        alice._path_choice._avoided.clear()
         assert await echo(alice, bob) == "direct", "the way is taken once it is there"
 
     run_with_two(scenario)
@@ -605,7 +607,7 @@ def test_where_a_kept_connection_is_gone_and_no_new_one_can_be_had_libp2p_carrie
         assert await echo(alice, bob) == "direct"
         await until_idle(alice, bob)
         monkeypatch.setattr(Acceptor, "port", lambda self, version: NOWHERE)
-        monkeypatch.setattr(bob._direct._negotiation, "_host_of", lambda stream: None)
+        monkeypatch.setattr(bob._direct._negotiation, "_sight", NOTHING_IN_SIGHT)
         cut(bob)
         assert await echo(alice, bob) == "libp2p"
 
@@ -690,9 +692,9 @@ def test_who_has_called_back_once_is_not_dialled_again_before_that(monkeypatch: 
         assert await echo(alice, bob) == "direct"
         assert not dialled
         await lose_connections(alice, bob)
-        monkeypatch.setattr(bob._direct._negotiation, "_host_of", lambda stream: None)
+        monkeypatch.setattr(bob._direct._negotiation, "_sight", NOTHING_IN_SIGHT)
         assert await echo(alice, bob) == "libp2p"
-        alice._path_choice._avoided_until_s.clear()
+        alice._path_choice._avoided.clear()
         assert await echo(alice, bob) == "libp2p"
         assert dialled == [NOWHERE], "and where that fails, it is dialled the next time"
 

@@ -15,7 +15,7 @@ from gossiptrain.net.direct.messages import (
     NoDirectConnectionError,
     new_token,
 )
-from gossiptrain.net.direct.negotiation import Negotiation
+from gossiptrain.net.direct.negotiation import Negotiation, Places, Sight
 from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.tls import Credentials
 from gossiptrain.net.framing import receive_message, send_message
@@ -37,6 +37,11 @@ async def offer_a_port(stream: Stream) -> None:
     await send_message(stream, DirectRefusal())
 
 
+async def nowhere(stream: Stream) -> Places | None:
+    """What a relay that is not to be believed sees."""
+    return None
+
+
 def dialled_by_one_whose_peer_is_at(host: IpAddress | None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The places that a node dials to reach a peer, which libp2p reaches at `host`; None: through others only."""
     places: list[tuple[str, int]] = []
@@ -49,9 +54,8 @@ def dialled_by_one_whose_peer_is_at(host: IpAddress | None, monkeypatch: pytest.
         alice, bob = await make("alice"), await make("bob")
         await bob.serve(PROTOCOL, offer_a_port)
         await alice.connect(bob.addresses[0])
-        negotiation = Negotiation(
-            alice, HandlerTasks(), host_of=lambda stream: host, on_direct=lambda connection: connection.end()
-        )
+        sight = Sight(lambda stream: host, nowhere)
+        negotiation = Negotiation(alice, HandlerTasks(), sight=sight, on_direct=lambda connection: connection.end())
         monkeypatch.setattr(negotiation._dialler, "dial", dial)
         stream = await alice.open_stream(bob.peer_id, PROTOCOL)
         with pytest.raises(NoDirectConnectionError):

@@ -11,7 +11,7 @@ import pytest
 from gossiptrain.config import DirectMode
 from gossiptrain.net.direct.connections import DIRECT_WORTH_BYTES, DirectConnections
 from gossiptrain.net.direct.messages import NoDirectConnectionError
-from gossiptrain.net.direct.path_choice import AVOID_S, PathChoice
+from gossiptrain.net.direct.path_choice import AVOID_S, LONGEST_AVOIDED_S, PathChoice
 from gossiptrain.net.transport import Clock, PeerId, Stream, UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.time import run_virtual
@@ -111,13 +111,25 @@ def test_after_a_failure_one_peer_is_not_asked_for_a_while_and_others_are() -> N
     run_with("auto", scenario)
 
 
-def test_a_failure_that_goes_on_costs_one_attempt_in_a_while() -> None:
+def test_a_failure_that_goes_on_costs_fewer_and_fewer_attempts() -> None:
     async def scenario(ways: Ways) -> None:
         ways.dialling_fails = NoDirectConnectionError("a firewall")
-        for _ in range(100):
-            assert await ways.kind_to() == "libp2p"
-            await asyncio.sleep(AVOID_S / 20)
-        assert 5 <= len(ways.asked_for_connections) <= 6
+
+        async def attempts_in(seconds: float) -> int:
+            before = len(ways.asked_for_connections)
+            for _ in range(200):
+                assert await ways.kind_to() == "libp2p"
+                await asyncio.sleep(seconds / 200)
+            return len(ways.asked_for_connections) - before
+
+        assert await attempts_in(7 * AVOID_S) == 3, "at once, after 1 and after 2 more pauses"
+        await attempts_in(20 * LONGEST_AVOIDED_S)
+        assert await attempts_in(10 * LONGEST_AVOIDED_S) in (9, 10, 11)
+        ways.dialling_fails = None
+        await asyncio.sleep(LONGEST_AVOIDED_S)
+        assert await ways.kind_to() == "direct"
+        ways.dialling_fails = NoDirectConnectionError("a firewall again")
+        assert await attempts_in(7 * AVOID_S) == 3, "what was overcome is forgotten"
 
     run_with("auto", scenario)
 

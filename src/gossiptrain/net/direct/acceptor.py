@@ -61,7 +61,7 @@ class Acceptor:
         for host in dict.fromkeys(hosts):
             listening = listening_tcp_socket(host, self.ports.get(host.version, port))
             self.ports[host.version] = listening.getsockname()[1]
-            self._listeners.append(StreamListener(listening, on_connection=self._accept))
+            self._listeners.append(StreamListener(listening, on_connection=self.admit))
 
     def port(self, version: int) -> int:
         """Where others are told to dial, by version of IP; 0: not at all."""
@@ -87,7 +87,8 @@ class Acceptor:
         for token in (*void, *list(self._expected)[: -MAX_EXPECTED + 1]):
             self.forget(token)
 
-    def _accept(self, connection: socket.socket) -> None:
+    def admit(self, connection: socket.socket) -> None:
+        """Takes a connection, however it was made, if it turns out to be one that is expected. Owns it from now on."""
         if self._arriving >= MAX_ARRIVING:
             connection.close()
             return

@@ -14,7 +14,7 @@ from gossiptrain.net.direct.acceptor import HANDSHAKE_S
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.idle_pool import IdlePool
 from gossiptrain.net.direct.messages import NoDirectConnectionError
-from gossiptrain.net.direct.negotiation import Negotiation
+from gossiptrain.net.direct.negotiation import Negotiation, Sight
 from gossiptrain.net.framing import ProtocolViolationError, opened
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.listener import IpAddress
@@ -43,10 +43,10 @@ class DirectConnections:
         transport: Transport,
         *,
         handler_of: Callable[[str], StreamHandler | None],
-        host_of: Callable[[Stream], IpAddress | None],
+        sight: Sight,
         limits: StreamLimits,
     ) -> None:
-        """handler_of: who answers the streams of a protocol. host_of: where the other end of a libp2p stream is.
+        """handler_of: who answers the streams of a protocol.
 
         limits: of all streams that others open at this node, over connections or not.
         """
@@ -56,7 +56,7 @@ class DirectConnections:
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
         self._idle = IdlePool()
-        self._negotiation = Negotiation(transport, self._tasks, host_of=host_of, on_direct=self._serve_later)
+        self._negotiation = Negotiation(transport, self._tasks, sight=sight, on_direct=self._serve_later)
 
     async def open_for_others(self, hosts: Sequence[IpAddress], port: int) -> None:
         """Listens at `hosts` and from now on offers connections to whoever asks, or refuses where there are no hosts.

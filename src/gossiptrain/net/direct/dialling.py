@@ -38,11 +38,12 @@ class DirectDialler:
     async def dial(self, host: IpAddress, port: int, dial_credentials: DialCredentials) -> SealedWire:
         """A sealed connection to the node that the ticket is for. Raises NoDirectConnectionError with the reason."""
         try:
-            return await self._enter(await _connect(host, port), dial_credentials)
+            return await self.enter(await _connect(host, port), dial_credentials)
         except OSError as error:
             raise NoDirectConnectionError(f"{host}: {str(error) or 'no answer in time'}") from error
 
-    async def _enter(self, wire: Wire, dial_credentials: DialCredentials) -> SealedWire:
+    async def enter(self, wire: Wire, dial_credentials: DialCredentials) -> SealedWire:
+        """Seals a connection, and owns it. Raises StreamClosedError, TimeoutError."""
         try:
             engine = Engine(self._credentials, expected=dial_credentials.certificate, server=False)
             async with asyncio.timeout(HANDSHAKE_S):

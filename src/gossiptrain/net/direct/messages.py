@@ -58,6 +58,29 @@ class CallBack(Message):
     port_ip6: Port
 
 
+class Punch(Message):
+    """Both stand behind routers: each calls the other at once, where the relay between them sees it, at this port.
+
+    0: the sender's router shows another one. Either side is only ever called where a relay that its own user has named
+    sees the other one.
+    """
+
+    port: Port
+
+
+class WhereIs(Message):
+    """A question to a relay: where does it see this peer?"""
+
+    peer: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z]+$")]
+
+
+class SeenAt(Message):
+    """The answer of the relay: there its connection comes from; an empty host: it has none."""
+
+    host: Annotated[str, StringConstraints(max_length=45, pattern=r"^[0-9a-f.:]*$")]
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+
 class CalledBack(Message):
     """The connection has been dialled the other way round."""
 

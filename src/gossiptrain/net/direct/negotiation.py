@@ -2,14 +2,17 @@
 
 Owns what is said and done between them. Over a libp2p stream, which is authenticated already, they tell each other
 their certificates; the opener then dials the other side or, where that leads nowhere, has itself called back. Either
-side is dialled where libp2p is connected to it and nowhere else, whatever it says, and both check the other's
-certificate before the first byte of a stream. Does not know what connections are used for.
+side is dialled where libp2p is connected to it and nowhere else, whatever it says; where that is only through a relay,
+both call each other at once, at the places where the relay sees them. Both check the other's certificate before the
+first byte of a stream. Does not know what connections are used for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from gossiptrain.core.recent import Recent
 from gossiptrain.net.direct.acceptor import HANDSHAKE_S, TOKEN_S, Acceptor, ExpectedPeer
@@ -22,20 +25,44 @@ from gossiptrain.net.direct.messages import (
     DirectRefusal,
     DirectRequest,
     NoDirectConnectionError,
+    Punch,
     new_token,
 )
+from gossiptrain.net.direct.punching import Hole
 from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.tls import Credentials
 from gossiptrain.net.framing import receive_message, receive_one_of, send_message
 from gossiptrain.net.handlers import HandlerTasks
 from gossiptrain.net.listener import IpAddress
-from gossiptrain.net.transport import PeerId, Stream, Transport
+from gossiptrain.net.transport import PeerId, Stream, Transport, UnreachableError
+from gossiptrain.net.wire import Wire
 
 REACH_S = 3.0
 """Longest time from an offer to its connection, whichever side dials. Where there is none, enough is left for
 libp2p."""
 MAX_PEERS = 1024
 """Of so many it is remembered who has to dial."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """host, port: where the other end of a stream is, as the outside sees it; the port is that of its libp2p daemon.
+
+    keeps_ports: whether this side's router shows others the ports that its programs use.
+    """
+
+    host: IpAddress
+    port: int
+    keeps_ports: bool
+
+
+@dataclass(frozen=True)
+class Sight:
+    """host_of: where the other end of a libp2p stream is; None: through a relay. places_of: what the relay sees then;
+    None where it cannot say, or is not one to be believed."""
+
+    host_of: Callable[[Stream], IpAddress | None]
+    places_of: Callable[[Stream], Awaitable[Places | None]]
 
 
 class Negotiation:
@@ -46,12 +73,12 @@ class Negotiation:
         transport: Transport,
         tasks: HandlerTasks,
         *,
-        host_of: Callable[[Stream], IpAddress | None],
+        sight: Sight,
         on_direct: Callable[[DirectConnection], None],
     ) -> None:
-        """host_of: where the other end of a libp2p stream is. on_direct: takes the connections on which others open."""
+        """on_direct: takes the connections on which others open."""
         self._transport = transport
-        self._host_of = host_of
+        self._sight = sight
         self._on_direct = on_direct
         self._credentials = Credentials.create()
         self._acceptor = Acceptor(self._credentials, tasks, transport.clock)
@@ -88,6 +115,8 @@ class Negotiation:
     async def _reach(self, offer: DirectOffer, stream: Stream) -> SealedWire:
         """Dials; where that leads nowhere, has itself called back, from then on at once."""
         peer = stream.remote
+        if self._sight.host_of(stream) is None:
+            return await self._punch(offer, stream)
         failure = "it had to be had the other way round"
         if peer not in self._calling_back:
             try:
@@ -105,13 +134,37 @@ class Negotiation:
         self, stream: Stream, words: DirectOffer | CallBack, dial_credentials: DialCredentials
     ) -> SealedWire:
         """Dials the other end of `stream`. Raises NoDirectConnectionError."""
-        host = self._host_of(stream)
+        host = self._sight.host_of(stream)
         if host is None:
             raise NoDirectConnectionError("libp2p is not connected to it directly")
         port = words.port_ip4 if host.version == 4 else words.port_ip6
         if not port:
             raise NoDirectConnectionError("the other side has no port for it")
         return await self._dialler.dial(host, port, dial_credentials)
+
+    async def _punch(self, offer: DirectOffer, stream: Stream) -> SealedWire:
+        """Calls the other side while it calls this one. Raises NoDirectConnectionError."""
+        places = await self._places_of(stream)
+        try:
+            with Hole(places.host.version) as hole:
+                await send_message(stream, Punch(port=hole.port if places.keeps_ports else 0))
+                reply = await receive_one_of(stream, Punch, DirectRefusal)
+                if not isinstance(reply, Punch):
+                    raise NoDirectConnectionError("the other side sees no way through both routers")
+                connection = await hole.opened(places.host, reply.port or places.port)
+            credentials = DialCredentials(bytes.fromhex(offer.token), _certificate(offer))
+            return await self._dialler.enter(Wire(connection), credentials)
+        except OSError as error:
+            raise NoDirectConnectionError(f"no way through both routers: {error}") from error
+
+    async def _places_of(self, stream: Stream) -> Places:
+        try:
+            places = await self._sight.places_of(stream)
+        except UnreachableError as error:
+            raise NoDirectConnectionError("the relay does not say where the other side is") from error
+        if places is None:
+            raise NoDirectConnectionError("libp2p is not connected to it directly")
+        return places
 
     async def _be_called(self, offer: DirectOffer, stream: Stream) -> SealedWire | None:
         """Has the other side dial, where this one could not: a firewall is often open in one direction only."""
@@ -158,12 +211,28 @@ class Negotiation:
             self._acceptor.expect(offer.token, ExpectedPeer(certificate, lambda wire: self._take(stream.remote, wire)))
             await send_message(stream, offer)
         async with asyncio.timeout(TOKEN_S):
-            call = await receive_message(
-                stream, CallBack
-            )  # as a rule the connection is there, and the stream ends instead
+            # As a rule the connection is there, and the stream ends instead.
+            call = await receive_one_of(stream, CallBack, Punch)
+            if isinstance(call, Punch):
+                await self._punch_back(stream, call)
+                return
+            assert isinstance(call, CallBack)  # says receive_one_of
             self._acceptor.forget(offer.token)
             is_called = await self._call_back(stream, call, DialCredentials(bytes.fromhex(offer.token), certificate))
             await send_message(stream, CalledBack() if is_called else DirectRefusal())
+
+    async def _punch_back(self, stream: Stream, call: Punch) -> None:
+        """Calls while the other side calls; the token tells whether it is the other side that has come through."""
+        try:
+            places = await self._places_of(stream)
+            if not call.port and not places.keeps_ports:
+                raise NoDirectConnectionError("neither side knows the port that its router shows")
+        except NoDirectConnectionError:
+            await send_message(stream, DirectRefusal())
+            return
+        with contextlib.suppress(OSError), Hole(places.host.version) as hole:
+            await send_message(stream, Punch(port=hole.port if places.keeps_ports else 0))
+            self._acceptor.admit(await hole.opened(places.host, call.port or places.port))
 
     async def _call_back(self, stream: Stream, call: CallBack, dial_credentials: DialCredentials) -> bool:
         try:

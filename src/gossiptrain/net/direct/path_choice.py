@@ -1,12 +1,14 @@
 """Which path bulk bytes take to each peer: a direct connection that is there, a new one, or a stream of libp2p.
 
-Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round.
+Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round,
+and less and less often.
 Does not know how either way is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from gossiptrain.config import DirectMode
 from gossiptrain.core.recent import Recent
@@ -17,7 +19,17 @@ from gossiptrain.net.transport import Clock, PeerId, Stream, UnreachableError
 MAX_PEERS = 1024
 """Of so many it is remembered how they were reached."""
 AVOID_S = 60.0
-"""After a connection to a peer could not be had, the next try is so much later."""
+"""After a connection to a peer could not be had, the next try is so much later, and after each further one twice as
+much, up to `LONGEST_AVOIDED_S`."""
+LONGEST_AVOIDED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class _Avoided:
+    """Until when, and how long the pause was."""
+
+    until_s: float = 0.0
+    pause_s: float = AVOID_S / 2
 
 
 class PathChoice:
@@ -27,7 +39,7 @@ class PathChoice:
         self._direct = connections
         self._mode = mode
         self._clock = clock
-        self._avoided_until_s: Recent[PeerId, float] = Recent(MAX_PEERS)
+        self._avoided: Recent[PeerId, _Avoided] = Recent(MAX_PEERS)
         self.last_used: Recent[PeerId, str] = Recent(MAX_PEERS)
         """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
 
@@ -44,13 +56,18 @@ class PathChoice:
                 return self._note(kept)
         if bulk_bytes < DIRECT_WORTH_BYTES:
             return await over_libp2p()
-        if self._mode != "libp2p" and self._clock.now() >= self._avoided_until_s.get(peer, 0.0):
+        avoided = self._avoided.get(peer, _Avoided())
+        if self._mode != "libp2p" and self._clock.now() >= avoided.until_s:
             try:
-                return self._note(await self._direct.open(peer, protocol))
+                stream = await self._direct.open(peer, protocol)
             except NoDirectConnectionError as error:
                 if self._mode == "direct":
                     raise UnreachableError(f"no connection to {peer}: {error}") from error
-                self._avoided_until_s[peer] = self._clock.now() + AVOID_S
+                pause_s = min(2 * avoided.pause_s, LONGEST_AVOIDED_S)
+                self._avoided[peer] = _Avoided(self._clock.now() + pause_s, pause_s)
+            else:
+                self._avoided.pop(peer, None)
+                return self._note(stream)
         return self._note(await over_libp2p())
 
     def _note(self, stream: Stream) -> Stream:

@@ -17,6 +17,7 @@ from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import NodeFailedError
 from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address, readable_addresses
 from gossiptrain.net.direct.connections import DirectConnections
+from gossiptrain.net.direct.negotiation import Sight
 from gossiptrain.net.direct.path_choice import PathChoice
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.identity import Identity, verify
@@ -34,6 +35,7 @@ from gossiptrain.net.libp2p.libp2p_daemon import (
 )
 from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
+from gossiptrain.net.libp2p.whereabouts import Whereabouts
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
 from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.silent_process import SilentProcess
@@ -65,7 +67,15 @@ class Libp2pTransport(Transport):
         self._limits = StreamLimits()
         self._streams: dict[Stream, None] = {}
         self._protocols: dict[str, StreamHandler] = {}
-        self._direct = DirectConnections(self, handler_of=self._protocols.get, host_of=host_of, limits=self._limits)
+        initial_peers = readable_addresses(network.initial_peers)
+        trusted = {address.peer for address in initial_peers if address.peer is not None}
+        self._whereabouts = Whereabouts(self, self._control, trusted=trusted)
+        self._direct = DirectConnections(
+            self,
+            handler_of=self._protocols.get,
+            sight=Sight(host_of, self._whereabouts.of),
+            limits=self._limits,
+        )
         self._path_choice = PathChoice(self._direct, network.direct, self.clock)
         self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
@@ -94,6 +104,8 @@ class Libp2pTransport(Transport):
             await transport._attach()
             if is_relayed(network):
                 await transport._wait_for_relay()
+            elif network.relay:
+                await transport._whereabouts.serve()
             hosts = [] if network.direct == "libp2p" else _hosts(asked)
             await transport._direct.open_for_others(hosts, network.direct_port)
             if not network.announce_maddrs:
