@@ -40,7 +40,7 @@ def chunks_of(members: int) -> list[list[Slice]]:
 def made(name: CodecName, buffers: Buffers, own_chunks: list[Slice], *, seed: int, spread: SpreadEstimate) -> Coding:
     if name == "int8":
         return NearCoding(buffers, Modular(CHUNK), own_chunks, spread=spread, seed=seed)
-    return CodecCoding(buffers, codec_named(name, longest_elements=CHUNK), own_chunks)
+    return CodecCoding(buffers, codec_named(name), own_chunks)
 
 
 def group_of(name: CodecName, values: list[Vector], spreads: list[SpreadEstimate] | None = None) -> list[Coding]:
@@ -74,7 +74,8 @@ def average(codings: list[Coding]) -> None:
 def reduce(chunk: Slice, owner: Coding, codings: list[Coding]) -> None:
     parts = [owner.own_part(chunk) if member is owner else received(member, owner, chunk) for member in codings]
     owner.mean_place(chunk)[:] = np.mean(parts, axis=0, dtype=np.float32)
-    owner.keep_mean(chunk, parts)
+    owner.squared_distances(chunk, parts, np.empty(len(chunk), np.float32))
+    owner.keep_mean(chunk)
 
 
 def received(member: Coding, owner: Coding, chunk: Slice) -> Vector:
