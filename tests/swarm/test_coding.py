@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import codec_named
-from gossiptrain.core.modular import Modular
+from gossiptrain.core.modular import BLOCK, Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.swarm.coding import Buffers, CodecCoding, Coding, PlainCoding, Scratch, UnreadableError
-from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
+from gossiptrain.swarm.near_coding import ROOM, NearCoding, SpreadEstimate
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 ELEMENTS = 1000
@@ -220,6 +220,21 @@ def test_the_means_of_all_chunks_can_be_told_again_and_in_any_order(name: CodecN
 
 
 # int8: what a round tells for the next one.
+
+
+@given(start=st.integers(0, 700), length=st.integers(1, 900))
+@settings(deadline=None, max_examples=60)
+def test_a_chunk_knows_what_was_noted_of_the_elements_of_each_of_its_blocks(start: int, length: int) -> None:
+    spread, chunk = SpreadEstimate(2000), Slice(start, start + length)
+    noted = np.arange(1, 9, dtype=np.float32)
+    spread.note(Slice(0, 2000), noted)
+    mine = spread.max_deviation(chunk) / np.float32(ROOM)
+    blocks = [np.arange(first, min(first + BLOCK, chunk.stop)) // BLOCK for first in range(start, chunk.stop, BLOCK)]
+    largest = [noted[block].max() for block in blocks]
+    assert mine.tolist() == [max(of_block, max(largest) / np.float32(ROOM)) for of_block in largest]
+    spread.note(chunk, np.full(len(blocks), 100.0, np.float32))
+    touched = np.isin(np.arange(8), np.concatenate(blocks))
+    assert spread._apart.tolist() == np.where(touched, np.float32(100.0), noted).tolist()
 
 
 def moved(values: Vector, *, seed: int, by: float = 0.01) -> list[Vector]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
@@ -21,8 +19,6 @@ from gossiptrain.core.guards import is_finite
 from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of
 from gossiptrain.core.partition import Slice
 from gossiptrain.swarm.coding import BufferedCoding, Buffers, Scratch, UnreadableError
-
-Blocks: TypeAlias = npt.NDArray[np.int64]
 
 FALLBACK: PlainCodecName = "fp16"
 """What stands in for int8 after an attempt that has failed."""
@@ -44,21 +40,34 @@ class SpreadEstimate:
         A block that lay still in the last round may move in this one as others did: within a chunk none is thought to
         be nearer than any has been from its mean.
         """
-        first, last = _blocks_at(chunk)
-        apart = np.maximum(self._apart[first], self._apart[last])
-        known = apart[np.isfinite(apart)]
-        max_deviation: Vector = np.maximum(np.float32(ROOM) * apart, known.max(initial=0.0))
-        return max_deviation
+        touched = self._touched(chunk)
+        apart = touched[: blocks_of(len(chunk))].copy()
+        if chunk.start % BLOCK:
+            others = touched[1:]
+            np.maximum(apart[: len(others)], others, out=apart[: len(others)])
+        known = apart.max(initial=0.0, where=np.isfinite(apart))
+        apart *= np.float32(ROOM)
+        np.maximum(apart, known, out=apart)
+        return apart
 
     def note(self, chunk: Slice, apart: Vector) -> None:
         """apart [blocks]: how far the members were from their mean of this chunk."""
-        first, last = _blocks_at(chunk)
-        self._apart[last] = apart
-        self._apart[first] = apart
+        touched = self._touched(chunk)
+        if chunk.start % BLOCK:
+            touched[1:] = apart[: len(touched) - 1]
+        touched[: len(apart)] = apart
 
     def widen(self) -> None:
         """An attempt has failed, perhaps because two members were further apart than that."""
         self._apart *= 2
+
+    def _touched(self, chunk: Slice) -> Vector:
+        """The blocks of the whole vector in which the chunk has elements.
+
+        Chunks begin anywhere, as slices do, so each of their own blocks may lie in two of them: in that of its number
+        and in the next one.
+        """
+        return self._apart[chunk.start // BLOCK : blocks_of(chunk.stop)]
 
 
 class NearCoding(BufferedCoding):
@@ -135,12 +144,3 @@ class NearCoding(BufferedCoding):
         if not right and is_finite(values):
             raise UnreadableError
         return self._modular.steps_of(wire, len(chunk))
-
-
-def _blocks_at(chunk: Slice) -> tuple[Blocks, Blocks]:
-    """For each block of the chunk the blocks of the whole vector in which it begins and ends.
-
-    Chunks begin anywhere, as slices do, so that may be two.
-    """
-    starts = np.arange(chunk.start, chunk.stop, BLOCK)
-    return starts // BLOCK, (np.minimum(starts + BLOCK, chunk.stop) - 1) // BLOCK
