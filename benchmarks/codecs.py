@@ -92,7 +92,7 @@ def coder(name: CodecName, values: Vector, found: Vector) -> tuple[Callable[[], 
             lambda: modular.decode(raw, other, found),
             raw,
         )
-    codec = codec_named(name, longest_elements=len(values))
+    codec = codec_named(name)
     raw = np.empty(codec.size_bytes(len(values)), np.uint8)
     return lambda: codec.encode(values, raw), lambda: codec.decode(raw, found), raw
 
@@ -124,7 +124,7 @@ def in_groups(name: CodecName) -> Floor:
                 known = [spreads[peer] for peer in group]
                 meet_nearby(members, [1] * GROUP, modular, known, rng.integers(1 << 32, size=GROUP).tolist())
             else:
-                meet_coded(members, [1] * GROUP, codec_named(name, longest_elements=longest))
+                meet_coded(members, [1] * GROUP, codec_named(name))
         peers[:] = averages
     return floor(peers, wanted)
 

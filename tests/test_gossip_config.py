@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gossiptrain import events
-from gossiptrain.config import GossipSettings
+from gossiptrain.config import CodecName, GossipSettings
 from tests.members import Member, members, wait_for_rounds
 from tests.processes import Command, Family, wait_until
 
@@ -29,6 +29,16 @@ def test_members_average_and_alpha_says_how_far_they_go(alpha: float) -> None:
     torch.testing.assert_close(other - mine, torch.full_like(mine, 1.0 - alpha), atol=1e-6, rtol=0.0)
     assert 0.0 < mine[0].item() < alpha, "the average lies between the two"
     assert torch.equal(mine, mine[0].expand_as(mine))
+
+
+@pytest.mark.parametrize("codec", ["fp16", "int8"])
+def test_members_hold_the_same_average_in_every_codec_that_is_compiled(codec: CodecName) -> None:
+    given = settings(gossip_group_size=4, gossip_min_group_size=2, every_steps=50).model_copy(update={"codec": codec})
+    with members([0.0, 1.0], given, take_state=False) as (low, high):
+        wait_for_rounds([low, high], 1, where=lambda event: len(event.members) == 2)
+    first = min(event.round for event in low.rounds())
+    assert torch.equal(low.after_round[first], high.after_round[first])
+    assert 0.0 < low.after_round[first][0].item() < 1.0
 
 
 def test_at_the_end_all_members_hold_bitwise_the_same_whatever_alpha_is() -> None:

@@ -23,6 +23,7 @@ from benchmarks.round.contender import (
     Timing,
 )
 from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT
+from gossiptrain.core.codecs import prepare
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
@@ -44,6 +45,8 @@ class Gossiptrain(Contender):
         self._path = path
         self._network = chosen(NetworkSettings(host_maddrs=(f"/ip4/{job.host}/tcp/0",)), direct=path)
         self._gossip = chosen(GossipSettings(), codec=codec)
+        if codec != "fp32":
+            prepare()
         memory = SharedVectors.create(job.elements, state_vectors=1)
         memory.snapshot.fill(0.0)
         memory.average.fill(0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from typing import get_args
 
@@ -21,8 +23,8 @@ halves = pytest.mark.parametrize("name", ["fp16", "bf16"])
 patterns = st.lists(st.integers(0, 2**32 - 1), max_size=LONGEST).map(lambda bits: np.array(bits, np.uint32))
 
 
-def make(name: PlainCodecName, *, longest_elements: int = LONGEST) -> Codec:
-    return codec_named(name, longest_elements=longest_elements)
+def make(name: PlainCodecName) -> Codec:
+    return codec_named(name)
 
 
 def encoded(codec: Codec, values: Vector, *, filled_with: int = 0) -> Bytes:
@@ -170,12 +172,12 @@ def test_fp16_rounds_just_as_numpy_does_at_every_exponent() -> None:
     for exponent in range(127 + 16):
         values = patterns_of_interest(range(exponent, exponent + 1))
         values = values[np.abs(values) <= 65504]
-        found = encoded(make("fp16", longest_elements=len(values)), values)
+        found = encoded(make("fp16"), values)
         assert found.tobytes() == values.astype("<f2").tobytes(), exponent
 
 
 def test_fp16_decodes_each_of_its_numbers_as_numpy_does() -> None:
-    codec = make("fp16", longest_elements=65536)
+    codec = make("fp16")
     numbers = np.arange(65536, dtype=np.uint16)
     finite = numbers[np.isfinite(numbers.view(np.float16))]
     for some in (numbers, finite):
@@ -190,7 +192,7 @@ def test_bf16_rounds_to_nearest_even_at_every_exponent() -> None:
         bits = values.view(np.uint32).astype(np.int64)
         rounded = np.rint(bits / 2**16).astype(np.int64)
         expected = np.where(rounded & 0x7FFF == 0x7F80, rounded - 1, rounded)
-        found = encoded(make("bf16", longest_elements=len(values)), values).view("<u2")
+        found = encoded(make("bf16"), values).view("<u2")
         assert np.array_equal(found, expected), exponent
 
 
@@ -205,7 +207,7 @@ def test_values_beyond_the_largest_become_the_largest(name: PlainCodecName, larg
 @every_codec
 def test_nothing_is_allocated_for_a_chunk(name: PlainCodecName) -> None:
     elements = 65536
-    codec, values, out = make(name, longest_elements=elements), normal(elements), np.empty(elements, np.float32)
+    codec, values, out = make(name), normal(elements), np.empty(elements, np.float32)
     raw = np.empty(codec.size_bytes(elements), np.uint8)
     tracemalloc.start()
     try:
@@ -217,7 +219,24 @@ def test_nothing_is_allocated_for_a_chunk(name: PlainCodecName) -> None:
     assert peak_bytes < elements
 
 
-@pytest.mark.parametrize("name", ["fp16", "bf16"])
-def test_a_vector_longer_than_promised_is_refused(name: PlainCodecName) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        encoded(make(name), normal(LONGEST + 1))
+@every_codec
+@pytest.mark.parametrize("bytes_more", [-4, 4])
+def test_bytes_of_another_length_are_refused(name: PlainCodecName, bytes_more: int) -> None:
+    codec, values = make(name), normal(LONGEST)
+    raw = np.zeros(codec.size_bytes(LONGEST) + bytes_more, np.uint8)
+    with pytest.raises(ValueError, match=r"broadcast|length"):
+        codec.encode(values, raw)
+    with pytest.raises(ValueError, match=r"broadcast|length"):
+        codec.decode(raw, values)
+
+
+def test_a_node_has_no_compiler_in_it_before_a_codec_needs_one() -> None:
+    check = """
+import sys
+import gossiptrain.node.__main__
+from gossiptrain.core.codecs import prepare
+before = "numba" in sys.modules
+prepare()
+sys.exit(before or "numba" not in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

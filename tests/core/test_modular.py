@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossiptrain.core import modular
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import Bytes
-from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of, furthest
+from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of
 
 LONGEST = 1000
 patterns = st.lists(st.integers(0, 2**32 - 1), max_size=LONGEST).map(lambda bits: np.array(bits, np.uint32))
@@ -47,8 +48,48 @@ def largest_of_blocks(values: Vector) -> Vector:
     return np.concatenate([np.full(len(block), np.abs(block).max(), np.float32) for block in blocks])
 
 
+def by_definition(values: Vector, max_deviation: Vector, *, dither_offset: int) -> bytes:
+    """The bytes of finite values, operation by operation as in the description of the format."""
+    dithers = make()._dithers[dither_offset:]
+    steps, numbers, checksum = [], np.empty(len(values), np.int64), 0
+    for block, start in enumerate(range(0, len(values), BLOCK)):
+        own = values[start : start + BLOCK]
+        largest = np.abs(own).max()
+        by_itself = max(largest / RANGE, np.float32(2.0**-126))
+        near = max(max_deviation[block] / RANGE, largest * np.float32(2.0**-20), np.float32(2.0**-126))
+        size = min(near, by_itself)
+        steps.append(size if near < by_itself else -size)
+        whole = np.rint(own * (np.float32(1) / size) + dithers[start : start + len(own)]).astype(np.int64)
+        wraps = (whole + 128) >> 8
+        numbers[start : start + BLOCK] = whole - 256 * wraps
+        checksum = checksum * 0x9E3779B1 + int((wraps * modular._WEIGHTS[: len(own)].astype(np.int64)).sum())
+    head = (checksum % 2**32).to_bytes(4, "little")
+    return head + np.array(steps, "<f4").tobytes() + numbers.astype(np.int8).tobytes()
+
+
 def test_the_length_on_the_wire_is_known_beforehand() -> None:
     assert [make().size_bytes(elements) for elements in (0, 1, 256, 257)] == [4, 9, 264, 269]
+
+
+finite = st.one_of(
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 1e-45, -1e-40, 2.0**-126, 3.4028235e38, -3.4028235e38]),
+)
+
+
+@given(
+    some=st.lists(finite, min_size=1, max_size=LONGEST),
+    max_deviation=st.sampled_from([0.0, 1e-42, 1e-3, 1.0, 1e38, float(UNKNOWN)]),
+    dither_offset=st.integers(0, Modular.DITHERS - 1),
+)
+@settings(deadline=None, max_examples=150)
+def test_the_bytes_are_those_of_the_definition_whatever_the_processor(
+    some: list[float], max_deviation: float, dither_offset: int
+) -> None:
+    values, apart = np.array(some, np.float32), everywhere(max_deviation, len(some))
+    with np.errstate(all="ignore"):
+        expected = by_definition(values, apart, dither_offset=dither_offset)
+    assert encoded(values, apart, dither_offset=dither_offset).tobytes() == expected
 
 
 @given(seed=st.integers(0, 1000), apart=st.floats(1e-4, 10.0), scale=st.sampled_from([1e-6, 1.0, 1e6]))
@@ -102,6 +143,23 @@ def test_two_values_beyond_the_deviation_on_opposite_sides_do_not_hide_each_othe
     other[10] += np.float32(0.25)
     other[20] -= np.float32(0.25)
     assert not decoded(encoded(values, everywhere(0.1)), other)[1]
+
+
+@given(
+    places=st.lists(st.integers(0, LONGEST - 1), min_size=1, max_size=4, unique=True),
+    wraps=st.lists(st.sampled_from([-300, -2, -1, 1, 2, 300]), min_size=4, max_size=4),
+)
+@settings(deadline=None, max_examples=200)
+def test_wherever_and_however_far_some_values_are_beyond_the_deviation_it_is_known(
+    places: list[int], wraps: list[int]
+) -> None:
+    values = normal()
+    raw = encoded(values, everywhere(0.1))
+    other = values.copy()
+    for place, wrong in zip(places, wraps, strict=False):
+        other[place] += np.float32(256 * wrong * 0.1 / RANGE)
+    assert decoded(raw, values)[1]
+    assert not decoded(raw, other)[1]
 
 
 def test_of_whom_nothing_is_known_each_block_is_absolute() -> None:
@@ -194,19 +252,37 @@ def test_errors_are_those_of_the_dither_and_independent_of_others() -> None:
 
 def test_little_is_allocated_for_a_chunk() -> None:
     elements = 65536
-    modular, values, out = make(elements), normal(elements), np.empty(elements, np.float32)
-    raw, max_deviation = np.empty(modular.size_bytes(elements), np.uint8), everywhere(0.1, elements)
+    coder, values, out = make(elements), normal(elements), np.empty(elements, np.float32)
+    raw, max_deviation = np.empty(coder.size_bytes(elements), np.uint8), everywhere(0.1, elements)
     tracemalloc.start()
     try:
-        modular.encode(values, max_deviation, raw, dither_offset=5)
-        modular.decode(raw, values, out)
+        coder.encode(values, max_deviation, raw, dither_offset=5)
+        coder.decode(raw, values, out)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak_bytes < elements
 
 
-def test_how_far_apart_two_are_is_known_for_each_block() -> None:
-    values, others = np.zeros(600, np.float32), np.zeros(600, np.float32)
-    others[[3, 300, 599]] = [-2.0, 0.5, 4.0]
-    assert furthest(values, others, np.empty(600, np.float32)).tolist() == [2.0, 0.5, 4.0]
+@pytest.mark.parametrize("elements_more", [-1, 1])
+def test_arrays_of_other_lengths_are_refused(elements_more: int) -> None:
+    values = normal()
+    raw = np.zeros(make().size_bytes(LONGEST) + elements_more, np.uint8)
+    with pytest.raises(ValueError, match="length"):
+        make().encode(values, everywhere(0.1), raw, dither_offset=0)
+    with pytest.raises(ValueError, match="length"):
+        make().decode(raw, values, values.copy())
+    with pytest.raises(ValueError, match="length"):
+        make().encode(values, everywhere(0.1, LONGEST + BLOCK), raw, dither_offset=0)
+
+
+@given(seed=st.integers(0, 1000), elements=st.integers(1, LONGEST), seen=st.sampled_from([0.0, 0.5, 100.0]))
+@settings(deadline=None, max_examples=60)
+def test_how_far_apart_two_are_is_known_in_all_and_for_each_block(seed: int, elements: int, seen: float) -> None:
+    values, others = normal(elements, seed=seed), normal(elements, seed=seed + 1)
+    largest = everywhere(seen, elements)
+    squares = make().note_distance(values, others, largest)
+    differences = values - others
+    assert squares == pytest.approx(float(np.sum(np.square(differences, dtype=np.float64))), rel=1e-5)
+    expected = [max(seen, np.abs(differences[start : start + BLOCK]).max()) for start in range(0, elements, BLOCK)]
+    assert largest.tolist() == expected

@@ -16,7 +16,7 @@ from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.last_average import HeldAverage
 from tests.node.test_process import Trainer, peer_beside
 from tests.swarm.swarms import swarm_of
-from tests.transports import MakeTransport, run_on
+from tests.transports import MakeTransport, run_on, until
 
 ELEMENTS = 3000
 
@@ -88,6 +88,9 @@ def test_nodes_of_one_round_give_a_joiner_its_average_while_their_trainers_go_on
         async with swarm_of(make, 2) as swarm:
             peer = await peer_beside(swarm, make)
             steps = asyncio.create_task(peer.trainer.make_steps())
+            # Only for one that they know to be ready do the others wait, whoever of them forms the group.
+            tables = [one.swarm.membership for one in swarm.peers.values()]
+            await until(lambda: all(table.live()[peer.peer_id].ready_in_s == 0.0 for table in tables))
             peer.trainer.say(control.SnapshotTaken(samples=1))
             await swarm.average()
             into = np.zeros(len(peer.memory.average), np.float32)

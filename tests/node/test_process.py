@@ -59,6 +59,7 @@ class Peer:
         transport.daemon_exited = asyncio.Event()  # type: ignore[attr-defined]
         transport.daemon_alive = _answers  # type: ignore[attr-defined]
         transport.paths_used = {}  # type: ignore[attr-defined]
+        self.peer_id = transport.peer_id
         self.trainer = Trainer()
         self.memory = SharedVectors.create(ELEMENTS, state_vectors=1)
         self.memory.snapshot[:] = np.ones(ELEMENTS, np.float32)

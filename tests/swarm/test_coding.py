@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from gossiptrain.config import CodecName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import codec_named
-from gossiptrain.core.modular import Modular
+from gossiptrain.core.modular import BLOCK, Modular
 from gossiptrain.core.partition import Slice, slices_by_speed
 from gossiptrain.swarm.coding import Buffers, CodecCoding, Coding, PlainCoding, Scratch, UnreadableError
-from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
+from gossiptrain.swarm.near_coding import ROOM, NearCoding, SpreadEstimate
 
 NAMES: tuple[CodecName, ...] = get_args(CodecName)
 ELEMENTS = 1000
@@ -40,7 +40,7 @@ def chunks_of(members: int) -> list[list[Slice]]:
 def made(name: CodecName, buffers: Buffers, own_chunks: list[Slice], *, seed: int, spread: SpreadEstimate) -> Coding:
     if name == "int8":
         return NearCoding(buffers, Modular(CHUNK), own_chunks, spread=spread, seed=seed)
-    return CodecCoding(buffers, codec_named(name, longest_elements=CHUNK), own_chunks)
+    return CodecCoding(buffers, codec_named(name), own_chunks)
 
 
 def group_of(name: CodecName, values: list[Vector], spreads: list[SpreadEstimate] | None = None) -> list[Coding]:
@@ -74,7 +74,8 @@ def average(codings: list[Coding]) -> None:
 def reduce(chunk: Slice, owner: Coding, codings: list[Coding]) -> None:
     parts = [owner.own_part(chunk) if member is owner else received(member, owner, chunk) for member in codings]
     owner.mean_place(chunk)[:] = np.mean(parts, axis=0, dtype=np.float32)
-    owner.keep_mean(chunk, parts)
+    owner.squared_distances(chunk, parts, np.empty(len(chunk), np.float32))
+    owner.keep_mean(chunk)
 
 
 def received(member: Coding, owner: Coding, chunk: Slice) -> Vector:
@@ -219,6 +220,21 @@ def test_the_means_of_all_chunks_can_be_told_again_and_in_any_order(name: CodecN
 
 
 # int8: what a round tells for the next one.
+
+
+@given(start=st.integers(0, 700), length=st.integers(1, 900))
+@settings(deadline=None, max_examples=60)
+def test_a_chunk_knows_what_was_noted_of_the_elements_of_each_of_its_blocks(start: int, length: int) -> None:
+    spread, chunk = SpreadEstimate(2000), Slice(start, start + length)
+    noted = np.arange(1, 9, dtype=np.float32)
+    spread.note(Slice(0, 2000), noted)
+    mine = spread.max_deviation(chunk) / np.float32(ROOM)
+    blocks = [np.arange(first, min(first + BLOCK, chunk.stop)) // BLOCK for first in range(start, chunk.stop, BLOCK)]
+    largest = [noted[block].max() for block in blocks]
+    assert mine.tolist() == [max(of_block, max(largest) / np.float32(ROOM)) for of_block in largest]
+    spread.note(chunk, np.full(len(blocks), 100.0, np.float32))
+    touched = np.isin(np.arange(8), np.concatenate(blocks))
+    assert spread._apart.tolist() == np.where(touched, np.float32(100.0), noted).tolist()
 
 
 def moved(values: Vector, *, seed: int, by: float = 0.01) -> list[Vector]:

@@ -15,27 +15,26 @@ Vectors are float32, one-dimensional and contiguous; numbers on the wire are lit
 from __future__ import annotations
 
 import functools
-import zlib
 
 import numpy as np
+from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import Bytes
 
 BLOCK = 256
 """Values that share one step."""
-RANGE = 126.0
+RANGE = np.float32(126.0)
 """Steps by which receiver and sender may deviate: half of 256, less what rounding adds at either end."""
 UNKNOWN = np.float32(np.inf)
 """Largest deviation of a block of which nothing is known: it is an absolute block."""
 _CHECKSUM_BYTES = 4
-_FINEST = np.float32(2.0**-20)
-"""Least step relative to the largest value of a block: so numbers of steps are exact in float32, with room to spare."""
-_SMALLEST_STEP = np.float32(2.0**-126)
+_WEIGHTS = np.frombuffer(blake3(b"weights of wraps").digest(length=4 * BLOCK), "<u4").astype(np.uint32) | np.uint32(1)
+"""Of each value of a block in the checksum: random, and odd, so that no wrong wrap is multiplied away."""
 
 
 class Modular:
-    """Coder and decoder of chunks of up to `longest_elements`. Its scratch memory is shared by its calls."""
+    """Coder and decoder of chunks of up to `longest_elements`. It holds nothing between its calls."""
 
     DITHERS = 1 << 16
     """Entries of a table of random numbers, the dither, made once, which calls read from different offsets: drawing new
@@ -44,11 +43,6 @@ class Modular:
 
     def __init__(self, longest_elements: int) -> None:
         self._dithers = _dithers(self.DITHERS, longest_elements)
-        self._scaled = np.empty(longest_elements, np.float32)
-        self._wraps = np.empty(longest_elements, np.float32)
-        self._whole = np.empty(longest_elements, np.int32)
-        self._high = np.empty(longest_elements, np.int16)
-        self._starts = np.arange(0, longest_elements, BLOCK)
 
     def size_bytes(self, elements: int) -> int:
         """Exact length on the wire of `elements` values."""
@@ -70,30 +64,16 @@ class Modular:
         they are independent. They are less than a step, and right on average. Where a value is not finite its block is
         not. decoded_out: where to put the values that all receivers will decode, bitwise.
         """
-        elements, blocks = len(values), blocks_of(len(values))
-        if not elements:
-            out[:] = np.frombuffer(self._checksum(0), np.uint8)
-            return
-        scaled, whole = self._scaled[:elements], self._whole[:elements]
-        with np.errstate(all="ignore"):
-            largest = self._largest(values)
-            by_itself = np.maximum(largest / np.float32(RANGE), _SMALLEST_STEP)
-            near = np.maximum(max_deviation / np.float32(RANGE), np.maximum(largest * _FINEST, _SMALLEST_STEP))
-            steps = np.where(near < by_itself, near, -by_itself).astype(np.float32)
-            _multiply_blocks(values, 1 / np.abs(steps), scaled)
-            np.add(scaled, self._dithers[dither_offset : dither_offset + elements], out=scaled)
-            np.rint(scaled, out=scaled)
-            np.copyto(whole, scaled, casting="unsafe")
-            if decoded_out is not None:
-                np.add(scaled, np.float32(0), out=scaled)  # no receiver reads a negative zero
-                _multiply_blocks(scaled, np.abs(steps), decoded_out)
+        from gossiptrain.core.kernels import encode_modular
+
+        blocks = blocks_of(len(values))
         edge = _CHECKSUM_BYTES + 4 * blocks
-        np.copyto(out[edge:], whole, casting="unsafe")
+        steps, dithers = np.empty(blocks, np.float32), self._dithers[dither_offset:]
+        wraps = encode_modular(values, max_deviation, dithers, steps, out[edge:].view(np.int8), _WEIGHTS, RANGE)
+        np.copyto(out[:_CHECKSUM_BYTES].view("<u4"), wraps, casting="unsafe")
         np.copyto(out[_CHECKSUM_BYTES:edge].view("<f4"), steps)
-        # How many wraps of 256 a number is away from its byte, read as -128 to 127.
-        np.add(whole, 128, out=whole)
-        np.right_shift(whole, 8, out=self._high[:elements], casting="unsafe")
-        out[:_CHECKSUM_BYTES] = np.frombuffer(self._checksum(elements), np.uint8)
+        if decoded_out is not None:
+            self.decode(out, values, decoded_out)
 
     def decode(self, raw: Bytes, reference: Vector, out: Vector) -> bool:
         """Writes the values of `raw`, of `size_bytes(len(out))` bytes, into `out`, and says whether they are right.
@@ -101,50 +81,26 @@ class Modular:
         reference: the receiver's own values. All who decode rightly have bitwise the same values. Any bytes give some
         values, perhaps infinite ones or NaN.
         """
-        elements = len(out)
-        edge = _CHECKSUM_BYTES + 4 * blocks_of(elements)
-        low, wraps = self._scaled[:elements], self._wraps[:elements]
-        with np.errstate(all="ignore"):
-            steps = self.steps_of(raw, elements)
-            sizes = np.abs(steps)
-            inverse = np.where(steps > 0, 1 / sizes, np.float32(0))
-            np.copyto(low, raw[edge:].view(np.int8))
-            # From the receiver's number of steps to the nearest one with the sender's byte.
-            _multiply_blocks(reference, inverse, wraps)
-            np.subtract(wraps, low, out=wraps)
-            np.multiply(wraps, np.float32(1 / 256), out=wraps)
-            np.rint(wraps, out=wraps)
-            np.copyto(self._high[:elements], wraps, casting="unsafe")
-            np.multiply(wraps, np.float32(256), out=wraps)
-            np.add(wraps, low, out=wraps)
-            _multiply_blocks(wraps, sizes, out)
-        return self._checksum(elements) == raw[:_CHECKSUM_BYTES].tobytes()
+        from gossiptrain.core.kernels import decode_modular
+
+        steps = self.steps_of(raw, len(out))
+        edge = _CHECKSUM_BYTES + steps.nbytes
+        wraps = decode_modular(steps, raw[edge:].view(np.int8), reference, out, _WEIGHTS)
+        return int(wraps) == int.from_bytes(raw[:_CHECKSUM_BYTES].tobytes(), "little")
+
+    @staticmethod
+    def note_distance(values: Vector, others: Vector, largest: Vector) -> float:
+        """The sum of the squared differences. largest [blocks]: becomes the largest difference of each block, where it
+        has not been larger."""
+        from gossiptrain.core.kernels import distance_in_blocks
+
+        return distance_in_blocks(values, others, largest, BLOCK)
 
     @staticmethod
     def steps_of(raw: Bytes, elements: int) -> Vector:
-        """The step of each block [blocks], negative for an absolute block."""
+        """A copy of the step of each block [blocks], negative for an absolute block."""
         edge = _CHECKSUM_BYTES + 4 * blocks_of(elements)
-        return np.asarray(raw[_CHECKSUM_BYTES:edge].view("<f4"), np.float32)
-
-    def _largest(self, values: Vector) -> Vector:
-        """Largest absolute value of each block [blocks]."""
-        scratch = self._wraps[: len(values)]
-        np.abs(values, out=scratch)
-        found: Vector = np.maximum.reduceat(scratch, self._starts[: blocks_of(len(values))])
-        return found
-
-    def _checksum(self, elements: int) -> bytes:
-        """Of the part of each number that does not travel."""
-        return zlib.crc32(self._high[:elements].data).to_bytes(_CHECKSUM_BYTES, "little")
-
-
-def furthest(values: Vector, others: Vector, scratch: Vector) -> Vector:
-    """Largest absolute difference in each block [blocks]. scratch: as long as the vectors."""
-    with np.errstate(all="ignore"):
-        np.subtract(values, others, out=scratch)
-        np.abs(scratch, out=scratch)
-        found: Vector = np.maximum.reduceat(scratch, np.arange(0, len(values), BLOCK))
-    return found
+        return raw[_CHECKSUM_BYTES:edge].view("<f4").astype(np.float32)
 
 
 def blocks_of(elements: int) -> int:
@@ -157,12 +113,3 @@ def _dithers(count: int, longest_elements: int) -> Vector:
     """The table, repeated as far as a chunk may reach beyond it. Nobody writes to it."""
     dithers = (np.random.default_rng(0).permutation(count) + 0.5) / count - 0.5
     return np.resize(dithers.astype(np.float32), count + longest_elements)
-
-
-def _multiply_blocks(values: Vector, factors: Vector, out: Vector) -> None:
-    """Multiplies each block by a factor of its own."""
-    whole = len(values) // BLOCK
-    edge = whole * BLOCK
-    blocks = (whole, BLOCK)
-    np.multiply(values[:edge].reshape(blocks), factors[:whole, np.newaxis], out=out[:edge].reshape(blocks))
-    np.multiply(values[edge:], factors[whole:], out=out[edge:])

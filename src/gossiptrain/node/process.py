@@ -18,6 +18,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from gossiptrain.core.codecs import prepare
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.incarnation import next_incarnation
@@ -59,6 +60,8 @@ class Node:
         self._incarnation = incarnation
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
+        self._prepared: asyncio.Task[None]
+        """Has compiled the loops of the codec; nothing but the first round waits for it."""
         self._beside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -79,6 +82,7 @@ class Node:
         _logger.info(
             "%s of run %s listens at %s", self._transport.peer_id, configure.fingerprint.run, self._transport.addresses
         )
+        self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
         beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
@@ -87,9 +91,13 @@ class Node:
             await _until_done(serving, background)
             await self._peer.leave()
         finally:
-            for task in (serving, *background):
+            for task in (serving, *background, self._prepared):
                 task.cancel()
-            await asyncio.gather(serving, *background, return_exceptions=True)
+            await asyncio.gather(serving, *background, self._prepared, return_exceptions=True)
+
+    async def _prepare(self) -> None:
+        if self._configure.gossip.codec != "fp32":
+            await asyncio.to_thread(prepare)
 
     async def _join(self) -> None:
         configure = self._configure
@@ -139,6 +147,7 @@ class Node:
             self._start(membership.announce())
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
+        await asyncio.shield(self._prepared)
         participation, buffers = self._peer.participation, Buffers(self._memory.snapshot, self._memory.average)
         if taken.last is not None:
             averaged = await participation.end(buffers, samples=taken.samples, farewell=taken.last)

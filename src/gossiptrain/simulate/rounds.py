@@ -83,7 +83,7 @@ class VirtualRounds:
         longest = longest_chunk(values.shape[1])
         # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
         codec = FALLBACK if gossip.codec == "int8" else gossip.codec
-        self._codec: Codec = codec_named(codec, longest_elements=longest)
+        self._codec: Codec = codec_named(codec)
         near = range(virtual_peers.peers if gossip.codec == "int8" else 0)
         self._modular = Modular(longest)
         self._spreads = [SpreadEstimate(values.shape[1]) for _ in near]

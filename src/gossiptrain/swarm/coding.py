@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossiptrain.core.averaging import Vector
+from gossiptrain.core.averaging import Vector, squared_distances
 from gossiptrain.core.codecs import Bytes, Codec
 from gossiptrain.core.partition import Slice
 
@@ -77,12 +77,16 @@ class Coding(ABC):
     def mean_place(self, chunk: Slice) -> Vector:
         """Where the weighted mean of the contributions is to be written."""
 
-    @abstractmethod
-    def keep_mean(self, chunk: Slice, parts: Sequence[Vector]) -> None:
-        """Takes over the mean that stands in its place, exactly as the others will decode it.
+    def squared_distances(self, chunk: Slice, parts: Sequence[Vector], scratch: Vector) -> float:
+        """Sum over the contributions of all members, the own one included, of |part - mean|^2.
 
-        parts: the contributions of all members, the own one included.
+        Once for each chunk, when the mean stands in its place. scratch: memory as long as the chunk.
         """
+        return squared_distances(parts, self.mean_place(chunk), scratch=scratch)
+
+    @abstractmethod
+    def keep_mean(self, chunk: Slice) -> None:
+        """Takes over the mean that stands in its place, exactly as the others will decode it."""
 
     def kept(self, chunk: Slice) -> Vector:
         """The average of a chunk that has been kept or taken."""
@@ -125,7 +129,7 @@ class PlainCoding(Coding):
     def mean_place(self, chunk: Slice) -> Vector:
         return part_of(self._buffers.average, chunk)
 
-    def keep_mean(self, chunk: Slice, parts: Sequence[Vector]) -> None:
+    def keep_mean(self, chunk: Slice) -> None:
         """It stands where it belongs."""
 
     def mean(self, chunk: Slice) -> memoryview:
@@ -192,7 +196,7 @@ class CodecCoding(BufferedCoding):
         self._codec.decode(scratch.wire[: self.size_bytes(chunk)], values)
         return values
 
-    def keep_mean(self, chunk: Slice, parts: Sequence[Vector]) -> None:
+    def keep_mean(self, chunk: Slice) -> None:
         wire = self._coded_mean(chunk)
         self._codec.encode(self._mean[: len(chunk)], wire)
         self._codec.decode(wire, self.kept(chunk))

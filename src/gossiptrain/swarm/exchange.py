@@ -152,4 +152,4 @@ def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) 
         # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
         spread.widen()
         name = FALLBACK
-    return CodecCoding(buffers, codec_named(name, longest_elements=plan.longest), plan.own_chunks)
+    return CodecCoding(buffers, codec_named(name), plan.own_chunks)

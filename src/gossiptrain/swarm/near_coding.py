@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+from blake3 import blake3
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import PlainCodecName
 from gossiptrain.core.guards import is_finite
-from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of, furthest
+from gossiptrain.core.modular import BLOCK, RANGE, UNKNOWN, Modular, blocks_of
 from gossiptrain.core.partition import Slice
 from gossiptrain.swarm.coding import BufferedCoding, Buffers, Scratch, UnreadableError
-
-Blocks: TypeAlias = npt.NDArray[np.int64]
 
 FALLBACK: PlainCodecName = "fp16"
 """What stands in for int8 after an attempt that has failed."""
@@ -43,21 +40,34 @@ class SpreadEstimate:
         A block that lay still in the last round may move in this one as others did: within a chunk none is thought to
         be nearer than any has been from its mean.
         """
-        first, last = _blocks_at(chunk)
-        apart = np.maximum(self._apart[first], self._apart[last])
-        known = apart[np.isfinite(apart)]
-        max_deviation: Vector = np.maximum(np.float32(ROOM) * apart, known.max(initial=0.0))
-        return max_deviation
+        touched = self._touched(chunk)
+        apart = touched[: blocks_of(len(chunk))].copy()
+        if chunk.start % BLOCK:
+            others = touched[1:]
+            np.maximum(apart[: len(others)], others, out=apart[: len(others)])
+        known = apart.max(initial=0.0, where=np.isfinite(apart))
+        apart *= np.float32(ROOM)
+        np.maximum(apart, known, out=apart)
+        return apart
 
     def note(self, chunk: Slice, apart: Vector) -> None:
         """apart [blocks]: how far the members were from their mean of this chunk."""
-        first, last = _blocks_at(chunk)
-        self._apart[last] = apart
-        self._apart[first] = apart
+        touched = self._touched(chunk)
+        if chunk.start % BLOCK:
+            touched[1:] = apart[: len(touched) - 1]
+        touched[: len(apart)] = apart
 
     def widen(self) -> None:
         """An attempt has failed, perhaps because two members were further apart than that."""
         self._apart *= 2
+
+    def _touched(self, chunk: Slice) -> Vector:
+        """The blocks of the whole vector in which the chunk has elements.
+
+        Chunks begin anywhere, as slices do, so each of their own blocks may lie in two of them: in that of its number
+        and in the next one.
+        """
+        return self._apart[chunk.start // BLOCK : blocks_of(chunk.stop)]
 
 
 class NearCoding(BufferedCoding):
@@ -74,9 +84,10 @@ class NearCoding(BufferedCoding):
         self._thought = copy.deepcopy(spread)
         super().__init__(buffers, own_chunks, coded_bytes=modular.size_bytes)
         longest = max((len(chunk) for chunk in own_chunks), default=0)
-        self._differences = np.empty(longest, np.float32)
+        self._apart = np.zeros(blocks_of(longest), np.float32)
+        """How far the contributions to the chunk that is being reduced are from their mean, in each block."""
         self._coarsest = np.zeros(blocks_of(longest), np.float32)
-        """Largest step of each block among the contributions to the chunk that is being reduced."""
+        """Largest step of each block among these contributions."""
 
     def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
         wire = scratch.wire[: self.size_bytes(chunk)]
@@ -95,16 +106,22 @@ class NearCoding(BufferedCoding):
         np.maximum(coarsest, np.abs(steps), out=coarsest)
         return values
 
-    def keep_mean(self, chunk: Slice, parts: Sequence[Vector]) -> None:
-        mean, wire = self._mean[: len(chunk)], self._coded_mean(chunk)
-        scratch = self._differences[: len(chunk)]
-        apart = np.max([furthest(part, mean, scratch) for part in parts], axis=0)
+    def squared_distances(self, chunk: Slice, parts: Sequence[Vector], scratch: Vector) -> float:
+        apart = self._apart[: blocks_of(len(chunk))]
+        apart[:] = 0.0
+        return sum(self._modular.note_distance(part, self.mean_place(chunk), apart) for part in parts)
+
+    def keep_mean(self, chunk: Slice) -> None:
+        apart, coarsest = (blocks[: blocks_of(len(chunk))] for blocks in (self._apart, self._coarsest))
         # The others read the mean by their own values, which differ from their contributions by less than a step.
-        coarsest = self._coarsest[: len(apart)]
         apart += coarsest
         coarsest[:] = 0.0
         self._modular.encode(
-            mean, apart, wire, dither_offset=self._dither_offset(chunk, mean=True), decoded_out=self.kept(chunk)
+            self.mean_place(chunk),
+            apart,
+            self._coded_mean(chunk),
+            dither_offset=self._dither_offset(chunk, mean=True),
+            decoded_out=self.kept(chunk),
         )
         self._spread.note(chunk, apart)
 
@@ -115,7 +132,9 @@ class NearCoding(BufferedCoding):
 
     def _dither_offset(self, chunk: Slice, *, mean: bool) -> int:
         """Whatever the order is in which the network has chunks coded, the same."""
-        return int(np.random.default_rng([self._seed, chunk.start, mean]).integers(Modular.DITHERS))
+        # A generator of numpy's takes as long to make as a chunk to code.
+        drawn = blake3(f"{self._seed}/{chunk.start}/{mean}".encode()).digest(length=8)
+        return int.from_bytes(drawn, "big") % Modular.DITHERS
 
     def _decode(self, scratch: Scratch, chunk: Slice, values: Vector) -> Vector:
         """Leaves in `values` what has been read, and returns the steps of its blocks."""
@@ -125,12 +144,3 @@ class NearCoding(BufferedCoding):
         if not right and is_finite(values):
             raise UnreadableError
         return self._modular.steps_of(wire, len(chunk))
-
-
-def _blocks_at(chunk: Slice) -> tuple[Blocks, Blocks]:
-    """For each block of the chunk the blocks of the whole vector in which it begins and ends.
-
-    Chunks begin anywhere, as slices do, so that may be two.
-    """
-    starts = np.arange(chunk.start, chunk.stop, BLOCK)
-    return starts // BLOCK, (np.minimum(starts + BLOCK, chunk.stop) - 1) // BLOCK

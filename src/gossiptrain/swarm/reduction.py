@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gossiptrain.core.averaging import Vector, squared_distances, squared_norm, weighted_mean
+from gossiptrain.core.averaging import Vector, squared_norm, weighted_mean
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.partition import Slice
 from gossiptrain.swarm.coding import Coding
@@ -41,10 +41,10 @@ class Reduction:
         mean = self._coding.mean_place(chunk)
         with np.errstate(over="ignore", invalid="ignore"):
             weighted_mean(parts, self._weights, mean, scratch=scratch)
-            squared_distance = squared_distances(parts, mean, scratch=scratch)
+            squared_distance = self._coding.squared_distances(chunk, parts, scratch)
             if not math.isfinite(squared_distance) and not all(map(is_finite, parts)):
                 return False
-            self._coding.keep_mean(chunk, parts)
+            self._coding.keep_mean(chunk)
             self.squared_distance += _bounded(squared_distance)
             self.squared_mean += _bounded(squared_norm(self._coding.kept(chunk)))
         return True
