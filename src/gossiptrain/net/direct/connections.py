@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from gossiptrain.core.recent import Recent
 from gossiptrain.net.direct.acceptor import HANDSHAKE_S
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.idle_pool import IdlePool
 from gossiptrain.net.direct.messages import NoDirectConnectionError
-from gossiptrain.net.direct.negotiation import Negotiation, Sight
+from gossiptrain.net.direct.negotiation import REACH_S, Negotiation, Sight
 from gossiptrain.net.framing import ProtocolViolationError, opened
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.listener import IpAddress
@@ -31,6 +32,11 @@ DIRECT = "/gossiptrain/direct"
 DIRECT_WORTH_BYTES = 16 << 10
 """For fewer bytes than this no connection is dialled; one that is there is used. Once there, it is faster for any
 number of bytes, and it has paid for its handshakes after two or three rounds."""
+PATIENCE_S = 1.0
+"""Longest wait for a way through two routers, which may take three times as long; whoever wants a stream may not have
+so much time."""
+MAX_PEERS = 1024
+"""Of so many it is remembered whether a relay joins them with this node."""
 ANSWER_S = 1.0
 """A kept connection that does not answer for so long is taken for dead, and another one is dialled."""
 
@@ -56,6 +62,11 @@ class DirectConnections:
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
         self._idle = IdlePool()
+        self._sight = sight
+        self._relayed: Recent[PeerId, None] = Recent(MAX_PEERS)
+        """Whom only a relay joined with this node when they were last asked for a connection."""
+        self._late: dict[PeerId, asyncio.Task[DirectConnection]] = {}
+        """Attempts that take longer than anybody waits for."""
         self._negotiation = Negotiation(transport, self._tasks, sight=sight, on_direct=self._serve_later)
 
     async def open_for_others(self, hosts: Sequence[IpAddress], port: int) -> None:
@@ -84,13 +95,24 @@ class DirectConnections:
             return None
 
     async def open(self, peer: PeerId, protocol: str) -> Stream:
-        """Opens a stream over a new connection. Raises NoDirectConnectionError; UnreachableError where `peer` is not
-        there."""
+        """Opens a stream over a new connection.
+
+        Raises NoDirectConnectionError, also where it has to lead through routers and is not there after `PATIENCE_S`;
+        when it comes later it is kept. UnreachableError where `peer` is not there.
+        """
+        if peer in self._late:
+            raise NoDirectConnectionError("one is being tried already")
+        attempt = asyncio.create_task(self._connected(peer), name="attempt at a connection")
         try:
-            async with opened(self._transport, peer, protocol=DIRECT) as stream:
-                connection = await self._negotiation.negotiate(stream)
-        except (StreamClosedError, ProtocolViolationError) as error:
-            raise UnreachableError(str(error)) from error
+            await asyncio.wait([attempt], timeout=PATIENCE_S)
+            if peer not in self._relayed:
+                await asyncio.wait([attempt])
+        finally:
+            if not attempt.done():
+                self._keep_when_done(peer, attempt)
+        if not attempt.done():
+            raise NoDirectConnectionError("none could be made in time")
+        connection = attempt.result()
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 return await self._begin(connection, protocol)
@@ -103,11 +125,42 @@ class DirectConnections:
 
     async def close(self) -> None:
         """Ends all connections and takes no more."""
+        late = list(self._late.values())
+        for attempt in late:
+            attempt.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         self._negotiation.close()
         self._idle.close()
         for stream in tuple(self._streams):
             stream.abort()
         await self._tasks.close()
+
+    async def _connected(self, peer: PeerId) -> DirectConnection:
+        """A new connection. Raises as `open` does."""
+        try:
+            async with (
+                asyncio.timeout(REACH_S + HANDSHAKE_S),
+                opened(self._transport, peer, protocol=DIRECT) as stream,
+            ):
+                self._relayed.pop(peer, None)
+                if self._sight.host_of(stream) is None:
+                    self._relayed[peer] = None
+                return await self._negotiation.negotiate(stream)
+        except (StreamClosedError, ProtocolViolationError) as error:
+            raise UnreachableError(str(error)) from error
+        except TimeoutError as error:
+            raise NoDirectConnectionError("the other side has not answered in time") from error
+
+    def _keep_when_done(self, peer: PeerId, attempt: asyncio.Task[DirectConnection]) -> None:
+        """Nobody waits for the attempt any more, but the next stream will be glad of what comes of it."""
+
+        def done(attempt: asyncio.Task[DirectConnection]) -> None:
+            self._late.pop(peer, None)
+            if not attempt.cancelled() and attempt.exception() is None:
+                self._idle.keep(attempt.result())
+
+        self._late[peer] = attempt
+        attempt.add_done_callback(done)
 
     async def _begin(self, connection: DirectConnection, protocol: str) -> Stream:
         try:

@@ -1,8 +1,7 @@
 """Which path bulk bytes take to each peer: a direct connection that is there, a new one, or a stream of libp2p.
 
-Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, not one in each round,
-and less and less often.
-Does not know how either way is opened.
+Owns the choice and its memory, so that a peer behind a firewall costs one attempt now and then, and less and less
+often, not one in each round. Does not know how either way is opened.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ class PathChoice:
         if self._mode != "libp2p":
             kept = await self._direct.open_kept(peer, protocol)
             if kept is not None:
+                self._avoided.pop(peer, None)
                 return self._note(kept)
         if bulk_bytes < DIRECT_WORTH_BYTES:
             return await over_libp2p()
