@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gossiptrain.config import GossipSettings
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 """Raised with every change of what travels between peers."""
 
 
