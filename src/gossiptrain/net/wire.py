@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from gossiptrain.net.congestion import suit_to_path
 from gossiptrain.net.transport import Buffer, StreamClosedError
 
 ENDED_HERE = "this side has closed the stream"
@@ -28,6 +29,10 @@ class Wire:
         self._waiting: dict[bool, asyncio.Future[None]] = {}
         self._is_watched = False
         self.ended = False
+
+    def suit_to_path(self) -> None:
+        """Has TCP adapt to the path as suits it best; after a few bytes have gone there and back."""
+        suit_to_path(self._socket)
 
     async def receive(self, target: memoryview) -> int:
         """Waits for bytes and writes some into `target`; returns how many, at least 1. Raises StreamClosedError."""

@@ -125,4 +125,5 @@ async def shake_hands(wire: Wire, engine: Engine) -> SealedWire:
         if not complete:
             received = await wire.receive(scratch)
             engine.put(scratch[:received])
+    wire.suit_to_path()
     return SealedWire(wire, engine)
