@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,12 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.net.congestion import NEAR_S, better_rules, suit_to_path
+from gossiptrain.net.direct.connection import DirectConnection
+from gossiptrain.net.direct.sealed_wire import SealedWire
+from gossiptrain.net.direct.tls import Engine
+from gossiptrain.net.transport import PeerId
+from gossiptrain.net.wire import Wire
+from tests.net.direct.connection_pairs import credentials
 
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
@@ -55,3 +62,22 @@ def test_what_is_not_tcp_or_has_ended_is_left_alone(near: socket.socket) -> None
         suit_to_path(one)
     near.close()
     suit_to_path(near)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
+def test_a_kept_connection_is_looked_at_again_when_it_is_needed(near: socket.socket) -> None:
+    """It may have been made while others kept the link busy, so that its path seemed a long one."""
+    if not {"bbr", "reno"} <= set(ALLOWED.read_text().split()):
+        pytest.skip("this kernel gives no choice between bbr and reno")
+
+    async def main() -> None:
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        wire = Wire(near)
+        engine = Engine(credentials("alice"), expected=credentials("bob").certificate, server=False)
+        connection = DirectConnection(PeerId("bob"), SealedWire(wire, engine), opens=True)
+        connection.set_idle(lambda: None)
+        connection.set_active()
+        assert rule_of(near) in {"cubic", "reno"}
+        wire.end()
+
+    asyncio.run(main())
