@@ -101,7 +101,8 @@ class TimingSettings(Settings):
     probe_timeout_s: PositiveSeconds = 1.0
     """Longest wait for the answer to "are you still there?" in the middle of a round."""
     round_timeout_s: PositiveSeconds = 120.0
-    """Longest time from the first byte of a round to its end, retries included."""
+    """Longest time from the first byte of a round to its end, retries included; where a model is so large that links
+    of 2 Mbit/s need longer, as long as they need."""
     directory_s: PositiveSeconds = 20.0
     """Period in which a peer renews its entry in the directory and looks for peers that it does not know."""
     chunk_bytes: Annotated[int, Field(ge=64, le=4 << 20)] = 512 << 10

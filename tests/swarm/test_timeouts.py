@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.swarm.timeouts import (
@@ -17,10 +18,13 @@ from gossiptrain.swarm.timeouts import (
     MULTIPLE,
     PIECE_BYTES,
     REMEMBERED_ROUNDS,
+    SHARE_OF_FIRST_EXCHANGE,
+    SLOWEST_BYTES_PER_S,
     AdaptiveTimeout,
     BehindError,
     Budget,
     ProgressDeadline,
+    longest_round_s,
     pieces,
 )
 
@@ -39,6 +43,17 @@ def timeout_after(*longest_waits_s: float | None, setting_s: float = SETTING_S) 
         else:
             adaptive_timeout.went_well(wait_s)
     return adaptive_timeout
+
+
+# The longest round.
+
+
+def test_a_small_model_has_the_setting_and_a_large_one_as_long_as_slow_links_need() -> None:
+    timing = TimingSettings()
+    assert longest_round_s(timing, elements=100_000) == timing.round_timeout_s
+    values = 25_000_000
+    first_exchange_s = SHARE_OF_FIRST_EXCHANGE * longest_round_s(timing, elements=values)
+    assert first_exchange_s * SLOWEST_BYTES_PER_S == pytest.approx(2 * 4 * values)
 
 
 # The adaptive timeout.

@@ -12,16 +12,31 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterator
 
+from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
 
+FLOAT_BYTES = 4
 REMEMBERED_ROUNDS = 20
 MULTIPLE = 4.0
 """The timeout, in terms of the 95th percentile of the longest waits."""
 LEAST_SHARE = 1 / 3
 MOST_SHARE = 8.0
 """The timeout stays between these shares of the setting `stall_timeout_s`, with which it begins."""
+SHARE_OF_FIRST_EXCHANGE = 1 / 4
+"""Of the longest round: how long one link may be waited for while nothing is known of how long exchanges take."""
+SLOWEST_BYTES_PER_S = 250_000
+"""A link that carries less than 2 Mbit/s takes no part in the rounds of a large model."""
 PIECE_BYTES = 64 << 10
 """A link that moves so much within the timeout is not dead, however long a chunk is."""
+
+
+def longest_round_s(timing: TimingSettings, *, elements: int) -> float:
+    """How long a round of so many values may take: the setting, or what the slowest links need for an exchange.
+
+    Every member sends and receives two models at most.
+    """
+    exchange_s = 2 * FLOAT_BYTES * elements / SLOWEST_BYTES_PER_S
+    return max(timing.round_timeout_s, exchange_s / SHARE_OF_FIRST_EXCHANGE)
 
 
 class AdaptiveTimeout:
