@@ -97,16 +97,16 @@ class TimingSettings(Settings):
     dial_timeout_s: PositiveSeconds = 5.0
     """Longest time to open a stream to a peer and hear its first word."""
     stall_timeout_s: PositiveSeconds = 3.0
-    """A link that does not move one chunk in this time is treated as dead. With `chunk_bytes` it sets the slowest
-    usable link: chunk_bytes / stall_timeout_s."""
+    """A link on which nothing moves for this long is treated as dead."""
     probe_timeout_s: PositiveSeconds = 1.0
     """Longest wait for the answer to "are you still there?" in the middle of a round."""
     round_timeout_s: PositiveSeconds = 120.0
-    """Longest time from the first byte of a round to its end, retries included."""
+    """Longest time from the first byte of a round to its end, retries included; where a model is so large that links
+    of 2 Mbit/s need longer, as long as they need."""
     directory_s: PositiveSeconds = 20.0
     """Period in which a peer renews its entry in the directory and looks for peers that it does not know."""
     chunk_bytes: Annotated[int, Field(ge=64, le=4 << 20)] = 512 << 10
-    """Unit in which tensors are streamed and reduced."""
+    """Unit in which tensors are streamed and reduced, at most: the same for all peers."""
 
 
 PRESETS: dict[Preset, TimingSettings] = {
@@ -119,7 +119,6 @@ PRESETS: dict[Preset, TimingSettings] = {
         stall_timeout_s=10.0,
         probe_timeout_s=4.0,
         round_timeout_s=900.0,
-        chunk_bytes=64 << 10,
     ),
 }
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.links import __main__ as links
 from benchmarks.links.cell import CELLS, Cell, cell
 from benchmarks.links.laboratory import laboratory
-from benchmarks.links.packet_switch import TUN, PacketSwitchedHosts, Port
+from benchmarks.links.packet_switch import LARGE_MTU, ORDINARY_MTU, TUN, PacketSwitchedHosts, Port, mtu_for
 from benchmarks.namespaces import Hosts, Link, address_of, built, switched_hosts
 
 from tests.benchmarks.test_partition import reaches
@@ -96,6 +96,11 @@ def test_a_queue_takes_no_more_than_it_may_hold() -> None:
     for _ in range(3):
         port.take_down(bytes(4_000), now_s=2.0)
     assert [left_s for left_s, _ in port.leaving] == pytest.approx([2.004, 2.008])
+
+
+def test_packets_are_as_long_as_usual_unless_there_would_be_too_many() -> None:
+    found = [mtu_for([Link(mbit, mbit)] * 4) for mbit in (20.0, 100.0, 1000.0)]
+    assert found == [ORDINARY_MTU, 3333, LARGE_MTU]
 
 
 def test_a_cell_is_what_is_said_and_otherwise_usual() -> None:

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.core.partition import Slice, slices_by_speed
+from gossiptrain.core.partition import BLOCK, CHUNKS_A_SLICE, LEAST_CHUNK, Slice, chunk_length, slices_by_speed
 
 SPEEDS = st.lists(st.integers(1, 255), min_size=1, max_size=64)
 
@@ -61,3 +61,16 @@ def test_chunks_cover_their_slice(start: int, length: int, chunk: int) -> None:
         range(start, start + length)
     )
     assert all(0 < len(piece) <= chunk for piece in chunks)
+
+
+@given(st.integers(1, 2_000_000_000), st.integers(1, 64), st.integers(64, 1 << 20))
+def test_chunks_are_short_enough_for_means_to_travel_early_and_no_shorter(
+    elements: int, owners: int, most: int
+) -> None:
+    length = chunk_length(elements, owners=owners, most=most)
+    assert 0 < length <= most
+    if most >= length > LEAST_CHUNK:
+        assert length == most or length % BLOCK == 0
+        assert length * CHUNKS_A_SLICE * owners <= elements
+    if length < most:
+        assert length >= LEAST_CHUNK

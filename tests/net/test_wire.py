@@ -327,3 +327,33 @@ def test_a_descriptor_that_is_given_out_again_has_nothing_to_do_with_the_ended_w
             new_right.end()
 
     run_with_two(scenario, loop_factory)
+
+
+@on_both_loops
+def test_a_wire_may_wait_for_many_bytes_at_once(loop_factory: LoopFactory) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            sender = socket.create_connection(listener.getsockname())
+            wire = Wire(listener.accept()[0])
+        with sender:
+            many = asyncio.create_task(wire.until_readable(at_least_bytes=1000))
+            sender.sendall(bytes(999))
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            assert not many.done()
+            sender.sendall(b"1")
+            async with asyncio.timeout(LIMIT_S):
+                await many
+                assert wire.receive_now(memoryview(bytearray(2000))) == 1000
+                few = asyncio.create_task(wire.receive(memoryview(bytearray(10))))
+                await settle()
+                sender.sendall(b"1")
+                assert await few == 1
+                ended = asyncio.create_task(wire.until_readable(at_least_bytes=1000))
+                await settle()
+                sender.close()
+                await ended
+        wire.end()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())

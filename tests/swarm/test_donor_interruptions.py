@@ -25,7 +25,7 @@ from tests.transports import MakeTransport, run_on
 
 LATENCY_S = 0.002
 MOST_S = 3.0 + 4 * LATENCY_S
-"""A heartbeat counts for 3 s with this preset, from when it is heard; it and what follows from it take their way."""
+"""Where it is to coordinate the next round, too, it is missed when its heartbeat is 3 s old; then others talk."""
 JOINERS_LINKS = LinkSettings(LATENCY_S, bandwidth_bytes_per_s=100_000.0)
 BUFFER_BYTES = 1500
 """More than a slice in a round; of the parameters most are not yet on their way when the first of them arrive."""

@@ -9,17 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.swarm.timeouts import (
     LEAST_SHARE,
     MOST_SHARE,
     MULTIPLE,
+    PIECE_BYTES,
     REMEMBERED_ROUNDS,
+    SHARE_OF_FIRST_EXCHANGE,
+    SLOWEST_BYTES_PER_S,
     AdaptiveTimeout,
     BehindError,
     Budget,
     ProgressDeadline,
+    longest_round_s,
+    pieces,
 )
 
 SETTING_S = 3.0
@@ -37,6 +43,17 @@ def timeout_after(*longest_waits_s: float | None, setting_s: float = SETTING_S) 
         else:
             adaptive_timeout.went_well(wait_s)
     return adaptive_timeout
+
+
+# The longest round.
+
+
+def test_a_small_model_has_the_setting_and_a_large_one_as_long_as_slow_links_need() -> None:
+    timing = TimingSettings()
+    assert longest_round_s(timing, elements=100_000) == timing.round_timeout_s
+    values = 25_000_000
+    first_exchange_s = SHARE_OF_FIRST_EXCHANGE * longest_round_s(timing, elements=values)
+    assert first_exchange_s * SLOWEST_BYTES_PER_S == pytest.approx(2 * 4 * values)
 
 
 # The adaptive timeout.
@@ -140,7 +157,8 @@ def test_where_nothing_moves_it_times_out_just_so_long_after_the_last_move(moves
 def test_the_next_move_may_be_given_another_time() -> None:
     async def waiting(deadline: ProgressDeadline) -> None:
         await asyncio.sleep(9.0)
-        deadline.moved(next_within_s=1.0)
+        deadline.moved()
+        deadline.allow(1.0)
         await asyncio.Event().wait()
 
     assert time_of_timeout(waiting, within_s=10.0) == pytest.approx(10.0)
@@ -148,11 +166,31 @@ def test_the_next_move_may_be_given_another_time() -> None:
 
 def test_after_a_time_of_its_own_the_usual_one_is_back() -> None:
     async def waiting(deadline: ProgressDeadline) -> None:
-        deadline.moved(next_within_s=10.0)
+        deadline.allow(10.0)
         await move_after(deadline, 9.0, 1.9)
         await asyncio.Event().wait()
 
     assert time_of_timeout(waiting, within_s=2.0) == pytest.approx(12.9)
+
+
+def test_a_part_that_moves_renews_the_deadline_and_is_no_wait_of_its_own() -> None:
+    async def main() -> tuple[float, float]:
+        deadline = ProgressDeadline(Clock())
+        async with deadline.within(2.0):
+            for _ in range(3):
+                await asyncio.sleep(1.9)
+                deadline.renew()
+            return deadline.moved(), deadline.longest_wait_s
+
+    assert run_virtual(main()) == pytest.approx((5.7, 5.7))
+
+
+@given(st.integers(0, 5 * PIECE_BYTES))
+def test_pieces_are_all_of_a_chunk_in_order_and_short(size_bytes: int) -> None:
+    data = memoryview(bytes(number % 251 for number in range(size_bytes)))
+    found = list(pieces(data))
+    assert b"".join(found) == data
+    assert all(len(piece) <= PIECE_BYTES for piece in found)
 
 
 def test_the_longest_wait_spans_all_uses_of_a_deadline_and_not_the_time_between_them() -> None:

@@ -10,6 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+CHUNKS_A_SLICE = 16
+"""A slice is cut into so many chunks at least, so that the means of one travel while the next still arrive: of what a
+link carries in an exchange, about 1/16 is the time in which the last means wait for the last contributions."""
+LEAST_CHUNK = 16 << 10
+"""Chunks are not cut shorter than this for that: each costs some 0.1 ms."""
+BLOCK = 256
+"""Chunks are a multiple of so many elements long, as codecs like it."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -28,6 +36,12 @@ class Slice:
     def _cut(self, chunk_elements: int) -> Iterator[Slice]:
         for start in range(self.start, self.stop, chunk_elements):
             yield Slice(start, min(start + chunk_elements, self.stop))
+
+
+def chunk_length(elements: int, *, owners: int, most: int) -> int:
+    """Elements in a chunk of a vector that is cut among so many owners; the same for everybody who has the vector."""
+    fitting = elements // (CHUNKS_A_SLICE * owners)
+    return min(most, max(LEAST_CHUNK, fitting - fitting % BLOCK))
 
 
 def slices_by_speed(elements: int, speeds: Sequence[int]) -> list[Slice]:

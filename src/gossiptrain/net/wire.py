@@ -7,9 +7,11 @@ cancelled wait loses nothing that had not been handed over. Does not know what t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
+from gossiptrain.net.congestion import suit_to_path
 from gossiptrain.net.transport import Buffer, StreamClosedError
 
 ENDED_HERE = "this side has closed the stream"
@@ -27,7 +29,12 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bool, asyncio.Future[None]] = {}
         self._is_watched = False
+        self._wakes_at_bytes = 1
         self.ended = False
+
+    def suit_to_path(self) -> None:
+        """Has TCP adapt to the path as suits it best; after a few bytes have gone there and back."""
+        suit_to_path(self._socket)
 
     async def receive(self, target: memoryview) -> int:
         """Waits for bytes and writes some into `target`; returns how many, at least 1. Raises StreamClosedError."""
@@ -37,8 +44,13 @@ class Wire:
                 return received
             await self.until_readable()
 
-    async def until_readable(self) -> None:
-        """Until there are bytes to receive, or the end, or the connection is ended on this side."""
+    async def until_readable(self, *, at_least_bytes: int = 1) -> None:
+        """Until there are bytes to receive, or the end, or the connection is ended on this side.
+
+        at_least_bytes: so many are surely still to come, and fewer are of no use. On a slow link, where they come a
+        packet at a time, this wakes the process less often; the training beside it has the processor meanwhile.
+        """
+        self._wake_at(at_least_bytes)
         await self._until_ready(to_read=True)
 
     def receive_now(self, target: memoryview) -> int:
@@ -96,6 +108,7 @@ class Wire:
     def watch(self, on_readable: Callable[[], None]) -> None:
         """Calls it whenever there are bytes to receive, or the end, until `stop_watching`; nobody receives then."""
         if not self.ended:
+            self._wake_at(1)
             self._is_watched = True
             self._loop.add_reader(self._descriptor, on_readable)
 
@@ -118,6 +131,12 @@ class Wire:
                 waiting.set_result(None)
         self._waiting.clear()
         self._socket.close()
+
+    def _wake_at(self, size_bytes: int) -> None:
+        if size_bytes != self._wakes_at_bytes and not self.ended:
+            self._wakes_at_bytes = size_bytes
+            with contextlib.suppress(OSError):  # where the system does not know it, each packet wakes
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     async def _until_ready(self, *, to_read: bool) -> None:
         ready = self._loop.create_future()

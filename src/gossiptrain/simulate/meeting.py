@@ -14,12 +14,12 @@ from gossiptrain.config import TimingSettings
 from gossiptrain.core.averaging import clipped_weights
 from gossiptrain.core.codecs import Codec
 from gossiptrain.core.modular import Modular
-from gossiptrain.core.partition import Slice, slices_by_speed
+from gossiptrain.core.partition import Slice, chunk_length, slices_by_speed
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
 from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
 from gossiptrain.swarm.reduction import Reduction
 
-CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
+MOST_CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
 
 
 def meet_plainly(members: Sequence[Buffers], samples: Sequence[int]) -> int:
@@ -30,8 +30,8 @@ def meet_plainly(members: Sequence[Buffers], samples: Sequence[int]) -> int:
     """
     first = members[0]
     elements = len(first.snapshot)
-    chunks = Slice(0, elements).chunks(CHUNK_ELEMENTS)
-    reduction = Reduction(PlainCoding(first), clipped_weights(samples), longest=min(CHUNK_ELEMENTS, elements))
+    chunks = Slice(0, elements).chunks(MOST_CHUNK_ELEMENTS)
+    reduction = Reduction(PlainCoding(first), clipped_weights(samples), longest=min(MOST_CHUNK_ELEMENTS, elements))
     for chunk in chunks:
         reduction.add(chunk, [member.snapshot[chunk.start : chunk.stop] for member in members])
     for member in members[1:]:
@@ -68,13 +68,14 @@ def meet_nearby(
 
 def longest_chunk(elements: int) -> int:
     """Of a group of two, whose slices are the longest."""
-    return min(CHUNK_ELEMENTS, -(-elements // 2))
+    return min(chunk_length(elements, owners=2, most=MOST_CHUNK_ELEMENTS), -(-elements // 2))
 
 
 def _chunks_of(members: Sequence[Buffers]) -> list[list[Slice]]:
     """The chunks of each member's slice."""
-    slices = slices_by_speed(len(members[0].snapshot), [1] * len(members))
-    return [piece.chunks(CHUNK_ELEMENTS) for piece in slices]
+    elements = len(members[0].snapshot)
+    length = chunk_length(elements, owners=len(members), most=MOST_CHUNK_ELEMENTS)
+    return [piece.chunks(length) for piece in slices_by_speed(elements, [1] * len(members))]
 
 
 def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples: Sequence[int]) -> int:

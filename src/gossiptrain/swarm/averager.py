@@ -24,11 +24,9 @@ from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.round import FinishedRound, Round, RoundResult
 from gossiptrain.swarm.silence import PROBE
 from gossiptrain.swarm.speeds import SpeedsSeen
-from gossiptrain.swarm.timeouts import AdaptiveTimeout
+from gossiptrain.swarm.timeouts import SHARE_OF_FIRST_EXCHANGE, AdaptiveTimeout, longest_round_s
 
 REMEMBERED_ROUNDS = 16
-SHARE_OF_FIRST_EXCHANGE = 1 / 4
-"""Of `round_timeout_s`: how long one link may be waited for while nothing is known of how long exchanges take."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class Averager:
         self._clock = admission.transport.clock
         self._timing = admission.timing
         self._rules = rules
+        self._longest_s = longest_round_s(admission.timing, elements=admission.fingerprint.elements)
         adaptive_timeout = AdaptiveTimeout(
-            admission.timing.stall_timeout_s,
-            longest_exchange_s=admission.timing.round_timeout_s * SHARE_OF_FIRST_EXCHANGE,
+            admission.timing.stall_timeout_s, longest_exchange_s=self._longest_s * SHARE_OF_FIRST_EXCHANGE
         )
         self._statistics = LinkStatistics(
             adaptive_timeout, SpeedsSeen(), SpreadEstimate(admission.fingerprint.elements)
@@ -77,7 +75,12 @@ class Averager:
             codec=assignment.codec,
         )
         current = Round(
-            self._admission, attempt, buffers, minimum_members=self._rules.minimum_members, statistics=self._statistics
+            self._admission,
+            attempt,
+            buffers,
+            minimum_members=self._rules.minimum_members,
+            statistics=self._statistics,
+            longest_s=self._longest_s,
         )
         self._rounds[attempt.round_id] = current
         while len(self._rounds) > REMEMBERED_ROUNDS:
@@ -112,7 +115,7 @@ class Averager:
         if not isinstance(current, Round):
             stream.abort()
             return
-        async with self._clock.timeout(self._timing.round_timeout_s):
+        async with self._clock.timeout(self._longest_s):
             while not current.over and (current.attempt.number < header.attempt or current.exchange is None):
                 await current.changed()
         exchange = current.exchange

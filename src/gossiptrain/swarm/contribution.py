@@ -14,6 +14,7 @@ from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.messages import ExchangeHeader
+from gossiptrain.swarm.timeouts import pieces
 
 EXCHANGE = "/gossiptrain/exchange"
 
@@ -51,9 +52,11 @@ class Contribution:
             async with (deadline := context.new_deadline()).within(2 * context.stall_s):
                 await send_message(stream, header)
                 for chunk in self._chunks:
-                    await stream.write(context.coding.contribution(chunk, scratch))
+                    for piece in pieces(context.coding.contribution(chunk, scratch)):
+                        await stream.write(piece)
+                        deadline.renew()
+                        context.silence.heard(self._owner)
                     budget.spend(deadline.moved())
-                    context.silence.heard(self._owner)
         context.silence.complete(self._owner)
 
     async def _receive_means(self, stream: Stream) -> None:
@@ -63,13 +66,19 @@ class Contribution:
         with blaming(owner):
             # Before the first mean the owner may have to wait for the connections of all others.
             first_within_s = context.timing.dial_timeout_s + 2 * context.stall_s
-            async with (deadline := context.new_deadline()).within(first_within_s):
-                for index, chunk in enumerate(self._chunks):
+            async with (deadline := context.new_deadline()).within(2 * context.stall_s):
+                deadline.allow(first_within_s)
+                has_begun = False
+                for chunk in self._chunks:
                     target = context.coding.mean_target(chunk, scratch)
-                    await stream.read_into(target)
-                    took_s = deadline.moved(next_within_s=2 * context.stall_s)
-                    budget.spend(took_s if index else 0.0)
-                    context.silence.heard(owner)
+                    for piece in pieces(target):
+                        await stream.read_into(piece)
+                        if not has_begun:
+                            deadline.moved()  # what came before the first bytes does not count against the owner
+                            has_begun = True
+                        deadline.renew()
+                        context.silence.heard(owner)
+                    budget.spend(deadline.moved())
                     context.digests[owner].update(target)
                     if not is_finite(context.coding.take_mean(chunk, scratch)):
                         raise LinkFailedError(owner, surely=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossiptrain.core.partition import Slice, slices_by_speed
+from gossiptrain.core.partition import Slice, chunk_length, slices_by_speed
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.attempt import Attempt
 
@@ -28,11 +28,12 @@ class ExchangePlan:
     def of(cls, attempt: Attempt, me: PeerId, *, elements: int, chunk_elements: int) -> ExchangePlan:
         """elements: of the flat vector. chunk_elements: most of one chunk."""
         slices = slices_by_speed(elements, attempt.speeds)
+        length = chunk_length(elements, owners=len(attempt.members), most=chunk_elements)
         return cls(
             attempt,
             me,
-            {peer: piece.chunks(chunk_elements) for peer, piece in zip(attempt.members, slices, strict=True)},
-            longest=min(chunk_elements, max(map(len, slices))),
+            {peer: piece.chunks(length) for peer, piece in zip(attempt.members, slices, strict=True)},
+            longest=min(length, max(map(len, slices))),
         )
 
     @property

@@ -19,7 +19,7 @@ from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.coding import Scratch
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.reduction import Reduction
-from gossiptrain.swarm.timeouts import BehindError
+from gossiptrain.swarm.timeouts import BehindError, ProgressDeadline, pieces
 
 
 @dataclass
@@ -84,11 +84,13 @@ class OwnSlice:
                 for index, chunk in enumerate(plan.own_chunks):
                     for waiting_for in plan.reading_order(index):
                         wire = scratches[waiting_for].wire[: self._coding.size_bytes(chunk)]
-                        await streams[waiting_for].read_into(wire.data)
+                        for piece in pieces(wire.data):
+                            await streams[waiting_for].read_into(piece)
+                            deadline.renew()
+                            context.silence.heard(waiting_for)
                         took_s = deadline.moved()
                         waits_s[waiting_for] += took_s
                         budgets[waiting_for].spend(took_s)
-                        context.silence.heard(waiting_for)
                     self._add(chunk, scratches)
         except TimeoutError as error:
             # Contributions depend on nobody else, so silence here is the sender's own fault.
@@ -106,12 +108,16 @@ class OwnSlice:
     async def give_back(self, peer: PeerId) -> None:
         """Sends `peer` the means of the own slice as they become known."""
         stream = await asyncio.shield(self._inbound[peer])
+        budget = self._context.statistics.adaptive_timeout.budget(len(self._plan.own_chunks), times=2)
         with blaming(peer):
             for index, chunk in enumerate(self._plan.own_chunks):
                 await self._reduced_chunks.reached(index)
-                async with self._context.clock.timeout(2 * self._context.stall_s):
-                    await stream.write(self._coding.mean(chunk))
-                self._context.silence.heard(peer)
+                async with (deadline := ProgressDeadline(self._context.clock)).within(2 * self._context.stall_s):
+                    for piece in pieces(self._coding.mean(chunk)):
+                        await stream.write(piece)
+                        deadline.renew()
+                        self._context.silence.heard(peer)
+                    budget.spend(deadline.moved())
         self._context.silence.complete(peer)
 
     async def _accepted(self, peer: PeerId) -> Stream:

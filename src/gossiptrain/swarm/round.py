@@ -70,7 +70,9 @@ class Round:
         *,
         minimum_members: int,
         statistics: LinkStatistics,
+        longest_s: float,
     ) -> None:
+        """longest_s: how long it may take, repetitions included."""
         self._admission = admission
         self._clock = admission.transport.clock
         self._timing = admission.timing
@@ -80,6 +82,7 @@ class Round:
         self._attempt_s = 0.0
         """How long the last attempt took."""
         self._statistics = statistics
+        self._longest_s = longest_s
         self._standings = Standings()
         self._reporting = Reporting(admission, self._standings)
         self.leader = Leader(admission, self._standings, minimum_members=minimum_members)
@@ -103,12 +106,12 @@ class Round:
         return frozenset(self._first.members)
 
     async def run(self) -> RoundResult:
-        """Takes part until the round is decided; never longer than `round_timeout_s`."""
+        """Takes part until the round is decided; never longer than it may."""
         started_s = self._clock.now()
         outcome = Outcome(finished=False)
         verdict: Verdict = _abandon("it took too long")
         try:
-            async with self._clock.timeout(self._timing.round_timeout_s):
+            async with self._clock.timeout(self._longest_s):
                 while True:
                     outcome = await self._run_attempt()
                     verdict = await self._find_verdict(outcome)

@@ -15,8 +15,11 @@ from collections.abc import Mapping, Sequence
 from gossiptrain.net.transport import PeerId
 
 REMEMBERED_PEERS = 64
-SMOOTHING = 0.4
-"""Every link begins as a fast one; one that holds up three rounds in a row then counts as slow."""
+SLOWING = 0.15
+"""Every link begins as a fast one; one that holds up eight rounds in a row then counts as slow."""
+RECOVERING = 0.5
+"""One that holds nobody up in a single round counts as fast again. In a group of equals somebody is always the last,
+by however little, and everybody then waits for it alone; but not for the same one in each round."""
 SHORTEST_WAIT = 1 / 16
 """A wait counts as at least this share of the whole time; below, it says nothing about the link."""
 AS_FAST = 1 / 3
@@ -42,7 +45,7 @@ class SpeedsSeen:
         for peer, speed in speeds.items():
             now = speed / fastest
             before = self._seen.pop(peer, 1.0)
-            self._seen[peer] = before + SMOOTHING * (now - before)
+            self._seen[peer] = before + (SLOWING if now < before else RECOVERING) * (now - before)
         while len(self._seen) > REMEMBERED_PEERS:
             self._seen.popitem(last=False)
 

@@ -1,4 +1,4 @@
-"""How long a peer waits for the next chunk before it takes a link for dead, and for all chunks of a link together.
+"""How long a peer waits for the next bytes before it takes a link for dead, and for all chunks of a link together.
 
 Owns the measure: a multiple of the longest waits of its own recent rounds, so that a slow link works and a dead one is
 dropped soon; and a multiple of the time that whole exchanges took, so that nobody holds a group up for long by moving
@@ -10,16 +10,33 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
 
+FLOAT_BYTES = 4
 REMEMBERED_ROUNDS = 20
 MULTIPLE = 4.0
 """The timeout, in terms of the 95th percentile of the longest waits."""
 LEAST_SHARE = 1 / 3
 MOST_SHARE = 8.0
 """The timeout stays between these shares of the setting `stall_timeout_s`, with which it begins."""
+SHARE_OF_FIRST_EXCHANGE = 1 / 4
+"""Of the longest round: how long one link may be waited for while nothing is known of how long exchanges take."""
+SLOWEST_BYTES_PER_S = 250_000
+"""A link that carries less than 2 Mbit/s takes no part in the rounds of a large model."""
+PIECE_BYTES = 64 << 10
+"""A link that moves so much within the timeout is not dead, however long a chunk is."""
+
+
+def longest_round_s(timing: TimingSettings, *, elements: int) -> float:
+    """How long a round of so many values may take: the setting, or what the slowest links need for an exchange.
+
+    Every member sends and receives two models at most.
+    """
+    exchange_s = 2 * FLOAT_BYTES * elements / SLOWEST_BYTES_PER_S
+    return max(timing.round_timeout_s, exchange_s / SHARE_OF_FIRST_EXCHANGE)
 
 
 class AdaptiveTimeout:
@@ -97,12 +114,20 @@ class Budget:
             raise BehindError("this link moves too slowly")
 
 
+def pieces(data: memoryview) -> Iterator[memoryview]:
+    """The bytes of a chunk, a few at a time."""
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]
+
+
 class ProgressDeadline:
     """One wait after another under one deadline, which moves on with each of them.
 
     async with watch.within(2.0):
         for chunk in chunks:
-            await stream.write(chunk)
+            for piece in pieces(chunk):
+                await stream.write(piece)
+                watch.renew()
             watch.moved()
     """
 
@@ -117,11 +142,19 @@ class ProgressDeadline:
         self._deadline = self._clock.timeout(seconds)
         return self._deadline
 
-    def moved(self, *, next_within_s: float | None = None) -> float:
-        """Something moved; the next thing has as long again, or as long as is said here. Returns how long it took."""
+    def renew(self) -> None:
+        """A part of the next thing moved: the rest of it has as long again."""
+        self._deadline.reschedule(self._clock.now() + self._seconds)
+
+    def allow(self, seconds: float) -> None:
+        """What is waited for now may take so long instead."""
+        self._deadline.reschedule(self._clock.now() + seconds)
+
+    def moved(self) -> float:
+        """Something moved, and the next thing has as long again. Returns how long it took."""
         now_s = self._clock.now()
         took_s = now_s - self._since_s
         self.longest_wait_s = max(self.longest_wait_s, took_s)
         self._since_s = now_s
-        self._deadline.reschedule(now_s + (self._seconds if next_within_s is None else next_within_s))
+        self._deadline.reschedule(now_s + self._seconds)
         return took_s

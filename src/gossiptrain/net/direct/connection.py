@@ -95,6 +95,8 @@ class DirectConnection:
     def set_active(self) -> None:
         """Ends the idle time."""
         self._wire.wire.stop_watching()
+        # Again each time: when the connection was made, others may have kept the link busy.
+        self._wire.wire.suit_to_path()
 
     def end(self) -> None:
         """Ends the connection, and the stream on it."""

@@ -18,6 +18,8 @@ RECEIVE_BYTES = 256 << 10
 this falls out of the processor's cache."""
 SEAL_BYTES = 64 << 10
 """Most bytes that are sealed and handed to the socket at once."""
+_WORTH_WAKING_BYTES = 32 << 10
+"""Of many bytes to come, so many are waited for at once."""
 _FAIR_BYTES = 1 << 20
 """After so many bytes without waiting, other tasks have their turn."""
 _SEALED_BYTES = SEAL_BYTES + (SEAL_BYTES // RECORD_BYTES + 3) * RECORD_OVERHEAD_BYTES
@@ -50,7 +52,7 @@ class SealedWire:
         """
         await self._pause()
         while not (received := self.receive_now(target)):
-            await self.wire.until_readable()
+            await self.wire.until_readable(at_least_bytes=_worth_waking_for(len(target)))
         return received
 
     def receive_now(self, target: memoryview) -> int:
@@ -110,6 +112,11 @@ class SealedWire:
             await asyncio.sleep(0)
 
 
+def _worth_waking_for(target_bytes: int) -> int:
+    """Of a target of so many bytes all are still to come, but for those of a record that is here in part."""
+    return min(max(1, target_bytes - RECORD_BYTES - RECORD_OVERHEAD_BYTES), _WORTH_WAKING_BYTES)
+
+
 async def shake_hands(wire: Wire, engine: Engine) -> SealedWire:
     """Proves to each other who holds the expected certificates. Raises StreamClosedError where a side cannot."""
     scratch = memoryview(bytearray(RECORD_BYTES))
@@ -125,4 +132,5 @@ async def shake_hands(wire: Wire, engine: Engine) -> SealedWire:
         if not complete:
             received = await wire.receive(scratch)
             engine.put(scratch[:received])
+    wire.suit_to_path()
     return SealedWire(wire, engine)

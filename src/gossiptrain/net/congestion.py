@@ -1,0 +1,47 @@
+"""By which rule TCP adapts a connection to the network between two nodes.
+
+Owns the choice among the rules that this system gives to everybody. On a short path a rule that waits for losses shares
+a link best with the other connections of a round; BBR keeps the speed at which a connection was once alone, and all
+together then lose a fifth of what they send. On a long path, where a loss costs many round trips, BBR is the better
+one (docs/performance.md has the figures). Where there is nothing to choose, connections stay as they are. Does not know
+what a connection carries.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+NEAR_S = 0.005
+"""A path with a shorter round trip is a short one."""
+FAR_RULES = ("bbr",)
+NEAR_RULES = ("cubic", "reno")
+_NAME_BYTES = 16
+_MINIMUM_ROUND_TRIP = slice(148, 152)
+"""Where `struct tcp_info` of Linux 4.6 and newer has the shortest round trip so far, in microseconds."""
+
+
+def suit_to_path(connection: socket.socket) -> None:
+    """Chooses the rule for a connection on which a few bytes have gone there and back."""
+    if sys.platform != "linux":
+        return
+    try:
+        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
+        rule = name.rstrip(b"\0").decode()
+        facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MINIMUM_ROUND_TRIP.stop)
+    except OSError:
+        return  # not TCP, or ended already
+    round_trip_s = int.from_bytes(facts[_MINIMUM_ROUND_TRIP], sys.byteorder) / 1e6
+    for better in better_rules(rule, round_trip_s):
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, better.encode())
+        except OSError:
+            continue  # the kernel lacks it, or keeps it for root
+        return
+
+
+def better_rules(rule: str, round_trip_s: float) -> tuple[str, ...]:
+    """What to try instead of `rule`, the best first."""
+    if round_trip_s >= NEAR_S:
+        return () if rule in FAR_RULES else FAR_RULES
+    return NEAR_RULES if rule in FAR_RULES else ()

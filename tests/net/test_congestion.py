@@ -1,0 +1,83 @@
+"""TCP adapts to the path in the way that suits it, where the system gives a choice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gossiptrain.net.congestion import NEAR_S, better_rules, suit_to_path
+from gossiptrain.net.direct.connection import DirectConnection
+from gossiptrain.net.direct.sealed_wire import SealedWire
+from gossiptrain.net.direct.tls import Engine
+from gossiptrain.net.transport import PeerId
+from gossiptrain.net.wire import Wire
+from tests.net.direct.connection_pairs import credentials
+
+ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+
+
+@pytest.fixture
+def near() -> Iterator[socket.socket]:
+    """A connection on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as made:
+        other, _ = listener.accept()
+        with other:
+            yield made
+
+
+def rule_of(connection: socket.socket) -> str:
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def test_a_long_path_wants_bbr_and_a_short_one_a_rule_that_waits_for_losses() -> None:
+    assert better_rules("cubic", 10 * NEAR_S) == ("bbr",)
+    assert better_rules("bbr", NEAR_S / 10) == ("cubic", "reno")
+
+
+@pytest.mark.parametrize(("rule", "round_trip_s"), [("bbr", 0.1), ("cubic", 0.0), ("reno", 0.0)])
+def test_what_suits_already_stays(rule: str, round_trip_s: float) -> None:
+    assert better_rules(rule, round_trip_s) == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
+def test_a_near_connection_with_bbr_gets_another_rule(near: socket.socket) -> None:
+    if not {"bbr", "reno"} <= set(ALLOWED.read_text().split()):
+        pytest.skip("this kernel gives no choice between bbr and reno")
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    suit_to_path(near)
+    assert rule_of(near) in {"cubic", "reno"}
+    before = rule_of(near)
+    suit_to_path(near)
+    assert rule_of(near) == before
+
+
+def test_what_is_not_tcp_or_has_ended_is_left_alone(near: socket.socket) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        suit_to_path(one)
+    near.close()
+    suit_to_path(near)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
+def test_a_kept_connection_is_looked_at_again_when_it_is_needed(near: socket.socket) -> None:
+    """It may have been made while others kept the link busy, so that its path seemed a long one."""
+    if not {"bbr", "reno"} <= set(ALLOWED.read_text().split()):
+        pytest.skip("this kernel gives no choice between bbr and reno")
+
+    async def main() -> None:
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        wire = Wire(near)
+        engine = Engine(credentials("alice"), expected=credentials("bob").certificate, server=False)
+        connection = DirectConnection(PeerId("bob"), SealedWire(wire, engine), opens=True)
+        connection.set_idle(lambda: None)
+        connection.set_active()
+        assert rule_of(near) in {"cubic", "reno"}
+        wire.end()
+
+    asyncio.run(main())
