@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gossiptrain.net import congestion
 from gossiptrain.net.congestion import NEAR_S, better_rules, suit_to_path
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.sealed_wire import SealedWire
@@ -45,7 +46,17 @@ def test_what_suits_already_stays(rule: str, round_trip_s: float) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
-def test_a_near_connection_with_bbr_gets_another_rule(near: socket.socket) -> None:
+def test_a_connection_within_one_computer_stays_as_it_is(near: socket.socket) -> None:
+    if "bbr" not in ALLOWED.read_text().split():
+        pytest.skip("this kernel does not give bbr away")
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    suit_to_path(near)
+    assert rule_of(near) == "bbr"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
+def test_a_near_connection_with_bbr_gets_another_rule(near: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(congestion, "WITHIN_COMPUTER_BYTES", 1 << 20)
     if not {"bbr", "reno"} <= set(ALLOWED.read_text().split()):
         pytest.skip("this kernel gives no choice between bbr and reno")
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
@@ -65,8 +76,11 @@ def test_what_is_not_tcp_or_has_ended_is_left_alone(near: socket.socket) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP's rule is not chosen for each connection")
-def test_a_kept_connection_is_looked_at_again_when_it_is_needed(near: socket.socket) -> None:
+def test_a_kept_connection_is_looked_at_again_when_it_is_needed(
+    near: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may have been made while others kept the link busy, so that its path seemed a long one."""
+    monkeypatch.setattr(congestion, "WITHIN_COMPUTER_BYTES", 1 << 20)
     if not {"bbr", "reno"} <= set(ALLOWED.read_text().split()):
         pytest.skip("this kernel gives no choice between bbr and reno")
 

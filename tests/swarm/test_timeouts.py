@@ -20,6 +20,7 @@ from gossiptrain.swarm.timeouts import (
     REMEMBERED_ROUNDS,
     SHARE_OF_FIRST_EXCHANGE,
     SLOWEST_BYTES_PER_S,
+    WHOLE_CHUNK_BYTES,
     AdaptiveTimeout,
     BehindError,
     Budget,
@@ -61,6 +62,13 @@ def test_a_small_model_has_the_setting_and_a_large_one_as_long_as_slow_links_nee
 
 def test_the_timeout_begins_with_the_setting() -> None:
     assert AdaptiveTimeout(SETTING_S).stall_s == SETTING_S
+
+
+def test_chunks_are_waited_for_in_pieces_until_they_are_known_to_come_soon() -> None:
+    assert timeout_after().piece_bytes == PIECE_BYTES
+    assert timeout_after(0.01 * SETTING_S).piece_bytes == WHOLE_CHUNK_BYTES
+    assert timeout_after(0.01 * SETTING_S, SETTING_S).piece_bytes == PIECE_BYTES
+    assert timeout_after(0.01 * SETTING_S, RAN_OUT).piece_bytes == PIECE_BYTES
 
 
 @given(history=attempts, setting_s=st.floats(0.01, 1000.0))
@@ -188,7 +196,7 @@ def test_a_part_that_moves_renews_the_deadline_and_is_no_wait_of_its_own() -> No
 @given(st.integers(0, 5 * PIECE_BYTES))
 def test_pieces_are_all_of_a_chunk_in_order_and_short(size_bytes: int) -> None:
     data = memoryview(bytes(number % 251 for number in range(size_bytes)))
-    found = list(pieces(data))
+    found = list(pieces(data, PIECE_BYTES))
     assert b"".join(found) == data
     assert all(len(piece) <= PIECE_BYTES for piece in found)
 

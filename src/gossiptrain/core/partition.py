@@ -13,7 +13,7 @@ from fractions import Fraction
 CHUNKS_A_SLICE = 16
 """A slice is cut into so many chunks at least, so that the means of one travel while the next still arrive: of what a
 link carries in an exchange, about 1/16 is the time in which the last means wait for the last contributions."""
-LEAST_CHUNK = 16 << 10
+LEAST_CHUNK = 32 << 10
 """Chunks are not cut shorter than this for that: each costs some 0.1 ms."""
 BLOCK = 256
 """Chunks are a multiple of so many elements long, as codecs like it."""

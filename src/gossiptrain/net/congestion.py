@@ -2,9 +2,9 @@
 
 Owns the choice among the rules that this system gives to everybody. On a short path a rule that waits for losses shares
 a link best with the other connections of a round; BBR keeps the speed at which a connection was once alone, and all
-together then lose a fifth of what they send. On a long path, where a loss costs many round trips, BBR is the better
-one (docs/performance.md has the figures). Where there is nothing to choose, connections stay as they are. Does not know
-what a connection carries.
+together then lose a fifth of what they send. On a long path, where a loss costs many round trips, BBR is the better one
+(docs/performance.md has the figures). Where there is nothing to choose, and within one computer, connections stay as
+they are. Does not know what a connection carries.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ NEAR_S = 0.005
 """A path with a shorter round trip is a short one."""
 FAR_RULES = ("bbr",)
 NEAR_RULES = ("cubic", "reno")
+WITHIN_COMPUTER_BYTES = 65_535
+"""The packets of a path that does not leave the computer are at least so long."""
 _NAME_BYTES = 16
+_PATH_MTU = slice(60, 64)
 _MINIMUM_ROUND_TRIP = slice(148, 152)
-"""Where `struct tcp_info` of Linux 4.6 and newer has the shortest round trip so far, in microseconds."""
+"""Where `struct tcp_info` of Linux 4.6 and newer has the shortest round trip so far, in microseconds; before it the
+longest packet, in bytes."""
 
 
 def suit_to_path(connection: socket.socket) -> None:
@@ -31,6 +35,8 @@ def suit_to_path(connection: socket.socket) -> None:
         facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MINIMUM_ROUND_TRIP.stop)
     except OSError:
         return  # not TCP, or ended already
+    if int.from_bytes(facts[_PATH_MTU], sys.byteorder) >= WITHIN_COMPUTER_BYTES:
+        return
     round_trip_s = int.from_bytes(facts[_MINIMUM_ROUND_TRIP], sys.byteorder) / 1e6
     for better in better_rules(rule, round_trip_s):
         try:

@@ -14,7 +14,6 @@ from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.messages import ExchangeHeader
-from gossiptrain.swarm.timeouts import pieces
 
 EXCHANGE = "/gossiptrain/exchange"
 
@@ -52,7 +51,7 @@ class Contribution:
             async with (deadline := context.new_deadline()).within(2 * context.stall_s):
                 await send_message(stream, header)
                 for chunk in self._chunks:
-                    for piece in pieces(context.coding.contribution(chunk, scratch)):
+                    for piece in context.pieces(context.coding.contribution(chunk, scratch)):
                         await stream.write(piece)
                         deadline.renew()
                         context.silence.heard(self._owner)
@@ -71,7 +70,7 @@ class Contribution:
                 has_begun = False
                 for chunk in self._chunks:
                     target = context.coding.mean_target(chunk, scratch)
-                    for piece in pieces(target):
+                    for piece in context.pieces(target):
                         await stream.read_into(piece)
                         if not has_begun:
                             deadline.moved()  # what came before the first bytes does not count against the owner

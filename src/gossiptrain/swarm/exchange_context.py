@@ -5,6 +5,7 @@ Owns what follows from these for every part. Does not know how they are made, no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -17,7 +18,7 @@ from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import SpreadEstimate
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
-from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline
+from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class ExchangeContext:
     def timing(self) -> TimingSettings:
         """The settings."""
         return self.admission.timing
+
+    def pieces(self, chunk: memoryview) -> Iterator[memoryview]:
+        """What is to move of a chunk within the time that a link may stand still, one after the other."""
+        return pieces(chunk, self.statistics.adaptive_timeout.piece_bytes)
 
     def scratch(self) -> Scratch:
         """Memory for one stream, of the longest chunk."""

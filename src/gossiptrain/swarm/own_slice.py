@@ -19,7 +19,7 @@ from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.coding import Scratch
 from gossiptrain.swarm.exchange_context import ExchangeContext
 from gossiptrain.swarm.reduction import Reduction
-from gossiptrain.swarm.timeouts import BehindError, ProgressDeadline, pieces
+from gossiptrain.swarm.timeouts import BehindError, ProgressDeadline
 
 
 @dataclass
@@ -84,7 +84,7 @@ class OwnSlice:
                 for index, chunk in enumerate(plan.own_chunks):
                     for waiting_for in plan.reading_order(index):
                         wire = scratches[waiting_for].wire[: self._coding.size_bytes(chunk)]
-                        for piece in pieces(wire.data):
+                        for piece in context.pieces(wire.data):
                             await streams[waiting_for].read_into(piece)
                             deadline.renew()
                             context.silence.heard(waiting_for)
@@ -113,7 +113,7 @@ class OwnSlice:
             for index, chunk in enumerate(self._plan.own_chunks):
                 await self._reduced_chunks.reached(index)
                 async with (deadline := ProgressDeadline(self._context.clock)).within(2 * self._context.stall_s):
-                    for piece in pieces(self._coding.mean(chunk)):
+                    for piece in self._context.pieces(self._coding.mean(chunk)):
                         await stream.write(piece)
                         deadline.renew()
                         self._context.silence.heard(peer)

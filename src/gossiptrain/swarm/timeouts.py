@@ -26,6 +26,8 @@ SHARE_OF_FIRST_EXCHANGE = 1 / 4
 """Of the longest round: how long one link may be waited for while nothing is known of how long exchanges take."""
 SLOWEST_BYTES_PER_S = 250_000
 """A link that carries less than 2 Mbit/s takes no part in the rounds of a large model."""
+WHOLE_CHUNK_BYTES = 64 << 20
+"""More than the longest chunk."""
 PIECE_BYTES = 64 << 10
 """A link that moves so much within the timeout is not dead, however long a chunk is."""
 
@@ -57,6 +59,16 @@ class AdaptiveTimeout:
             return self._setting_s
         usual_s = _usual(self._longest_waits_s)
         return min(max(MULTIPLE * usual_s, LEAST_SHARE * self._setting_s), MOST_SHARE * self._setting_s)
+
+    @property
+    def piece_bytes(self) -> int:
+        """What is to move within that time: little, or all of a chunk where chunks have come much faster than that.
+
+        On loopback pieces would cost a tenth of the speed.
+        """
+        waits_s = self._longest_waits_s
+        comes_soon = bool(waits_s) and MULTIPLE * _usual(waits_s) <= self._setting_s
+        return WHOLE_CHUNK_BYTES if comes_soon else PIECE_BYTES
 
     @property
     def exchange_s(self) -> float:
@@ -114,10 +126,10 @@ class Budget:
             raise BehindError("this link moves too slowly")
 
 
-def pieces(data: memoryview) -> Iterator[memoryview]:
+def pieces(data: memoryview, piece_bytes: int) -> Iterator[memoryview]:
     """The bytes of a chunk, a few at a time."""
-    for start in range(0, len(data), PIECE_BYTES):
-        yield data[start : start + PIECE_BYTES]
+    for start in range(0, len(data), piece_bytes):
+        yield data[start : start + piece_bytes]
 
 
 class ProgressDeadline:
