@@ -6,7 +6,8 @@
 For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip bootstrap
 --relay`, and one `gossip train digits` behind a router of each kind, with `--relay` where there is one. The hosts can
 reach each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of
-the trainers, importing torch included. Exits with 1 where a pair did not meet.
+the trainers, importing torch included. The path is the one that parameters take in a later round, since the first ones
+go through the helper while a direct connection is still being made. Exits with 1 where a pair did not meet.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
 HOME = Link(up_mbit=50.0, down_mbit=100.0, round_trip_ms=20.0)
 HELPER_PORT = 4001
 GIVE_UP_S = 120.0
+SETTLED_S = 15.0
 POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """One try. met_s: None where the two did not meet. path: `direct` or `libp2p`, which is through the relay."""
+    """One try. met_s: None where the two did not meet. path: `direct` if in any round within `SETTLED_S` both used a
+    connection of their own, else `libp2p`, which is through the relay."""
 
     met_s: float | None
     path: str
@@ -81,17 +84,24 @@ def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
 
 def _meeting(folders: Sequence[Path], processes: Sequence[subprocess.Popen[bytes]], began_s: float) -> Meeting:
     while time.time() - began_s < GIVE_UP_S and all(process.poll() is None for process in processes):
-        rounds = [_round_of_two(events_of(out)) for out in folders]
+        rounds = [_rounds_of_two(out) for out in folders]
         if all(rounds):
-            told = [one for one in rounds if one is not None]
-            paths = {path for one in told for path in one["paths"].values()}
-            return Meeting(max(one["time"] for one in told) - began_s, "/".join(sorted(paths)))
+            return Meeting(max(told[0]["time"] for told in rounds) - began_s, _path(folders))
         time.sleep(POLL_S)
     return Meeting(None, "")
 
 
-def _round_of_two(told: Sequence[Event]) -> Event | None:
-    return next((event for event in told if event["event"] == "round" and len(event["members"]) == 2), None)
+def _path(folders: Sequence[Path]) -> str:
+    until_s = time.monotonic() + SETTLED_S
+    while time.monotonic() < until_s:
+        if all(any(set(told["paths"].values()) == {"direct"} for told in _rounds_of_two(out)) for out in folders):
+            return "direct"
+        time.sleep(POLL_S)
+    return "libp2p"
+
+
+def _rounds_of_two(folder: Path) -> list[Event]:
+    return [event for event in events_of(folder) if event["event"] == "round" and len(event["members"]) == 2]
 
 
 @contextmanager

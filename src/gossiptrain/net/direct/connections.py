@@ -107,10 +107,11 @@ class DirectConnections:
             await asyncio.wait([attempt], timeout=PATIENCE_S)
             if peer not in self._relayed:
                 await asyncio.wait([attempt])
-        finally:
-            if not attempt.done():
-                self._keep_when_done(peer, attempt)
+        except asyncio.CancelledError:
+            self._keep_when_done(peer, attempt)
+            raise
         if not attempt.done():
+            self._keep_when_done(peer, attempt)
             raise NoDirectConnectionError("none could be made in time")
         connection = attempt.result()
         try:
