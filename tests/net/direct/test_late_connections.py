@@ -85,7 +85,7 @@ def test_one_that_fails_late_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport, routers: Routers) -> None:
         assert await echo(alice, bob) == "libp2p"
-        await until(lambda: not alice._direct._late)
+        await until(lambda: not alice._direct._attempts)
         assert not kept_by(alice)
         alice._path_choice._avoided.clear()
         routers.are_open.set()
@@ -98,7 +98,7 @@ def test_one_that_fails_late_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> N
 def test_closing_ends_an_attempt_that_goes_on() -> None:
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport, routers: Routers) -> None:
         assert await echo(alice, bob) == "libp2p"
-        [attempt] = alice._direct._late.values()
+        [attempt] = alice._direct._attempts.values()
         await alice.close()
         assert attempt.cancelled()
         assert not kept_by(alice)

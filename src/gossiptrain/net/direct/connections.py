@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gossiptrain.core.recent import Recent
 from gossiptrain.net.direct.acceptor import HANDSHAKE_S
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.idle_pool import IdlePool
@@ -35,8 +34,6 @@ number of bytes, and it has paid for its handshakes after two or three rounds.""
 PATIENCE_S = 1.0
 """Longest wait for a way through two routers, which may take three times as long; whoever wants a stream may not have
 so much time."""
-MAX_PEERS = 1024
-"""Of so many it is remembered whether a relay joins them with this node."""
 ANSWER_S = 1.0
 """A kept connection that does not answer for so long is taken for dead, and another one is dialled."""
 
@@ -63,10 +60,8 @@ class DirectConnections:
         self._streams: dict[Stream, None] = {}
         self._idle = IdlePool()
         self._sight = sight
-        self._relayed: Recent[PeerId, None] = Recent(MAX_PEERS)
-        """Whom only a relay joined with this node when they were last asked for a connection."""
-        self._late: dict[PeerId, asyncio.Task[DirectConnection]] = {}
-        """Attempts that take longer than anybody waits for."""
+        self._attempts: dict[PeerId, asyncio.Task[DirectConnection]] = {}
+        """To call each other through routers, which may take longer than anybody waits for."""
         self._negotiation = Negotiation(transport, self._tasks, sight=sight, on_direct=self._serve_later)
 
     async def open_for_others(self, hosts: Sequence[IpAddress], port: int) -> None:
@@ -95,25 +90,9 @@ class DirectConnections:
             return None
 
     async def open(self, peer: PeerId, protocol: str) -> Stream:
-        """Opens a stream over a new connection.
-
-        Raises NoDirectConnectionError, also where it has to lead through routers and is not there after `PATIENCE_S`;
-        when it comes later it is kept. UnreachableError where `peer` is not there.
-        """
-        if peer in self._late:
-            raise NoDirectConnectionError("one is being tried already")
-        attempt = asyncio.create_task(self._connected(peer), name="attempt at a connection")
-        try:
-            await asyncio.wait([attempt], timeout=PATIENCE_S)
-            if peer not in self._relayed:
-                await asyncio.wait([attempt])
-        except asyncio.CancelledError:
-            self._keep_when_done(peer, attempt)
-            raise
-        if not attempt.done():
-            self._keep_when_done(peer, attempt)
-            raise NoDirectConnectionError("none could be made in time")
-        connection = attempt.result()
+        """Opens a stream over a new connection. Raises NoDirectConnectionError; UnreachableError where `peer` is not
+        there."""
+        connection = await self._connected(peer) or await self._soon_through_routers(peer)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 return await self._begin(connection, protocol)
@@ -126,42 +105,58 @@ class DirectConnections:
 
     async def close(self) -> None:
         """Ends all connections and takes no more."""
-        late = list(self._late.values())
-        for attempt in late:
+        attempts = list(self._attempts.values())
+        for attempt in attempts:
             attempt.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*attempts, return_exceptions=True)
         self._negotiation.close()
         self._idle.close()
         for stream in tuple(self._streams):
             stream.abort()
         await self._tasks.close()
 
-    async def _connected(self, peer: PeerId) -> DirectConnection:
-        """A new connection. Raises as `open` does."""
+    async def _connected(self, peer: PeerId, *, through_routers: bool = False) -> DirectConnection | None:
+        """A new connection. Raises as `open` does.
+
+        None where only a relay joins the two, and a way through their routers is not asked for.
+        """
         try:
-            async with (
-                asyncio.timeout(REACH_S + HANDSHAKE_S),
-                opened(self._transport, peer, protocol=DIRECT) as stream,
-            ):
-                self._relayed.pop(peer, None)
-                if self._sight.host_of(stream) is None:
-                    self._relayed[peer] = None
-                return await self._negotiation.negotiate(stream)
+            async with opened(self._transport, peer, protocol=DIRECT) as stream:
+                if through_routers or self._sight.host_of(stream) is not None:
+                    return await self._negotiation.negotiate(stream)
+                return None
         except (StreamClosedError, ProtocolViolationError) as error:
             raise UnreachableError(str(error)) from error
+
+    async def _soon_through_routers(self, peer: PeerId) -> DirectConnection:
+        """A connection if it is there within `PATIENCE_S`; one that comes later is kept for the next stream."""
+        if peer in self._attempts:
+            raise NoDirectConnectionError("one is being tried already")
+        attempt = asyncio.create_task(self._through_routers(peer), name="attempt to call each other through routers")
+        self._attempts[peer] = attempt
+        attempt.add_done_callback(lambda _: self._attempts.pop(peer))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(attempt)
+        except TimeoutError as error:
+            attempt.add_done_callback(self._keep)
+            raise NoDirectConnectionError("none could be made in time") from error
+        except asyncio.CancelledError:
+            attempt.add_done_callback(self._keep)
+            raise
+
+    async def _through_routers(self, peer: PeerId) -> DirectConnection:
+        try:
+            async with asyncio.timeout(REACH_S + HANDSHAKE_S):
+                connection = await self._connected(peer, through_routers=True)
         except TimeoutError as error:
             raise NoDirectConnectionError("the other side has not answered in time") from error
+        assert connection is not None  # since it was asked for
+        return connection
 
-    def _keep_when_done(self, peer: PeerId, attempt: asyncio.Task[DirectConnection]) -> None:
-        """Nobody waits for the attempt any more, but the next stream will be glad of what comes of it."""
-
-        def done(attempt: asyncio.Task[DirectConnection]) -> None:
-            self._late.pop(peer, None)
-            if not attempt.cancelled() and attempt.exception() is None:
-                self._idle.keep(attempt.result())
-
-        self._late[peer] = attempt
-        attempt.add_done_callback(done)
+    def _keep(self, attempt: asyncio.Task[DirectConnection]) -> None:
+        if not attempt.cancelled() and attempt.exception() is None:
+            self._idle.keep(attempt.result())
 
     async def _begin(self, connection: DirectConnection, protocol: str) -> Stream:
         try:
