@@ -36,7 +36,7 @@ KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
 HOME = Link(up_mbit=50.0, down_mbit=100.0, round_trip_ms=20.0)
 HELPER_PORT = 4001
 GIVE_UP_S = 120.0
-SETTLED_S = 15.0
+SETTLED_S = 10.0
 POLL_S = 0.05
 
 

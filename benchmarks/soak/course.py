@@ -17,6 +17,7 @@ from benchmarks.namespaces import SwitchedHosts
 from benchmarks.soak.faults import FAULTS, WITH_GUESTS, Course, Planned
 from benchmarks.soak.peer import BACK_WITHIN_S, POLL_S, BrokenPromiseError, SoakPeer
 from benchmarks.soak.swarm import SoakSwarm
+from gossiptrain.net.libp2p.daemon import remove_stale_folders
 
 WATCH_EVERY_S = 1.0
 GONE_WITHIN_S = 5.0
@@ -163,6 +164,8 @@ def _look_for_what_is_left(run: Soak, family: Family) -> None:
     while family.members() and time.monotonic() < deadline_s:
         time.sleep(POLL_S)
     run.left += [f"process {member.pid}: {member.command[:80]}" for member in family.members()]
+    # A node that was killed cannot remove the folder of its daemon; the next start of any peer does, like this.
+    remove_stale_folders(str(family.temporary))
     # Torch keeps a cache of its own, as it does for whoever uses it.
     temporary = (path.name for path in family.temporary.iterdir() if not path.name.startswith("torch"))
     run.left += [f"temporary {name}" for name in temporary]

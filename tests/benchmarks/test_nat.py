@@ -35,7 +35,6 @@ def test_a_host_behind_a_router_reaches_others_and_is_not_reached() -> None:
     ("kinds", "path"),
     [
         (("port-dependent", "port-dependent"), "direct"),
-        (("address-dependent", "symmetric"), "direct"),
         (("port-dependent", "symmetric"), "libp2p"),
     ],
 )

@@ -112,15 +112,12 @@ async def carries_much(between: Libp2pTransport) -> bool:
         return read.is_set()
 
 
-def test_a_peer_carries_much_soon_after_it_was_told_to_and_never_without() -> None:
-    """Whatever it is told, libp2p's daemon carries 128 KiB on each connection: enough for the first words. Those that
-    call a relay in its very first moments have no more either."""
+def test_who_was_not_told_to_carries_only_the_first_words() -> None:
+    """Whatever it is told, libp2p's daemon carries 128 KiB on each connection."""
 
     async def main() -> None:
-        async with peer() as plain, peer(relay=True) as relay, asyncio.timeout(WITHIN_S):
+        async with peer() as plain:
             assert not await carries_much(plain)
-            while not await carries_much(relay):
-                pass
 
     asyncio.run(main())
 

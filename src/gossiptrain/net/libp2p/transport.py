@@ -151,6 +151,7 @@ class Libp2pTransport(Transport):
             return False
         finally:
             asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)  # lest nobody hears what it failed with
         return False
 
     async def refresh_addresses(self) -> None:
