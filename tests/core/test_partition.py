@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.core.partition import BLOCK, CHUNKS_A_SLICE, LEAST_CHUNK, Slice, chunk_length, slices_by_speed
+from gossiptrain.core.modular import BLOCK
+from gossiptrain.core.partition import CHUNKS_A_SLICE, LEAST_CHUNK, Slice, chunk_length, slices_by_speed
 
 SPEEDS = st.lists(st.integers(1, 255), min_size=1, max_size=64)
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from gossiptrain.core.modular import BLOCK
+
 CHUNKS_A_SLICE = 16
 """A slice is cut into so many chunks at least, so that the means of one travel while the next still arrive: of what a
 link carries in an exchange, about 1/16 is the time in which the last means wait for the last contributions."""
 LEAST_CHUNK = 32 << 10
 """Chunks are not cut shorter than this for that: each costs some 0.1 ms."""
-BLOCK = 256
-"""Chunks are a multiple of so many elements long, as codecs like it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class Slice:
 
 
 def chunk_length(elements: int, *, owners: int, most: int) -> int:
-    """Elements in a chunk of a vector that is cut among so many owners; the same for everybody who has the vector."""
+    """Elements in a chunk of a vector that is cut among so many owners; the same for everybody who has the vector.
+
+    Whole blocks of int8, where it is free to be.
+    """
     fitting = elements // (CHUNKS_A_SLICE * owners)
     return min(most, max(LEAST_CHUNK, fitting - fitting % BLOCK))
 

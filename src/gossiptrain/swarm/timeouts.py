@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator
 
 from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
+from gossiptrain.swarm.coding import ELEMENT_BYTES
 
-FLOAT_BYTES = 4
 REMEMBERED_ROUNDS = 20
 MULTIPLE = 4.0
 """The timeout, in terms of the 95th percentile of the longest waits."""
@@ -37,7 +37,7 @@ def longest_round_s(timing: TimingSettings, *, elements: int) -> float:
 
     Every member sends and receives two models at most.
     """
-    exchange_s = 2 * FLOAT_BYTES * elements / SLOWEST_BYTES_PER_S
+    exchange_s = 2 * ELEMENT_BYTES * elements / SLOWEST_BYTES_PER_S
     return max(timing.round_timeout_s, exchange_s / SHARE_OF_FIRST_EXCHANGE)
 
 
@@ -137,7 +137,7 @@ class ProgressDeadline:
 
     async with watch.within(2.0):
         for chunk in chunks:
-            for piece in pieces(chunk):
+            for piece in pieces(chunk, piece_bytes):
                 await stream.write(piece)
                 watch.renew()
             watch.moved()

@@ -78,7 +78,7 @@ class SeenAt(Message):
     """The answer of the relay: there its connection comes from; an empty host: it has none."""
 
     host: Annotated[str, StringConstraints(max_length=45, pattern=r"^[0-9a-f.:]*$")]
-    port: Annotated[int, Field(ge=0, le=65535)]
+    port: Port
 
 
 class CalledBack(Message):

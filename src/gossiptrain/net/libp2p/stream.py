@@ -37,12 +37,16 @@ class Libp2pStream(WireStream):
         return await self._wire.receive(target)
 
 
+def place_of(stream: Stream) -> str:
+    """The address at which the daemon sees the other end, by way of a relay perhaps; empty where it is not known."""
+    if not isinstance(stream, Libp2pStream) or not stream.packed_address:
+        return ""
+    try:
+        return str(Multiaddr(stream.packed_address))
+    except ValueError:
+        return ""
+
+
 def host_of(stream: Stream) -> IpAddress | None:
     """The address at which the daemon sees the other end; None where it is not known, or a relay stands between."""
-    if not isinstance(stream, Libp2pStream) or not stream.packed_address:
-        return None
-    try:
-        place = str(Multiaddr(stream.packed_address))
-    except ValueError:
-        return None
-    return next((address.ip for address in readable_addresses([place]) if not address.relayed), None)
+    return next((address.ip for address in readable_addresses([place_of(stream)]) if not address.relayed), None)

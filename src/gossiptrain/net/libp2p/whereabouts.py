@@ -16,7 +16,7 @@ from gossiptrain.net.direct.negotiation import Places
 from gossiptrain.net.framing import ProtocolViolationError, call, receive_message, send_message
 from gossiptrain.net.libp2p.daemon_control import DaemonControl
 from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID, p2pd_pb2
-from gossiptrain.net.libp2p.stream import Libp2pStream
+from gossiptrain.net.libp2p.stream import place_of
 from gossiptrain.net.transport import PeerId, Stream, Transport, UnreachableError
 
 WHEREABOUTS = "/gossiptrain/whereabouts"
@@ -73,12 +73,6 @@ class Whereabouts:
 
 def _relay_of(stream: Stream) -> PeerId | None:
     """Which peer carries a stream; None where it comes straight from the other side."""
-    if not isinstance(stream, Libp2pStream) or not stream.packed_address:
-        return None
-    try:
-        place = str(Multiaddr(stream.packed_address))
-    except ValueError:
-        return None
-    before, circuit, _ = place.partition("/p2p-circuit")
+    before, circuit, _ = place_of(stream).partition("/p2p-circuit")
     relay: Address | None = next(readable_addresses([before]), None)
     return relay.peer if circuit and relay is not None else None
