@@ -140,7 +140,7 @@ def _check_memories(device: torch.device) -> list[str]:
     wrong = []
     addresses = set()
     for number in range(MEMORIES):
-        memory = SharedVectors.create(ELEMENTS, state_vectors=1)
+        memory = SharedVectors.create(ELEMENTS, state=ELEMENTS)
         addresses.add(memory.snapshot.ctypes.data)
         vectors = torch.from_numpy(memory.snapshot), torch.from_numpy(memory.average)
         copies = HostCopies(vectors)

@@ -34,6 +34,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
@@ -123,7 +124,7 @@ async def one_round(swarm: list[SwarmPeer]) -> list[AveragedRound | None]:
     buffers = [Buffers(np.ones(ELEMENTS, np.float32), np.empty(ELEMENTS, np.float32)) for _ in swarm]
     return list(
         await asyncio.gather(
-            *(peer.participation.average(own, samples=1) for peer, own in zip(swarm, buffers, strict=True))
+            *(peer.participation.average(WholeModel(own), samples=1) for peer, own in zip(swarm, buffers, strict=True))
         )
     )
 

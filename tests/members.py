@@ -40,9 +40,11 @@ def standing_still(model: nn.Module) -> torch.optim.Optimizer:
 class Member:
     """One member: use it as a context manager; its loop runs until the end of the block, and then merges."""
 
-    def __init__(self, value: float, *, initial_peers: Sequence[str] = (), **options: Any) -> None:
-        """options: of `gossip()`."""
-        self.model = Constant(value)
+    def __init__(
+        self, value: float, *, model: nn.Module | None = None, initial_peers: Sequence[str] = (), **options: Any
+    ) -> None:
+        """model: another one than a `Constant` of this value. options: of `gossip()`."""
+        self.model: Any = Constant(value) if model is None else model
         self.told: list[events.Event] = []
         self.after_round: dict[int, Tensor] = {}
         """The parameters right after each round of that number."""
@@ -59,8 +61,8 @@ class Member:
 
     @property
     def values(self) -> Tensor:
-        """The parameters as they are."""
-        return self.model.weight.detach().clone()
+        """The parameters as they are, one after the other."""
+        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
 
     @property
     def address(self) -> str:

@@ -29,6 +29,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
@@ -47,7 +48,7 @@ class Gossiptrain(Contender):
         self._gossip = chosen(GossipSettings(), codec=codec)
         if codec != "fp32":
             prepare()
-        memory = SharedVectors.create(job.elements, state_vectors=1)
+        memory = SharedVectors.create(job.elements, state=job.elements)
         memory.snapshot.fill(0.0)
         memory.average.fill(0.0)
         self._buffers = Buffers(memory.snapshot, memory.average)
@@ -104,7 +105,7 @@ class Gossiptrain(Contender):
     async def _round(self, begin_s: float) -> Timing:
         await asyncio.sleep(max(0.0, begin_s - time.monotonic()))
         started_s = time.monotonic()
-        averaged = await self._peer.participation.average(self._buffers, samples=1)
+        averaged = await self._peer.participation.average(WholeModel(self._buffers), samples=1)
         whole_s = time.monotonic() - started_s
         if averaged is None:
             raise IncompleteRoundError("no group")

@@ -62,6 +62,9 @@ class GossipSettings(Settings):
     """How long a peer that has made its last step waits for others that end, too, so that all end with one model."""
     codec: CodecName = "fp32"
     """How values travel. fp16 and bf16 halve the bytes, int8 quarters them; a group whose members differ uses fp32."""
+    fragments: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Parts of the model of which a round carries one, in turn, so that each has its round as often as the settings
+    above say; see `core.fragments`. The same for all peers. None: one for each 128 MiB of parameters."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds the choice of groups; the same for all peers of a run."""
 
@@ -84,6 +87,10 @@ class GossipSettings(Settings):
             raise ValueError(f"the strategy sync averages after every step, not after {self.every_steps}")
         if self.strategy == "sync" and self.every_seconds is not None:
             raise ValueError(f"the strategy sync averages after every step, not every {self.every_seconds:g} seconds")
+        if self.strategy == "sync" and (self.fragments or 1) != 1:
+            raise ValueError(
+                f"the strategy sync averages all parameters in every round, not one of {self.fragments} parts"
+            )
         return self
 
 

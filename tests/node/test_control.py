@@ -12,6 +12,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
 from gossiptrain.swarm.participation import AveragedRound
@@ -19,6 +20,7 @@ from gossiptrain.swarm.round import RoundResult
 
 CONFIGURE = control.Configure(
     fingerprint=RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab", 7, "average"),
+    fragments=Fragments((4, 3)),
     state_vectors=1,
     weighs_average=True,
     average_is_state=True,

@@ -25,7 +25,7 @@ class Giving:
     """A donor with its trainer, which answers at once, and an average of ones that it holds."""
 
     def __init__(self, *, average_is_state: bool, state_vectors: int = 1) -> None:
-        self.memory = SharedVectors.create(ELEMENTS, state_vectors=state_vectors)
+        self.memory = SharedVectors.create(ELEMENTS, state=state_vectors * ELEMENTS)
         self.memory.average.fill(1.0)
         self.held = HeldAverage("ab", (PeerId("a"), PeerId("z")), step=5, vector=self.memory.average)
         self.trainer, self.forecast = Trainer(), Forecast()

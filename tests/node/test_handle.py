@@ -18,6 +18,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.errors import NodeFailedError
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control, handle
@@ -27,6 +28,7 @@ from tests.processes import MARK_VARIABLE, Family, wait_until
 
 LAUNCH = control.Configure(
     fingerprint=RunFingerprint(PROTOCOL_VERSION, "run", "task", "ab" * 32, 10, "average"),
+    fragments=Fragments((10,)),
     gossip=GossipSettings(every_steps=1),
     network=LOCAL,
     take_state=False,

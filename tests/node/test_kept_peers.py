@@ -25,11 +25,11 @@ def address(peer: str, port: int = 4011, host: str = "192.0.2.1") -> str:
 
 
 def joined(peer: str, *addresses: str) -> control.PeerChanged:
-    return control.PeerChanged(peer=peer, change="joined", addresses=addresses or (address(peer),), peers=2)
+    return control.PeerChanged(peer=peer, change="joined", addresses=addresses or (address(peer),), peers=2, trainers=2)
 
 
 def gone(peer: str, *, left: bool = False) -> control.PeerChanged:
-    return control.PeerChanged(peer=peer, change="left" if left else "lost", addresses=(), peers=1)
+    return control.PeerChanged(peer=peer, change="left" if left else "lost", addresses=(), peers=1, trainers=1)
 
 
 def ready(port: int) -> control.NodeReady:
@@ -67,7 +67,7 @@ def test_without_a_file_the_next_node_is_told_all_the_same() -> None:
 def test_addresses_that_changed_while_the_peer_lived_replace_the_old_ones() -> None:
     kept = KeptPeers(None)
     kept.note(joined(A, address(A, 1)))
-    kept.note(control.PeerChanged(peer=A, change="moved", addresses=(address(A, 2),), peers=2))
+    kept.note(control.PeerChanged(peer=A, change="moved", addresses=(address(A, 2),), peers=2, trainers=2))
     assert kept.known == (address(A, 2),)
 
 

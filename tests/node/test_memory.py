@@ -16,7 +16,7 @@ from gossiptrain.node.memory import SharedVectors
 CHILD = """
 import sys
 from gossiptrain.node.memory import SharedVectors
-shared = SharedVectors(int(sys.argv[1]), 1000, state_vectors=2)
+shared = SharedVectors(int(sys.argv[1]), 1000, state=2000)
 shared.average[:] = shared.snapshot * 2
 shared.close()
 """
@@ -27,7 +27,7 @@ def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
     """Both kinds of memory: Linux's own, and the unlinked file of other systems."""
     if request.param == "file":
         monkeypatch.delattr(os, "memfd_create", raising=False)
-    return SharedVectors.create(1000, state_vectors=2)
+    return SharedVectors.create(1000, state=2000)
 
 
 def test_vectors_of_zeros_and_a_longer_one_for_newcomers(shared: SharedVectors) -> None:
@@ -59,7 +59,7 @@ def test_it_has_no_name_that_could_be_left_behind(shared: SharedVectors) -> None
 
 def test_the_state_takes_memory_only_while_it_is_needed() -> None:
     elements = 10_000_000
-    large = SharedVectors.create(elements, state_vectors=1)
+    large = SharedVectors.create(elements, state=elements)
 
     def taken() -> float:
         """In vectors of this length."""
@@ -80,7 +80,7 @@ def test_the_state_takes_memory_only_while_it_is_needed() -> None:
 
 @pytest.mark.parametrize("elements", [1, 1000, 1024, 1025])
 def test_forgetting_the_state_touches_nothing_else(elements: int) -> None:
-    small = SharedVectors.create(elements, state_vectors=1)
+    small = SharedVectors.create(elements, state=elements)
     small.snapshot.fill(1.0)
     small.average.fill(2.0)
     small.forget_state()

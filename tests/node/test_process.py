@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from gossiptrain.config import GossipSettings, NetworkSettings
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.net.framing import Message
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
@@ -61,10 +62,11 @@ class Peer:
         transport.paths_used = {}  # type: ignore[attr-defined]
         self.peer_id = transport.peer_id
         self.trainer = Trainer()
-        self.memory = SharedVectors.create(ELEMENTS, state_vectors=1)
+        self.memory = SharedVectors.create(ELEMENTS, state=ELEMENTS)
         self.memory.snapshot[:] = np.ones(ELEMENTS, np.float32)
         configure = control.Configure(
             fingerprint=fingerprint(),
+            fragments=Fragments((ELEMENTS,)),
             average_is_state=True,
             gossip=GossipSettings(),
             network=NetworkSettings(initial_peers=(initial_peer,), preset="local"),

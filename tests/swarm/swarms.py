@@ -17,6 +17,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.own_heartbeat import OwnState
@@ -73,19 +74,21 @@ class TestPeer:
     async def average(self, *, samples: int = 1, alpha: float = 1.0) -> AveragedRound | None:
         """One round by the delta rule; the values change only where it commits."""
         self.buffers.snapshot[:] = self.values
-        return self._take(await self.swarm.participation.average(self.buffers, samples=samples), alpha=alpha)
+        return self._take(
+            await self.swarm.participation.average(WholeModel(self.buffers), samples=samples), alpha=alpha
+        )
 
     async def merge(self) -> AveragedRound | None:
         """One round with everyone."""
         self.buffers.snapshot[:] = self.values
-        return self._take(await self.swarm.participation.merge(self.buffers, samples=1), alpha=1.0)
+        return self._take(await self.swarm.participation.merge(WholeModel(self.buffers), samples=1), alpha=1.0)
 
     async def end(self, grace: Grace, *, follow_up: bool = False) -> AveragedRound | None:
         """The last rounds, until one is the last of all that end."""
         while True:
             self.buffers.snapshot[:] = self.values
             farewell = Farewell(grace=grace, patience_s=4.0, follow_up=follow_up)
-            averaged = await self.swarm.participation.end(self.buffers, samples=1, farewell=farewell)
+            averaged = await self.swarm.participation.end(WholeModel(self.buffers), samples=1, farewell=farewell)
             self._take(averaged, alpha=1.0)
             if averaged is None or averaged.ended:
                 return averaged

@@ -24,7 +24,7 @@ def test_who_moves_just_often_enough_does_not_hold_the_others_up(monkeypatch: py
         async with swarm_of(make, 4, timing=timing) as swarm:
             for _ in range(3):
                 await swarm.average()
-            adaptive_timeout = swarm.peers["b"].swarm._averager._statistics.adaptive_timeout
+            adaptive_timeout = swarm.peers["b"].swarm._averager._adaptive_timeout
 
             async def dawdle(self: Contribution, stream: Stream) -> None:
                 context = self._context

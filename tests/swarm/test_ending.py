@@ -12,6 +12,7 @@ import pytest
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
@@ -196,7 +197,7 @@ def test_a_last_round_without_one_that_has_ended_is_not_the_end() -> None:
     async def last_round(peer: TestPeer) -> AveragedRound | None:
         peer.buffers.snapshot[:] = peer.values
         return await peer.swarm.participation.end(
-            peer.buffers, samples=1, farewell=Farewell(grace=GRACE, patience_s=2.0)
+            WholeModel(peer.buffers), samples=1, farewell=Farewell(grace=GRACE, patience_s=2.0)
         )
 
     run_on("virtual", scenario)

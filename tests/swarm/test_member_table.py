@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gossiptrain.net.framing import decode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
@@ -137,6 +139,21 @@ def test_a_restarted_peer_is_taken_back_under_its_new_incarnation(kind: Kind) ->
     run_on(kind, scenario)
 
 
+def test_a_joiner_is_noticed_when_it_comes_and_once_more_when_it_holds_the_parameters() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            assert a.changes == [("joined", b.id), ("ready", b.id)]
+            b.swarm.membership.describe(OwnState(joined=False))
+            await until(lambda: b.id not in a.swarm.membership.trainers())
+            assert a.changes[2:] == []
+            b.swarm.membership.describe(OwnState(joined=True))
+            await until(lambda: b.id in a.swarm.membership.trainers())
+            assert a.changes[2:] == [("ready", b.id)]
+
+    run_on("virtual", scenario)
+
+
 def test_a_peer_that_wants_to_merge_is_noticed_once() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
@@ -144,6 +161,22 @@ def test_a_peer_that_wants_to_merge_is_noticed_once() -> None:
             b.swarm.membership.describe(OwnState(ready_in_s=0.0, finishing=True))
             await asyncio.sleep(5 * TIMING.heartbeat_s)
             assert a.changes.count(("finishing", b.id)) == 1
+
+    run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize(("ends_in_s", "times"), [(None, 2), (0.0, 1)])
+def test_who_wants_to_merge_in_a_later_round_as_well_is_noticed_again_unless_it_has_ended(
+    ends_in_s: float | None, times: int
+) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            a, b = swarm.peers["a"], swarm.peers["b"]
+            for number in (0, 1):
+                wants = OwnState(round=number, ready_in_s=0.0, finishing=True, ends_in_s=ends_in_s)
+                b.swarm.membership.describe(wants)
+                await asyncio.sleep(5 * TIMING.heartbeat_s)
+            assert a.changes.count(("finishing", b.id)) == times
 
     run_on("virtual", scenario)
 

@@ -22,7 +22,7 @@ def inbox(heard: list[Message]) -> Inbox:
 
 
 def changed(peers: int) -> control.PeerChanged:
-    return control.PeerChanged(peer="a", change="joined", addresses=(), peers=peers)
+    return control.PeerChanged(peer="a", change="joined", addresses=(), peers=peers, trainers=peers)
 
 
 def test_nothing_is_heard_before_it_is_asked_for(inbox: Inbox, heard: list[Message]) -> None:

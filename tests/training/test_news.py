@@ -43,10 +43,12 @@ def test_a_round_that_failed_is_told_with_its_number_and_one_without_a_group_has
     assert nobody == events.RoundFailed(round=None, reason="no group was ready in time", time=nobody.time)
 
 
-def test_that_a_peer_wants_to_merge_concerns_nobody_but_the_trainer() -> None:
-    finishing, left = (
-        control.PeerChanged(peer="a", change=change, addresses=(), peers=2) for change in ("finishing", "left")
+def test_that_a_peer_is_ready_or_wants_to_merge_concerns_nobody_but_the_trainer() -> None:
+    ready, finishing, left = (
+        control.PeerChanged(peer="a", change=change, addresses=(), peers=2, trainers=1)
+        for change in ("ready", "finishing", "left")
     )
+    assert told_by(lambda bus: news.tell_peer(bus, ready)) == []
     assert told_by(lambda bus: news.tell_peer(bus, finishing)) == []
     (told,) = told_by(lambda bus: news.tell_peer(bus, left))
     assert isinstance(told, events.PeerChanged)

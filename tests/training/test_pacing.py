@@ -82,17 +82,17 @@ def test_a_slower_step_moves_the_forecast_towards_it() -> None:
 
 def test_after_a_committed_round_counting_starts_again() -> None:
     counted, now_s = after_steps(12, every_steps=10)
-    counted.round_committed(now_s)
+    counted.round_committed(0, now_s)
     assert not counted.is_due(now_s)
     assert counted.due_in_s(now_s) == pytest.approx(10 * 0.1)
     timed = pace(every_seconds=5.0)
-    timed.round_committed(5.0)
+    timed.round_committed(0, 5.0)
     assert timed.due_in_s(7.0) == 3.0
 
 
 def test_steps_made_during_a_round_do_not_count_towards_the_next_one() -> None:
     counted, now_s = after_steps(15, every_steps=10)
-    counted.round_committed(now_s)
+    counted.round_committed(0, now_s)
     for _ in range(9):
         counted.step_done(now_s)
     assert not counted.is_due(now_s)
@@ -110,18 +110,35 @@ def test_after_a_failed_round_the_next_try_waits_a_moment_and_no_longer() -> Non
 
 def test_a_peer_that_wants_to_merge_makes_the_round_due_at_once() -> None:
     counted, now_s = after_steps(1, every_steps=1000)
-    counted.request_round_now()
+    counted.request_round_now(3)
     assert counted.is_due(now_s)
     assert counted.due_in_s(now_s) == 0.0
 
 
-@pytest.mark.parametrize("ended", [Pace.round_committed, Pace.round_failed])
-def test_a_request_for_a_round_is_over_after_one_try(ended: object) -> None:
+def test_a_request_for_a_round_is_over_after_that_round_or_one_try() -> None:
+    for number, is_due in ((2, True), (3, False), (4, False)):
+        counted, now_s = after_steps(1, every_steps=1000)
+        counted.request_round_now(3)
+        counted.round_committed(number, now_s)
+        assert counted.is_due(now_s + RETRY_S) == is_due
     counted, now_s = after_steps(1, every_steps=1000)
-    counted.request_round_now()
-    assert callable(ended)
-    ended(counted, now_s)
+    counted.request_round_now(3)
+    counted.round_failed(now_s)
     assert not counted.is_due(now_s + RETRY_S)
+
+
+def test_rounds_with_a_fragment_follow_each_other_more_quickly() -> None:
+    counted = Pace(GossipSettings(every_steps=20), now_s=0.0, fragments=4)
+    timed = Pace(GossipSettings(every_seconds=20.0), now_s=0.0, fragments=4)
+    for step in range(1, 6):
+        assert not counted.is_due(step - 1.0)
+        counted.step_done(float(step))
+        timed.step_done(float(step))
+    assert counted.is_due(5.0)
+    assert timed.is_due(5.0)
+    assert counted.usual_steps == timed.usual_steps == 5.0
+    often = Pace(GossipSettings(every_steps=2), now_s=0.0, fragments=8)
+    assert often.usual_steps == 1.0, "no more than one in a step"
 
 
 # The last step.

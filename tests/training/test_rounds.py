@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from gossiptrain.config import GossipSettings
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
@@ -20,26 +21,29 @@ from gossiptrain.training.rounds import LocalProgress, Rounds
 class Recorded(Replica):
     """Notes what it is told."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, fragments: Fragments | None = None) -> None:
         binding = ModelBinding(nn.Linear(2, 1))
-        super().__init__(binding, strategy, Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2))))
+        memory = Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2)))
+        super().__init__(binding, strategy, memory, fragments=fragments)
         self.works: list[LocalWork] = []
         self.alphas: list[float] = []
+        self.carried: list[int] = []
 
-    def contribute(self, work: LocalWork) -> None:
+    def contribute(self, work: LocalWork, *, fragment: int = 0) -> None:
         self.works.append(work)
+        self.carried.append(fragment)
 
-    def take(self, *, alpha: float) -> None:
+    def take(self, *, alpha: float, fragment: int = 0) -> None:
         self.alphas.append(alpha)
 
 
 class Course:
     """Rounds with the steps between them made by hand."""
 
-    def __init__(self, settings: GossipSettings) -> None:
+    def __init__(self, settings: GossipSettings, fragments: Fragments | None = None) -> None:
         strategy = strategy_for(settings)
         self.progress = LocalProgress()
-        self.replica = Recorded(strategy)
+        self.replica = Recorded(strategy, fragments)
         self.rounds = Rounds(settings, strategy, replica=self.replica, progress=self.progress)
 
     def steps(self, count: int, *, batch: int = 10) -> None:
@@ -52,7 +56,7 @@ class Course:
         self.rounds.begin()
         assert self.rounds.snapshot_to_tell()
         self.steps(meanwhile)
-        self.rounds.commit(samples, whole=whole)
+        self.rounds.commit(0, samples, whole=whole)
 
 
 STEP_MIX = GossipSettings(strategy="step-mix", every_steps=10)
@@ -178,9 +182,9 @@ def test_after_a_missed_round_the_own_step_weighs_as_usual_since_more_was_learnt
 # A run that is resumed.
 
 
-def resumed(course: Course, settings: GossipSettings) -> Course:
+def resumed(course: Course, settings: GossipSettings, fragments: Fragments | None = None) -> Course:
     """The same course in another process, from a checkpoint that was saved now."""
-    again = Course(settings)
+    again = Course(settings, fragments or course.replica.fragments)
     again.progress.step = course.progress.step
     again.rounds = Rounds(settings, again.rounds.strategy, replica=again.replica, progress=again.progress)
     again.rounds.restore(course.rounds.counts())
@@ -234,3 +238,81 @@ def test_a_round_that_a_checkpoint_interrupted_is_not_in_flight_afterwards() -> 
     assert again.rounds.samples == first.rounds.samples
     again.rounds.begin()
     assert again.replica.works[-1].horizon == 0.3
+
+
+# Models in fragments.
+
+HALVES = Fragments((2, 1))
+
+
+def in_halves(settings: GossipSettings = STEP_MIX) -> Course:
+    """After its first round with each half, 5 steps apart."""
+    course = Course(settings, HALVES)
+    for number in range(2):
+        course.rounds.next_number = number
+        course.steps(5)
+        course.round()
+    return course
+
+
+def test_each_fragment_has_its_round_as_often_as_a_whole_model_would() -> None:
+    course = in_halves()
+    for number in range(2, 4):
+        course.rounds.next_number = number
+        course.steps(5)
+        assert course.rounds.pace.is_due(time.monotonic())
+        course.round()
+    first, second = course.replica.carried[:2]
+    assert {first, second} == {0, 1}
+    assert course.replica.carried == [first, second, first, second]
+    assert [work.horizon for work in course.replica.works[2:]] == [1.0, 1.0]
+
+
+def test_what_a_fragment_has_missed_counts_for_it_alone() -> None:
+    course = in_halves()
+    first, second = course.replica.carried
+    course.steps(5)
+    course.rounds.begin(first)
+    course.rounds.fail()
+    course.steps(5)
+    for fragment, horizon in ((second, 1.0), (first, 0.5)):
+        course.rounds.begin(fragment)
+        assert course.replica.works[-1].horizon == horizon, "since its last snapshot"
+        course.rounds.fail()
+    assert not course.rounds.learnt_since_snapshot
+
+
+def test_another_fragment_can_be_asked_for_when_a_round_has_begun() -> None:
+    course = in_halves()
+    course.steps(5)
+    course.rounds.begin(0)
+    assert course.rounds.snapshot_to_tell()
+    course.rounds.begin(1)
+    assert course.rounds.snapshot_to_tell()
+    assert course.rounds.fragment == 1
+    course.rounds.commit(0, (100, 100), whole=True)
+    assert course.replica.carried[-2:] == [0, 1]
+
+
+def test_a_peer_that_is_resumed_goes_on_with_each_fragment_where_it_was() -> None:
+    first = in_halves()
+    first.steps(3)
+    again = resumed(first, STEP_MIX)
+    assert again.rounds.counts() == first.rounds.counts()
+    for course in (first, again):
+        course.steps(2)
+        for fragment in (0, 1):
+            course.rounds.begin(fragment)
+    assert again.replica.works == first.replica.works[2:]
+
+
+def test_a_checkpoint_of_a_model_in_one_piece_fits_one_in_fragments_and_the_other_way_round() -> None:
+    whole = Course(STEP_MIX)
+    whole.steps(10)
+    whole.round()
+    whole.steps(4)
+    for before, fragments in ((whole, HALVES), (in_halves(), Fragments((3,)))):
+        again = resumed(before, STEP_MIX, fragments)
+        again.steps(5)
+        again.round()
+        assert again.replica.works[-1].horizon > 0

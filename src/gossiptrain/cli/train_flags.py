@@ -88,6 +88,14 @@ GOSSIP_FLAGS = (
         equal_for_all=True,
     ),
     options.CODEC,
+    Flag(
+        ("--fragments",),
+        int,
+        "Parts of the model of which a round carries one, in turn (by size)",
+        fills="gossip.fragments",
+        panel=GOSSIP,
+        equal_for_all=True,
+    ),
     options.EVERY_STEPS,
     Flag(("--every-seconds",), float, "Seconds between rounds, instead.", fills="gossip.every_seconds", panel=GOSSIP),
     Flag(

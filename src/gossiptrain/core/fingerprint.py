@@ -36,19 +36,21 @@ class TensorSpec:
 class CommonSettings:
     """Settings, by their names, that have to be equal for groups to come about.
 
-    A peer refuses groups below its minimum, whoever forms them; ranks who coordinates a round by the seed; and takes
-    its place in a cycle of rounds by the grouping. All else may differ: the largest group is up to whoever coordinates,
-    the codec is agreed upon by each group, waits and paces are everybody's own.
+    A peer refuses groups below its minimum, whoever forms them; ranks who coordinates a round by the seed; takes its
+    place in a cycle of rounds by the grouping; and brings the fragment whose turn it is. All else may differ: the
+    largest group is up to whoever coordinates, the codec is agreed upon by each group, waits and paces are everybody's
+    own.
     """
 
     gossip_min_group_size: int = 2
     grouping: str = "auto"
     seed: int = 0
+    fragments: int = 1
 
     @classmethod
     def of(cls, settings: GossipSettings) -> CommonSettings:
         """Those of one peer."""
-        return cls(settings.gossip_min_group_size, settings.grouping, settings.seed)
+        return cls(settings.gossip_min_group_size, settings.grouping, settings.seed, settings.fragments or 1)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.net.framing import Message, decode_message, encode_message
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.ending import Farewell
@@ -35,6 +36,8 @@ class Configure(Message):
     network: NetworkSettings
     take_state: bool
     """Whether to take over the parameters of a living peer before the first round."""
+    fragments: Fragments
+    """How the model is cut; a round carries one of them."""
     state_vectors: int = 1
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
@@ -48,6 +51,11 @@ class Configure(Message):
     must_join: bool = True
     """Whether it is an error when no initial peer answers."""
 
+    @property
+    def state_elements(self) -> int:
+        """Elements of all that a newcomer is given."""
+        return self.state_vectors * self.fingerprint.elements
+
 
 class Progress(Message):
     """Where the trainer stands."""
@@ -59,13 +67,21 @@ class Progress(Message):
 
 
 class SnapshotTaken(Message):
-    """The snapshot is in shared memory, and belongs to the node until `RoundEnded`."""
+    """The snapshot is in shared memory, and belongs to the node until `FragmentWanted` or `RoundEnded`."""
 
     samples: int
+    fragment: int = 0
+    """Which part of the model it is."""
+    asked: bool = False
+    """Whether it answers `FragmentWanted`."""
     everyone: bool = False
     """Whether the round is to be with all peers that are there."""
     last: Farewell | None = None
     """Given once the trainer has made its last step."""
+
+
+class SnapshotRefused(Message):
+    """Answers `FragmentWanted` where the parameters are not to be shown."""
 
 
 class Hasten(Message):
@@ -102,15 +118,21 @@ class Joined(Message):
     received: ReceivedState | None
     peers: int
     """Living peers, this one included."""
+    trainers: int
+    """Those of them that hold the swarm's parameters."""
 
 
 class PeerChanged(Message):
-    """Somebody came, has other addresses now, went, was lost, or is about to finish and wants to merge."""
+    """Somebody came, has other addresses now, went, was lost, holds the swarm's parameters now, or is about to finish
+    and wants to merge."""
 
     peer: str
-    change: Literal["joined", "moved", "left", "lost", "finishing"]
+    change: Literal["joined", "moved", "left", "lost", "ready", "finishing"]
     addresses: tuple[str, ...]
     peers: int
+    trainers: int
+    round: int = 0
+    """Which one the peer would take part in next."""
 
 
 class RoundEnded(Message):
@@ -125,6 +147,21 @@ class RoundEnded(Message):
     def committed(self) -> bool:
         """Whether there is an average to take."""
         return self.averaged is not None and self.averaged.result.committed
+
+
+class NextRound(Message):
+    """Which round is next. Said only where rounds carry fragments."""
+
+    number: int
+
+
+class FragmentWanted(Message):
+    """The round that is under way carries another fragment now: take its snapshot at the next step boundary."""
+
+    round: int
+    fragment: int
+    samples: tuple[int, ...] | None = None
+    """Where the fragment before has committed: of each member. Its average is in shared memory, to be taken first."""
 
 
 class StateWanted(Message):
@@ -156,12 +193,22 @@ class NodeRestarted(Message):
     pid: int
 
 
-TRAINER_SAYS: tuple[type[Message], ...] = (Configure, Progress, SnapshotTaken, Hasten, StateTaken, Leave)
+TRAINER_SAYS: tuple[type[Message], ...] = (
+    Configure,
+    Progress,
+    SnapshotTaken,
+    SnapshotRefused,
+    Hasten,
+    StateTaken,
+    Leave,
+)
 NODE_SAYS: tuple[type[Message], ...] = (
     NodeReady,
     Joining,
     Joined,
     PeerChanged,
+    NextRound,
+    FragmentWanted,
     RoundEnded,
     StateWanted,
     Alive,

@@ -100,7 +100,7 @@ class NodeHandle:
 
     def __init__(self, launch: control.Configure, on_message: Callable[[Message], None]) -> None:
         """launch: what the first node is told; a later one is told what has changed since."""
-        self.memory = SharedVectors.create(launch.fingerprint.elements, state_vectors=launch.state_vectors)
+        self.memory = SharedVectors.create(launch.fragments.longest, state=launch.state_elements)
         self._launch = launch
         self._on_message = on_message
         path = launch.network.peers_path

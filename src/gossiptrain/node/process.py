@@ -29,7 +29,7 @@ from gossiptrain.node import control
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
-from gossiptrain.swarm.coding import Buffers
+from gossiptrain.node.snapshots import Snapshots
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
@@ -57,6 +57,7 @@ class Node:
         self._configure = configure
         self._forecast = Forecast()
         self._donor = Donor(trainer, memory, self._forecast, average_is_state=configure.average_is_state)
+        self._snapshots = Snapshots(trainer, memory, configure.fragments)
         self._incarnation = incarnation
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
@@ -109,7 +110,8 @@ class Node:
         received = await self._peer.take_state(self._memory.state) if configure.take_state else None
         peers = len(self._peer.membership.live()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
-        self._trainer.send(control.Joined(received=received, peers=peers))
+        trainers = len(self._peer.membership.trainers())
+        self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
 
     async def _serve(self) -> None:
         """Does what the trainer says, in its order, until it says `Leave`, which ends a round that goes on beside."""
@@ -118,14 +120,20 @@ class Node:
                 self._forecast.heard(asyncio.get_running_loop().time())
                 if isinstance(message, control.Progress):
                     self._note_progress(message)
-                elif isinstance(message, control.SnapshotTaken):
-                    self._start(self._average(message))
+                elif isinstance(message, control.SnapshotTaken | control.SnapshotRefused):
+                    self._note_snapshot(message)
                 elif isinstance(message, control.Hasten):
                     self._peer.participation.hasten()
                 elif isinstance(message, control.StateTaken):
                     self._donor.state_taken(message)
             for task in tuple(self._beside):
                 task.cancel()
+
+    def _note_snapshot(self, message: control.SnapshotTaken | control.SnapshotRefused) -> None:
+        if isinstance(message, control.SnapshotRefused) or message.asked:
+            self._snapshots.answered(message)
+        else:
+            self._start(self._average(message))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._tasks.create_task(work)
@@ -138,6 +146,7 @@ class Node:
         # What others decide by whom they wait for; the next heartbeat may come too late for their round.
         ready_again = progress.ready_in_s is not None and own.ready_in_s is None
         ended_now = progress.ends_in_s == 0 and own.ends_in_s != 0
+        self._tell_next_round()
         ready_in_s = own.ready_in_s if own.finishing else progress.ready_in_s
         membership.describe(replace(own, step=progress.step, ready_in_s=ready_in_s, ends_in_s=progress.ends_in_s))
         if ended_now:
@@ -148,14 +157,20 @@ class Node:
 
     async def _average(self, taken: control.SnapshotTaken) -> None:
         await asyncio.shield(self._prepared)
-        participation, buffers = self._peer.participation, Buffers(self._memory.snapshot, self._memory.average)
+        participation, own = self._peer.participation, self._snapshots
+        own.begin(taken)
         if taken.last is not None:
-            averaged = await participation.end(buffers, samples=taken.samples, farewell=taken.last)
+            averaged = await participation.end(own, samples=taken.samples, farewell=taken.last)
         elif taken.everyone:
-            averaged = await participation.merge(buffers, samples=taken.samples)
+            averaged = await participation.merge(own, samples=taken.samples)
         else:
-            averaged = await participation.average(buffers, samples=taken.samples)
+            averaged = await participation.average(own, samples=taken.samples)
+        self._tell_next_round()
         self._trainer.send(_round_ended(averaged, self._transport))
+
+    def _tell_next_round(self) -> None:
+        """By which the trainer knows the fragment that it brings next."""
+        self._snapshots.tell_round(self._peer.membership.round)
 
     def _trainer_is_silent(self) -> bool:
         return self._forecast.is_stale(asyncio.get_running_loop().time())
@@ -172,9 +187,18 @@ class Node:
     def _tell_change(self, change: Change, peer: PeerId) -> None:
         membership = self._peer.membership
         heartbeat = membership.live().get(peer)
-        addresses = heartbeat.addresses if heartbeat is not None else ()
+        addresses, number = (heartbeat.addresses, heartbeat.round) if heartbeat is not None else ((), 0)
         peers = len(membership.live()) + 1
-        self._trainer.send(control.PeerChanged(peer=peer, change=change, addresses=addresses, peers=peers))
+        self._trainer.send(
+            control.PeerChanged(
+                peer=peer,
+                change=change,
+                addresses=addresses,
+                peers=peers,
+                trainers=len(membership.trainers()),
+                round=number,
+            )
+        )
 
     async def _watch_daemon(self) -> NoReturn:
         """Raises as soon as libp2p's daemon has ended or stopped answering."""
@@ -197,7 +221,7 @@ async def serve(trainer: control.NodeSide, memory_descriptor: int) -> None:
     configure = await trainer.receive()
     if not isinstance(configure, control.Configure):
         raise control.ControlClosedError
-    memory = SharedVectors(memory_descriptor, configure.fingerprint.elements, state_vectors=configure.state_vectors)
+    memory = SharedVectors(memory_descriptor, configure.fragments.longest, state=configure.state_elements)
     network = configure.network
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -144,6 +144,7 @@ class Admission:
             gossip_min_group_size=mine.common.gossip_min_group_size,
             grouping=mine.common.grouping,
             seed=mine.common.seed,
+            fragments=mine.common.fragments,
             helper=self._is_helper,
         )
 

@@ -37,6 +37,18 @@ class RoundRules:
     weighs_members: bool = True
 
 
+@dataclass(frozen=True)
+class Part:
+    """A round, or of one that carries several fragments the part with one of them.
+
+    round_id: its own name. members: those of the group that take part.
+    """
+
+    round_id: str
+    fragment: int
+    members: tuple[PeerId, ...]
+
+
 class Averager:
     """Runs this peer's rounds and answers for them."""
 
@@ -46,12 +58,12 @@ class Averager:
         self._timing = admission.timing
         self._rules = rules
         self._longest_s = longest_round_s(admission.timing, elements=admission.fingerprint.elements)
-        adaptive_timeout = AdaptiveTimeout(
+        self._adaptive_timeout = AdaptiveTimeout(
             admission.timing.stall_timeout_s, longest_exchange_s=self._longest_s * SHARE_OF_FIRST_EXCHANGE
         )
-        self._statistics = LinkStatistics(
-            adaptive_timeout, SpeedsSeen(), SpreadEstimate(admission.fingerprint.elements)
-        )
+        self._speeds = SpeedsSeen()
+        self._statistics: dict[int, LinkStatistics] = {}
+        """By fragment, all with the same timeout and speeds."""
         self._rounds: OrderedDict[str, Round | FinishedRound] = OrderedDict()
         self._arrived = asyncio.Event()
         self._reporting: set[Stream] = set()
@@ -64,22 +76,22 @@ class Averager:
         await self._admission.serve(REPORT, self._serve_report)
         await self._admission.serve(PROBE, self._serve_probe)
 
-    async def average(self, assignment: Assignment, buffers: Buffers) -> RoundResult:
+    async def average(self, assignment: Assignment, buffers: Buffers, *, part: Part) -> RoundResult:
         """Takes part in a round with the snapshot in `buffers`; where it commits, the average is in `buffers`."""
         attempt = Attempt(
-            round_id=assignment.round_id,
+            round_id=part.round_id,
             number=0,
             members=tuple(PeerId(member) for member in assignment.members),
             samples=assignment.samples if self._rules.weighs_members else (1,) * len(assignment.members),
             speeds=assignment.speeds,
             codec=assignment.codec,
-        )
+        ).among(part.members, number=0)
         current = Round(
             self._admission,
             attempt,
             buffers,
             minimum_members=self._rules.minimum_members,
-            statistics=self._statistics,
+            statistics=self._statistics_of(part.fragment, elements=len(buffers.snapshot)),
             longest_s=self._longest_s,
         )
         self._rounds[attempt.round_id] = current
@@ -95,7 +107,13 @@ class Averager:
     @property
     def speeds_seen(self) -> dict[PeerId, float]:
         """How fast the links of others were in the last rounds, relative to the fastest."""
-        return self._statistics.speeds.relative()
+        return self._speeds.relative()
+
+    def _statistics_of(self, fragment: int, *, elements: int) -> LinkStatistics:
+        if fragment not in self._statistics:
+            spread = SpreadEstimate(elements)
+            self._statistics[fragment] = LinkStatistics(self._adaptive_timeout, self._speeds, spread)
+        return self._statistics[fragment]
 
     async def _round(self, round_id: str, peer: PeerId, *, within_s: float) -> Round | FinishedRound | None:
         """The round of that id in which `peer` may speak; waits for it a little, since others may be ahead."""

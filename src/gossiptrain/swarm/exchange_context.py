@@ -23,7 +23,7 @@ from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces
 
 @dataclass(frozen=True)
 class LinkStatistics:
-    """What earlier rounds of this peer have taught about links, and each further one adds to."""
+    """What earlier rounds of this peer have taught about links and values, and each further one adds to."""
 
     adaptive_timeout: AdaptiveTimeout
     speeds: SpeedsSeen

@@ -27,7 +27,7 @@ MAX_SEEN = 4096
 KEPT_LIFETIMES = 20
 """How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
 
-Change = Literal["joined", "moved", "left", "lost", "finishing"]
+Change = Literal["joined", "moved", "left", "lost", "ready", "finishing"]
 
 
 @dataclass
@@ -170,8 +170,12 @@ class MemberTable:
             self._on_change("joined", peer)
         elif moved and not heartbeat.leaving:
             self._on_change("moved", peer)
-        if heartbeat.finishing and not heartbeat.leaving and not (known is not None and known.heartbeat.finishing):
-            self._on_change("finishing", peer)
+        if not heartbeat.leaving:
+            before = known.heartbeat if known is not None and was_live else None
+            if heartbeat.trains and not (before is not None and before.trains):
+                self._on_change("ready", peer)
+            if _wants_to_merge(heartbeat, before):
+                self._on_change("finishing", peer)
         self.wake()
 
     def _make_room(self) -> None:
@@ -189,3 +193,14 @@ class MemberTable:
         self._admission.forget(peer)
         self._on_change(change, peer)
         self.wake()
+
+
+def _wants_to_merge(heartbeat: Heartbeat, before: Heartbeat | None) -> bool:
+    """Whether the peer says something new by `finishing`.
+
+    Merges may follow each other so quickly that nobody hears of the moment between them: who asks for one in a later
+    round asks anew. Who has made its last step goes on asking until it leaves.
+    """
+    if before is None or not before.finishing:
+        return heartbeat.finishing
+    return heartbeat.finishing and heartbeat.round > before.round and heartbeat.ends_in_s != 0

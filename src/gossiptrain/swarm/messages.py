@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from gossiptrain.config import CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
+from gossiptrain.core.fragments import MOST as MOST_FRAGMENTS
 from gossiptrain.net.framing import Message
 from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
@@ -123,13 +124,14 @@ class Hello(Message):
     gossip_min_group_size: Annotated[int, Field(ge=0, le=MAX_MEMBERS)] = 2
     grouping: ShortText = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    fragments: Annotated[int, Field(ge=1, le=MOST_FRAGMENTS)] = 1
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 
     @property
     def fingerprint(self) -> RunFingerprint:
         """The run that the other side takes part in."""
-        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed)
+        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed, self.fragments)
         return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy, common)
 
 

@@ -14,13 +14,14 @@ from dataclasses import replace
 
 from gossiptrain.core.guards import is_finite
 from gossiptrain.net.framing import Message
-from gossiptrain.net.transport import Clock
-from gossiptrain.swarm.averager import Averager
-from gossiptrain.swarm.coding import Buffers
+from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.swarm.averager import Averager, Part
 from gossiptrain.swarm.ending import EndingBarrier, Farewell
+from gossiptrain.swarm.fragments import Contributions, carried, part_id, together
 from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import A_ROUND, Aim, Matchmaker, Readiness
 from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.messages import Assignment
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.round import RoundResult
 
@@ -51,6 +52,7 @@ class Participation:
         matchmaker: Matchmaker,
         averager: Averager,
         *,
+        run_key: str,
         promises: Promises,
         barrier: EndingBarrier,
         minimum_members: int,
@@ -61,18 +63,20 @@ class Participation:
         self._membership = membership
         self._matchmaker = matchmaker
         self._averager = averager
+        self._run_key = run_key
         self._promises = promises
         self._barrier = barrier
         self._minimum_members = minimum_members
         self._last_average = last_average
         self._last_group = ""
 
-    async def average(self, buffers: Buffers, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
+    async def average(self, own: Contributions, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
         """One round: finds a group of peers that are ready now and averages with it.
 
-        None where no group was found, or where the snapshot is not finite and therefore not shown to anyone.
+        None where no group was found, or where the snapshot is not finite and therefore not shown to anyone. Where it
+        committed, the average of the fragment that was carried last is in the buffers.
         """
-        if not is_finite(buffers.snapshot):
+        if not is_finite(own.buffers.snapshot):
             return None
         started_s = self._clock.now()
         step = self._membership.own.step
@@ -81,12 +85,16 @@ class Participation:
         )
         if assignment is None:
             return None
+        if aim.purpose == "merge":
+            # What it asked for it has; who asks again does so for a later round.
+            self._wants_no_merge()
         formation_seconds = self._clock.now() - started_s
         with self._last_average.written_over():
-            result = await self._averager.average(assignment, buffers)
+            result = await self._average_parts(assignment, own)
             if result.committed:
                 self._last_group = assignment.round_id
-                self._last_average.note(HeldAverage(result.digest, result.members, step, buffers.average))
+                if own.fragments.count == 1:
+                    self._last_average.note(HeldAverage(result.digest, result.members, step, own.buffers.average))
         self._remember(result)
         return AveragedRound(
             number=assignment.round,
@@ -97,12 +105,30 @@ class Participation:
             follow_up=assignment.follow_up,
         )
 
-    async def merge(self, buffers: Buffers, *, samples: int) -> AveragedRound | None:
+    async def _average_parts(self, assignment: Assignment, own: Contributions) -> RoundResult:
+        """One fragment after the other, each among those that have committed the one before."""
+        parts = carried(assignment, own.fragments, run_key=self._run_key)
+        results: list[RoundResult] = []
+        members = tuple(map(PeerId, assignment.members))
+        for number in parts:
+            if number != own.number and not await _brings(own, number, assignment, averaged=bool(results)):
+                results.append(RoundResult.abandoned(members, "this peer had nothing to bring in time"))
+                break
+            result = await self._averager.average(
+                assignment, own.buffers, part=Part(part_id(assignment, number, parts), number, members)
+            )
+            results.append(result)
+            members = result.members
+            if not result.committed:
+                break
+        return together(results, [own.fragments.lengths[number] for number in parts])
+
+    async def merge(self, own: Contributions, *, samples: int) -> AveragedRound | None:
         """One round with everyone that is there; others become ready for it at once."""
         async with self._finishing():
-            return await self.average(buffers, samples=samples, aim=Aim("merge"))
+            return await self.average(own, samples=samples, aim=Aim("merge"))
 
-    async def end(self, buffers: Buffers, *, samples: int, farewell: Farewell) -> AveragedRound | None:
+    async def end(self, own: Contributions, *, samples: int, farewell: Farewell) -> AveragedRound | None:
         """After the last step: waits for others that end as well, and makes one last round with all of them.
 
         Where it is `ended` afterwards this peer may leave; else others have ended that were not in it, or are about to.
@@ -114,7 +140,7 @@ class Participation:
         all_have_ended = await self._barrier.wait(farewell.grace)
         async with self._finishing():
             aim = Aim("end", farewell.follow_up, farewell.patience_s)
-            averaged = await self.average(buffers, samples=samples, aim=aim)
+            averaged = await self.average(own, samples=samples, aim=aim)
         if averaged is None or not averaged.result.committed:
             return averaged
         self._barrier.note_round(averaged.result.members)
@@ -149,7 +175,10 @@ class Participation:
             yield
         finally:
             await telling
-            self._membership.describe(replace(self._membership.own, finishing=False, ready_in_s=None))
+            self._wants_no_merge()
+
+    def _wants_no_merge(self) -> None:
+        self._membership.describe(replace(self._membership.own, finishing=False, ready_in_s=None))
 
     def _remember(self, result: RoundResult) -> None:
         """So that whoever did not answer, or did not do its part, does not cost the next rounds as much."""
@@ -157,3 +186,7 @@ class Participation:
         self._promises.held_up_by(result.held_up)
         for peer in sorted(result.silent):
             self._membership.suspect(peer)
+
+
+async def _brings(own: Contributions, number: int, assignment: Assignment, *, averaged: bool) -> bool:
+    return await own.bring(number, assignment, averaged=averaged) and is_finite(own.buffers.snapshot)

@@ -115,6 +115,7 @@ class SwarmPeer:
             self.membership,
             self._matchmaker,
             self._averager,
+            run_key=self.fingerprint.key,
             promises=promises,
             barrier=EndingBarrier(self.membership, self._clock, longest_nap_s=heartbeat_s),
             minimum_members=settings.gossip_min_group_size,

@@ -42,6 +42,11 @@ class RoundResult(Message):
     held_up: frozenset[PeerId] = frozenset()
     """Members that answered, but were waited for in vain."""
 
+    @classmethod
+    def abandoned(cls, members: tuple[PeerId, ...], reason: str) -> RoundResult:
+        """Of a round in which this peer has not even begun."""
+        return cls(committed=False, members=members, attempts=0, seconds=0.0, bytes_sent=0, reason=reason)
+
 
 @dataclass(frozen=True)
 class FinishedRound:

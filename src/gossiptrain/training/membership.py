@@ -135,7 +135,8 @@ class Gossip:
     # What can be said.
 
     def merge(self, *, timeout_s: float | None = None) -> bool:
-        """In the middle of training: waits for one round with everyone that is there, and says whether one took place.
+        """In the middle of training: waits for one round with everyone that is there, and says whether one took place;
+        for one with each fragment, where the model travels in fragments.
 
         timeout_s: longest wait; by default twice `matchmaking_time`. A peer that is alone waits for nobody.
         """
@@ -146,10 +147,15 @@ class Gossip:
         self._hear_until_round_is_over(deadline_s)
         if session.rounds.in_flight or session.is_alone or not session.contributing:
             return False
-        session.rounds.begin()
-        committed_before = session.committed
-        self._hear_until_round_is_over(deadline_s, everyone=True)
-        return session.committed > committed_before
+        merged: set[int] = set()
+        while len(merged) < session.rounds.replica.fragments.count:
+            session.rounds.begin()
+            committed_before = session.committed
+            self._hear_until_round_is_over(deadline_s, everyone=True)
+            if session.committed == committed_before:
+                return False
+            merged.add(session.rounds.fragment)
+        return True
 
     def end(self, farewell: Farewell | None = None, *, until: Callable[[], bool] = lambda: False) -> ending.Ended:
         """After the last step: waits for others that end at about the same time, merges with them, and leaves.
@@ -169,14 +175,15 @@ class Gossip:
         return Farewell(grace=Grace.usual(self.settings.ending_time), patience_s=2 * self.settings.matchmaking_time)
 
     def wait_for_peers(self, count: int, *, until: Callable[[], bool] = lambda: False) -> bool:
-        """Waits until so many peers live, this one included, and says whether they do.
+        """Waits until so many peers are ready to train, this one included, and says whether they are.
 
-        Newcomers are served meanwhile. until: asked five times a second; ends the waiting.
+        Newcomers are served meanwhile; one that does not hold the swarm's parameters yet does not count, since who
+        begins without it may have ended before it is ready. until: asked five times a second; ends the waiting.
         """
         self._refuse_outside("wait_for_peers")
-        while self.peers < count and not until():
+        while self._session.trainers < count and not until():
             self._session.inbox.hear_one(timeout_s=0.2)
-        return self.peers >= count
+        return self._session.trainers >= count
 
     def expect_end(self, in_s: float) -> None:
         """Lets others know in how many seconds this peer expects to have made all its steps."""

@@ -35,7 +35,7 @@ def tell_round(bus: EventBus, ended: control.RoundEnded, *, final: bool, alone: 
 
 def tell_peer(bus: EventBus, changed: control.PeerChanged) -> None:
     """What nobody needs to be told is left out."""
-    if changed.change != "finishing" and changed.change != "moved":
+    if changed.change in ("joined", "left", "lost"):
         bus.emit(events.PeerChanged(peer_id=changed.peer, change=changed.change, peers=changed.peers))
 
 

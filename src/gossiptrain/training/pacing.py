@@ -43,17 +43,21 @@ class EndForecast:
 
 
 class Pace:
-    """Counts towards the next round: after `every_steps` inner steps or `every_seconds`, whichever comes first."""
+    """Counts towards the next round: after `every_steps` inner steps or `every_seconds`, whichever comes first.
 
-    def __init__(self, settings: GossipSettings, *, now_s: float) -> None:
-        self._every_steps = settings.every_steps
-        self._every_seconds = settings.every_seconds
+    Where a round carries one of several fragments of the model, after that part of them.
+    """
+
+    def __init__(self, settings: GossipSettings, *, now_s: float, fragments: int = 1) -> None:
+        self._every_steps = None if settings.every_steps is None else settings.every_steps / fragments
+        self._every_seconds = None if settings.every_seconds is None else settings.every_seconds / fragments
         self._steps = 0
         self._since_s = now_s
         self._last_step_s = now_s
         self._step_seconds: float | None = None
         self._not_before_s = now_s
         self._hurried = False
+        self._requested = 0
 
     def resume(self, steps: int) -> None:
         """So many inner steps since the last round were made before, in another process."""
@@ -74,14 +78,15 @@ class Pace:
         """Inner steps between two rounds where nothing gets in the way; None while their speed is not known."""
         steps: list[float] = []
         if self._every_steps is not None:
-            steps.append(self._every_steps)
+            steps.append(max(1.0, self._every_steps))
         if self._every_seconds is not None and self._step_seconds:
             steps.append(max(1.0, self._every_seconds / self._step_seconds))
         return min(steps) if steps else None
 
-    def request_round_now(self) -> None:
-        """Makes the next round due at once, because another peer is about to leave and wants to merge."""
+    def request_round_now(self, number: int) -> None:
+        """Makes the next round due at once, because another peer wants to merge in the round of this number."""
         self._hurried = True
+        self._requested = max(self._requested, number)
 
     def is_due(self, now_s: float) -> bool:
         """Whether a round should begin now."""
@@ -95,18 +100,18 @@ class Pace:
         if self._every_seconds is not None:
             waits_s.append(self._since_s + self._every_seconds - now_s)
         if self._every_steps is not None:
-            steps_left = max(0, self._every_steps - self._steps)
+            steps_left = max(0.0, self._every_steps - self._steps)
             if steps_left == 0:
                 return 0.0
             if self._step_seconds is not None:
                 waits_s.append(steps_left * self._step_seconds)
         return max(0.0, min(waits_s)) if waits_s else None
 
-    def round_committed(self, now_s: float) -> None:
-        """A round took place; counting starts again."""
+    def round_committed(self, number: int, now_s: float) -> None:
+        """The round of this number took place; counting starts again. One that was asked for later is still due."""
         self._steps = 0
         self._since_s = now_s
-        self._hurried = False
+        self._hurried = self._hurried and number < self._requested
 
     def round_failed(self, now_s: float) -> None:
         """No round took place; it stays due, with a pause before the next try."""

@@ -29,58 +29,94 @@ class LocalProgress:
     samples: int = 0
 
 
+@dataclass
+class _Counts:
+    """Of one fragment: where this peer stood when its rounds began and ended."""
+
+    snapshot_step: int = 0
+    round_step: int = 0
+    round_samples: int = 0
+    median_samples: float = 0.0
+    has_begun: bool = False
+    interval_steps: int | None = None
+    """Inner steps between its last two snapshots."""
+
+
 class Rounds:
-    """The rounds of one trainer, one at a time."""
+    """The rounds of one trainer, one at a time, each with one fragment of the model."""
 
     def __init__(
-        self, settings: GossipSettings, strategy: Strategy, *, replica: Replica, progress: LocalProgress
+        self,
+        settings: GossipSettings,
+        strategy: Strategy,
+        *,
+        replica: Replica,
+        progress: LocalProgress,
+        run_key: str = "",
     ) -> None:
+        """run_key: of the run, by which peers know which fragment a round carries."""
         self.strategy = strategy
         self.replica = replica
-        self.pace = Pace(settings, now_s=time.monotonic())
+        self.pace = Pace(settings, now_s=time.monotonic(), fragments=replica.fragments.count)
         self.in_flight = False
         """Whether a snapshot was taken whose round is not over."""
+        self.fragment = 0
+        """The one that the last round carried, or the one in flight carries."""
+        self.next_number = 0
+        """Of the next round, as far as the node has said."""
+        self._run_key = run_key
         self._alpha = settings.gossip_alpha
         self._progress = progress
-        self._snapshot_step = progress.step
-        self._samples_at_round = progress.samples
-        self._step_at_round = progress.step
-        self._median_samples = 0.0
+        self._counts = [_Counts(progress.step, progress.step, progress.samples) for _ in replica.fragments.lengths]
         self._snapshot_told = True
-        self._has_begun = False
-        self._interval_steps: int | None = None
+
+    @property
+    def _own(self) -> _Counts:
+        return self._counts[self.fragment]
+
+    @property
+    def _usual_steps(self) -> float | None:
+        """Between two rounds of one fragment."""
+        between = self.pace.usual_steps
+        return None if between is None else between * self.replica.fragments.count
 
     @property
     def learnt_since_snapshot(self) -> bool:
-        """Whether the model has moved on since it was last shown to others."""
-        return self._snapshot_step != self._progress.step
+        """Whether the model has moved on since all of it was last shown to others."""
+        return any(own.snapshot_step != self._progress.step for own in self._counts)
 
     @property
     def samples(self) -> int:
-        """By which this peer's contribution weighs: seen since the last committed round.
+        """By which this peer's contribution weighs: seen since the last committed round with this fragment.
 
         Where peers weigh their own steps, those of a usual round. After rounds that were missed what was learnt is
         larger by itself; and members that compare themselves with the median of their group would else take a smaller
         step for having met somebody who had been away.
         """
-        seen = self._progress.samples - self._samples_at_round
-        steps, usual = self._progress.step - self._step_at_round, self.pace.usual_steps
+        seen = self._progress.samples - self._own.round_samples
+        steps, usual = self._progress.step - self._own.round_step, self._usual_steps
         if self.strategy.weighs_average or not steps or not usual:
             return seen
         return round(seen * usual / steps)
 
-    def begin(self) -> None:
-        """Takes the snapshot. It is the node's as soon as `snapshot_to_tell` has said so."""
-        steps = self._progress.step - self._snapshot_step
-        usual = self.pace.usual_steps
+    def begin(self, fragment: int | None = None) -> None:
+        """Takes the snapshot. It is the node's as soon as `snapshot_to_tell` has said so.
+
+        fragment: which one; None: that of the next round.
+        """
+        fragments = self.replica.fragments
+        self.fragment = fragments.of_round(self._run_key, self.next_number) if fragment is None else fragment
+        own = self._own
+        steps = self._progress.step - own.snapshot_step
+        usual = self._usual_steps
         work = LocalWork(
-            weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, self._median_samples),
+            weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, own.median_samples),
             horizon=steps / usual if usual else 1.0,
         )
-        self.replica.contribute(work)
-        self._interval_steps = steps if self._has_begun else None
-        self._has_begun = True
-        self._snapshot_step = self._progress.step
+        self.replica.contribute(work, fragment=self.fragment)
+        own.interval_steps = steps if own.has_begun else None
+        own.has_begun = True
+        own.snapshot_step = self._progress.step
         self._snapshot_told = False
         self.in_flight = True
         _logger.info("a round begins at step %d, %d after the last snapshot", self._progress.step, steps)
@@ -98,51 +134,67 @@ class Rounds:
         self.in_flight = False
         self.pace.round_failed(time.monotonic())
 
-    def commit(self, samples: Sequence[int], *, whole: bool) -> None:
-        """The round is over: takes the average that is in shared memory.
+    def commit(self, number: int, samples: Sequence[int], *, whole: bool) -> None:
+        """The round of this number is over: takes the average that is in shared memory.
 
         samples: of each member. whole: all of the average, whatever alpha and the average's age say.
         """
         _logger.info("the round ends at step %d: committed, samples of the members %s", self._progress.step, samples)
         self.in_flight = False
-        self.replica.take(alpha=1.0 if whole else self._alpha * self._share_of_late_average())
-        self.pace.round_committed(time.monotonic())
-        self._samples_at_round = self._progress.samples
-        self._step_at_round = self._progress.step
-        self._median_samples = statistics.median(samples) if samples else 0.0
+        own = self._own
+        alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
+        self.replica.take(alpha=alpha, fragment=self.fragment)
+        self.pace.round_committed(number, time.monotonic())
+        own.round_samples = self._progress.samples
+        own.round_step = self._progress.step
+        own.median_samples = statistics.median(samples) if samples else 0.0
 
-    def _share_of_late_average(self) -> float:
+    def _share_of_late_average(self, own: _Counts) -> float:
         """The first round has nothing to be late by; later ones count in what lay between the last two snapshots."""
-        if self._interval_steps is None:
+        if own.interval_steps is None:
             return 1.0
-        interval_steps = max(self._interval_steps, round(self.pace.usual_steps or 1))
-        return late_share(self._progress.step - self._snapshot_step, interval_steps)
+        interval_steps = max(own.interval_steps, round(self._usual_steps or 1))
+        return late_share(self._progress.step - own.snapshot_step, interval_steps)
 
     def begin_anew(self) -> None:
         """The model has just been taken over from another peer: counting begins here."""
-        self._snapshot_step = self._progress.step
-        self._samples_at_round = self._progress.samples
-        self._step_at_round = self._progress.step
+        for own in self._counts:
+            own.snapshot_step = own.round_step = self._progress.step
+            own.round_samples = self._progress.samples
 
     def counts(self) -> dict[str, float]:
         """What a checkpoint must keep, so that what was learnt since the last round counts in the next one."""
-        return {
-            "steps_since_snapshot": self._progress.step - self._snapshot_step,
-            "steps_since_round": self._progress.step - self._step_at_round,
-            "samples_since_round": self._progress.samples - self._samples_at_round,
-            "median_samples": self._median_samples,
-            "has_begun": self._has_begun,
-        }
+        kept: dict[str, float] = {}
+        for number, own in enumerate(self._counts):
+            values = {
+                "steps_since_snapshot": self._progress.step - own.snapshot_step,
+                "steps_since_round": self._progress.step - own.round_step,
+                "samples_since_round": self._progress.samples - own.round_samples,
+                "median_samples": own.median_samples,
+                "has_begun": own.has_begun,
+            }
+            kept.update({_key(name, number): value for name, value in values.items()})
+        return kept
 
     def restore(self, counts: Mapping[str, float]) -> None:
-        """Goes on from what `counts` has returned in another process."""
-        self._snapshot_step = self._progress.step - int(counts["steps_since_snapshot"])
-        self._step_at_round = self._progress.step - int(counts["steps_since_round"])
-        self._samples_at_round = self._progress.samples - int(counts["samples_since_round"])
-        self._median_samples = float(counts["median_samples"])
-        self._has_begun = bool(counts["has_begun"])
-        self.pace.resume(int(counts["steps_since_round"]))
+        """Goes on from what `counts` has returned in another process. Fragments that were not there begin anew."""
+        for number, own in enumerate(self._counts):
+            kept = {name: counts.get(_key(name, number), 0) for name in _KEPT}
+            own.snapshot_step = self._progress.step - int(kept["steps_since_snapshot"])
+            own.round_step = self._progress.step - int(kept["steps_since_round"])
+            own.round_samples = self._progress.samples - int(kept["samples_since_round"])
+            own.median_samples = float(kept["median_samples"])
+            own.has_begun = bool(kept["has_begun"])
+        self.pace.resume(min(self._progress.step - own.round_step for own in self._counts))
 
     def lose_node(self) -> None:
         """The node that had the snapshot is gone."""
         self.in_flight = False
+
+
+_KEPT = ("steps_since_snapshot", "steps_since_round", "samples_since_round", "median_samples", "has_begun")
+
+
+def _key(name: str, fragment: int) -> str:
+    """Under which a count of a fragment is kept; those of the first one as those of a model in one piece."""
+    return name if fragment == 0 else f"{name}.{fragment}"

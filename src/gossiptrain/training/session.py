@@ -62,6 +62,8 @@ class Session:
         self.addresses: tuple[str, ...] = ()
         self.peers = 1
         """Living peers, this one included."""
+        self.trainers = 1
+        """Those of them that hold the swarm's parameters."""
         self.committed = 0
         """Rounds."""
         self.bytes_sent = 0
@@ -84,6 +86,8 @@ class Session:
         self._ends_in_s: float | None = None
         self._last_progress_s = 0.0
         self._said_alone = False
+        self._asked = False
+        """Whether the snapshot that is told next is one that the node has asked for."""
 
     @property
     def is_alone(self) -> bool:
@@ -107,8 +111,14 @@ class Session:
         self._node = NodeHandle(self.launch.model_copy(update={"step": self.progress.step}), self.inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
-            replica = self._replica = Replica(self._binding, self._strategy, memory)
-            self.rounds = Rounds(self.launch.gossip, self._strategy, replica=replica, progress=self.progress)
+            replica = self._replica = Replica(self._binding, self._strategy, memory, fragments=self.launch.fragments)
+            self.rounds = Rounds(
+                self.launch.gossip,
+                self._strategy,
+                replica=replica,
+                progress=self.progress,
+                run_key=self.launch.fingerprint.key,
+            )
             if resumed.get("outer"):
                 replica.restore(resumed["outer"])
             if resumed.get("round_counts"):
@@ -169,10 +179,17 @@ class Session:
         """Gives the node the snapshot of a round that has begun, once it is in the shared memory."""
         if not self.rounds.snapshot_to_tell():
             return
-        if is_finite(self._node.memory.snapshot):
-            self._node.send(control.SnapshotTaken(samples=self.rounds.samples, everyone=everyone, last=last))
+        rounds, asked = self.rounds, self._asked
+        self._asked = False
+        if is_finite(self._node.memory.snapshot[: rounds.replica.fragments.lengths[rounds.fragment]]):
+            taken = control.SnapshotTaken(
+                samples=rounds.samples, fragment=rounds.fragment, asked=asked, everyone=everyone, last=last
+            )
+            self._node.send(taken)
             return
-        self.rounds.fail()
+        if asked:
+            self._node.send(control.SnapshotRefused())
+        rounds.fail()
         self.contributing = False
         self.bus.emit(
             events.Notice(level="warning", message="The parameters are not finite; they are shown to nobody.")
@@ -221,6 +238,10 @@ class Session:
         match message:
             case control.RoundEnded():
                 self._end_round(message)
+            case control.FragmentWanted():
+                self._change_fragment(message)
+            case control.NextRound():
+                self.rounds.next_number = message.number
             case control.StateWanted():
                 self.rounds.replica.write_state(self._node.memory.state)
                 self._node.send(control.StateTaken(step=self.progress.step))
@@ -241,7 +262,7 @@ class Session:
         self.last_round = ended.averaged
         is_last = self.state is State.ENDING
         if ended.averaged is not None and ended.averaged.result.committed:
-            self.rounds.commit(ended.averaged.samples, whole=is_last)
+            self.rounds.commit(ended.averaged.number, ended.averaged.samples, whole=is_last)
             self._said_alone = False
             self.committed += 1
             self.bytes_sent += ended.averaged.result.bytes_sent
@@ -250,10 +271,17 @@ class Session:
             self.rounds.fail()
         news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)
 
+    def _change_fragment(self, wanted: control.FragmentWanted) -> None:
+        if self.rounds.in_flight:
+            if wanted.samples is not None:
+                self.rounds.commit(wanted.round, wanted.samples, whole=self.state is State.ENDING)
+            self.rounds.begin(wanted.fragment)
+            self._asked = True
+
     def _note_peer(self, changed: control.PeerChanged) -> None:
-        self.peers = changed.peers
+        self.peers, self.trainers = changed.peers, changed.trainers
         if changed.change == "finishing":
-            self.rounds.pace.request_round_now()
+            self.rounds.pace.request_round_now(changed.round)
         news.tell_peer(self.bus, changed)
 
     def _note_ready(self, ready: control.NodeReady) -> None:
@@ -266,7 +294,7 @@ class Session:
             self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 
     def _note_joined(self, joined: control.Joined) -> None:
-        self.peers = joined.peers
+        self.peers, self.trainers = joined.peers, joined.trainers
         self.node_is_up = True
         received = joined.received
         # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
@@ -285,5 +313,5 @@ class Session:
     def _note_down(self, down: control.NodeDown) -> None:
         self.node_is_up = False
         self.rounds.lose_node()
-        self.peers = 1
+        self.peers = self.trainers = 1
         self.bus.emit(events.NodeChanged(state="down", reason=down.reason))

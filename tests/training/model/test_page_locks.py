@@ -43,7 +43,7 @@ def tensors_of(vectors: SharedVectors) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_both_vectors_of_the_shared_memory_are_locked_as_one_although_they_share_a_page() -> None:
-    vectors, driver = SharedVectors.create(1000, state_vectors=1), Driver()
+    vectors, driver = SharedVectors.create(1000, state=1000), Driver()
     locks = PageLocks(driver)
     locks.lock(tensors_of(vectors))
     assert list(driver.locked.items()) == [(vectors.snapshot.ctypes.data, -(-8000 // PAGE) * PAGE)]

@@ -14,6 +14,7 @@ from torch import nn
 
 from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.core.averaging import Vector
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
@@ -57,11 +58,18 @@ class Peer:
         return vector
 
 
-def peer_with(strategy: Strategy, model: nn.Module | None = None, *, copies: HostCopies | None = None) -> Peer:
+def peer_with(
+    strategy: Strategy,
+    model: nn.Module | None = None,
+    *,
+    fragments: int = 1,
+    copies: HostCopies | None = None,
+) -> Peer:
     model = model or model_with_statistics()
     binding = ModelBinding(model)
-    memory = Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2)))
-    return Peer(model, binding, memory, Replica(binding, strategy, memory, copies=copies))
+    cut = Fragments.of([len(bound.place) for bound in binding.tensors], fragments)
+    memory = Buffers(*(np.zeros(cut.longest, np.float32) for _ in range(2)))
+    return Peer(model, binding, memory, Replica(binding, strategy, memory, fragments=cut, copies=copies))
 
 
 def change(seed: int, *, elements: int = 32) -> Vector:
@@ -353,3 +361,73 @@ def test_a_model_is_given_its_own_state_also_while_it_is_evaluated() -> None:
         peer.state()
     round_alone(peer, average=change(1, elements=12))
     assert np.isfinite(peer.values()).all()
+
+
+# In fragments.
+
+
+def round_by_fragments(peer: Peer, average: Vector, *, alpha: float = 1.0) -> Vector:
+    """One round with each fragment; returns what was shared in them."""
+    fragments = peer.replica.fragments
+    shared = np.zeros(peer.binding.elements, np.float32)
+    for number in range(fragments.count):
+        place = fragments.place(number)
+        peer.replica.contribute(LocalWork(), fragment=number)
+        shared[place.start : place.stop] = peer.memory.snapshot[: len(place)]
+        peer.memory.average[: len(place)] = average[place.start : place.stop]
+        peer.replica.take(alpha=alpha, fragment=number)
+    return shared
+
+
+@every_strategy
+@pytest.mark.parametrize("count", [2, 6])
+def test_rounds_with_each_fragment_come_to_a_round_with_the_whole_model(
+    make: Callable[[], Strategy], count: int
+) -> None:
+    whole, cut = peer_with(make()), peer_with(make(), fragments=count)
+    assert cut.replica.fragments.count > 1
+    for number in range(3):
+        for peer in (whole, cut):
+            peer.learn(change(number))
+        average = change(number + 100)
+        whole.replica.contribute(LocalWork())
+        whole.memory.average[:] = average
+        snapshot = whole.memory.snapshot.copy()
+        whole.replica.take(alpha=0.5)
+        np.testing.assert_array_equal(round_by_fragments(cut, average, alpha=0.5), snapshot)
+        np.testing.assert_array_equal(cut.values(), whole.values())
+        np.testing.assert_array_equal(cut.state(), whole.state())
+
+
+@every_strategy
+def test_a_round_touches_its_own_fragment_and_no_other(make: Callable[[], Strategy]) -> None:
+    peer = peer_with(make(), fragments=3)
+    round_by_fragments(peer, change(1))
+    peer.learn(change(2))
+    before, place = peer.values(), peer.replica.fragments.place(1)
+    peer.replica.contribute(LocalWork(), fragment=1)
+    peer.memory.average[:] = 7.0
+    peer.replica.take(alpha=1.0, fragment=1)
+    changed = np.flatnonzero(peer.values() != before)
+    assert {int(changed.min()), int(changed.max())} <= set(range(place.start, place.stop))
+
+
+@every_strategy
+def test_what_a_peer_in_fragments_keeps_goes_to_joiners_and_checkpoints(make: Callable[[], Strategy]) -> None:
+    peer, joiner, resumed = (peer_with(make(), model_with_statistics(seed), fragments=3) for seed in range(3))
+    peer.learn(change(1))
+    round_by_fragments(peer, change(2))
+    joiner.replica.read_state(peer.state())
+    resumed.binding.copy_from(peer.values())
+    resumed.replica.restore(peer.replica.state())
+    for each in (peer, joiner, resumed):
+        each.binding.copy_from(peer.values())
+        each.learn(change(3))
+        round_by_fragments(each, change(4))
+    assert joiner.values().tobytes() == peer.values().tobytes()
+    assert resumed.values().tobytes() == peer.values().tobytes()
+
+
+def test_the_memory_is_as_long_as_the_longest_fragment() -> None:
+    peer = peer_with(Average(), fragments=3)
+    assert len(peer.memory.snapshot) < peer.binding.elements

@@ -21,6 +21,7 @@ from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.simulate.swarms.settings import ELEMENTS, STEP_S, SwarmSettings
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell, FarewellDeadline, Grace
+from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
@@ -199,7 +200,7 @@ class SimulatedPeer:
         longest_s = self._gossip.matchmaking_time + timing.dial_timeout_s + timing.round_timeout_s
         stopping = asyncio.create_task(self._stop_finding())
         try:
-            work = self.swarm.participation.average(self._buffers, samples=samples)
+            work = self.swarm.participation.average(WholeModel(self._buffers), samples=samples)
             averaged = await self._within("a round", work, longest_s=longest_s)
         finally:
             stopping.cancel()
@@ -244,7 +245,9 @@ class SimulatedPeer:
             left = deadline.left(self._clock.now())
             try:
                 async with self._clock.timeout(deadline.left_s(self._clock.now())):
-                    averaged = await self.swarm.participation.end(self._buffers, samples=self._samples, farewell=left)
+                    averaged = await self.swarm.participation.end(
+                        WholeModel(self._buffers), samples=self._samples, farewell=left
+                    )
             except TimeoutError:
                 return
             self._take(averaged, round_began_s, samples=self._samples)

@@ -42,9 +42,10 @@ class BoundTensor:
         """A parameter; otherwise a buffer, such as a running mean."""
         return self.found.is_parameter
 
-    def view(self, vector: Tensor) -> Tensor:
-        """This tensor's part of a flat vector, in the tensor's shape."""
-        return vector[self.place.start : self.place.stop].view(self.spec.shape)
+    def view(self, vector: Tensor, *, begins_at: int = 0) -> Tensor:
+        """This tensor's part of a flat vector, in the tensor's shape. begins_at: element of the model at which the
+        vector begins, where it is that of a fragment."""
+        return vector[self.place.start - begins_at : self.place.stop - begins_at].view(self.spec.shape)
 
 
 class ModelBinding:

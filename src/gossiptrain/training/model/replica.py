@@ -1,8 +1,9 @@
 """What a peer holds of the averaged values, and how a round moves it.
 
 Owns the meeting of three things: the tensors of the model on their device, the strategy's rule, and the flat vectors in
-the memory that trainer and node share. On the CPU what is shared in a round is written straight into that memory; for
-other devices it is kept there and copied, on CUDA beside the computation. Where the model goes to another device, what
+the memory that trainer and node share, which has room for one fragment of the model. On the CPU what is shared in a
+round is written straight into that memory; for other devices, and where a strategy needs it for longer than the memory
+keeps it, it is kept elsewhere and copied, on CUDA beside the computation. Where the model goes to another device, what
 is held for it goes after it. Does not know when rounds take place.
 """
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gossiptrain.core.averaging import Vector
+from gossiptrain.core.fragments import Fragments
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
@@ -28,8 +30,13 @@ class _Piece:
 
     bound: BoundTensor
     rule: Strategy
+    fragment: int
+    memory: Tensor
+    """Its place in the snapshot, for as long as a round carries its fragment."""
     shared: Tensor
     state: tuple[Tensor, ...]
+    in_place: bool
+    """Whether on the CPU `shared` is `memory` itself."""
     rest: Tensor | None = None
     """What the model's precision cannot hold of the values, in float32. A rule that measures what was learnt since the
     last round would else take rounding for learning. None where the model's precision holds all of them."""
@@ -73,14 +80,14 @@ class _Piece:
             self.rest.zero_()
 
     @torch.inference_mode(mode=False)
-    def follow(self, memory: Tensor, copies: HostCopies) -> None:
-        """Moves what is held to where the tensor of the model is now. memory: its place in the snapshot."""
+    def follow(self, copies: HostCopies) -> None:
+        """Moves what is held to where the tensor of the model is now."""
         device = self.bound.tensor.device
-        if copies.lies_in_memory(device):
-            if self.shared.data_ptr() != memory.data_ptr():
-                memory.copy_(self.shared)
-                self.shared = memory
-        elif self.shared.device != device or self.shared.data_ptr() == memory.data_ptr():
+        if self.in_place and copies.lies_in_memory(device):
+            if self.shared.data_ptr() != self.memory.data_ptr():
+                self.memory.copy_(self.shared)
+                self.shared = self.memory
+        elif self.shared.device != device or self.shared.data_ptr() == self.memory.data_ptr():
             self.shared = self.shared.to(device, copy=True)
         self.state = tuple(tensor.to(device) for tensor in self.state)
         if self.rest is not None:
@@ -93,12 +100,22 @@ class Replica:
     """The parameters of one peer, with everything that its strategy keeps."""
 
     def __init__(
-        self, binding: ModelBinding, strategy: Strategy, memory: Buffers, *, copies: HostCopies | None = None
+        self,
+        binding: ModelBinding,
+        strategy: Strategy,
+        memory: Buffers,
+        *,
+        fragments: Fragments | None = None,
+        copies: HostCopies | None = None,
     ) -> None:
         """Begins at the model's current values. Beside the model it takes one tensor of its size for each name in
-        `strategy.state_names`, one more where such a model is in half precision, and one on other devices than the CPU.
+        `strategy.state_names`, one more where such a model is in half precision, and one on other devices than the CPU
+        and where a strategy that `keeps_shared` works on fragments.
+
+        memory: as long as the longest fragment. fragments: None where the model is in one piece.
         """
         self._binding = binding
+        self.fragments = fragments or Fragments((binding.elements,))
         self._strategy = strategy
         self._snapshot = torch.from_numpy(memory.snapshot)
         self._average = torch.from_numpy(memory.average)
@@ -109,8 +126,15 @@ class Replica:
     def _piece(self, bound: BoundTensor) -> _Piece:
         # Momentum could take a running variance below zero, so statistics are only ever averaged.
         rule = self._strategy if bound.trained else Average()
-        shared = bound.view(self._snapshot)
-        return _Piece(bound, rule, shared, tuple(torch.zeros_like(shared) for _ in rule.state_names))
+        fragment = self.fragments.of_element(bound.place.start)
+        memory = self._in_fragment(bound, fragment, self._snapshot)
+        in_place = self.fragments.count == 1 or not rule.keeps_shared
+        shared = memory if in_place else torch.zeros_like(memory)
+        state = tuple(torch.zeros_like(shared) for _ in rule.state_names)
+        return _Piece(bound, rule, fragment, memory, shared, state, in_place)
+
+    def _in_fragment(self, bound: BoundTensor, fragment: int, vector: Tensor) -> Tensor:
+        return bound.view(vector, begins_at=self.fragments.place(fragment).start)
 
     def _pieces(self) -> Sequence[_Piece]:
         """All that is held, where the model's tensors are now. Raises UsageError where they cannot be followed."""
@@ -119,9 +143,12 @@ class Replica:
             self._copies.finish()
         for piece in self._held:
             self._copies.serve(piece.bound.tensor.device)
-            piece.follow(piece.bound.view(self._snapshot), self._copies)
+            piece.follow(self._copies)
         self._copies.before_changes()
         return self._held
+
+    def _pieces_of(self, fragment: int) -> Sequence[_Piece]:
+        return [piece for piece in self._pieces() if piece.fragment == fragment]
 
     @property
     def kept_vectors(self) -> int:
@@ -140,14 +167,14 @@ class Replica:
             piece.rule.begin(piece.parameters())
 
     @torch.no_grad()
-    def contribute(self, work: LocalWork) -> None:
+    def contribute(self, work: LocalWork, *, fragment: int = 0) -> None:
         """Prepares what goes to the next round; it is in the snapshot once `snapshot_is_there`."""
-        pieces = self._pieces()
+        pieces = self._pieces_of(fragment)
         for piece in pieces:
             parameters = piece.parameters()
             piece.rule.contribute(parameters, work)
             piece.write_changes(parameters)
-        self._copies.to_host([(piece.shared, piece.bound.view(self._snapshot)) for piece in pieces])
+        self._copies.to_host([(piece.shared, piece.memory) for piece in pieces])
 
     @property
     def snapshot_is_there(self) -> bool:
@@ -155,11 +182,12 @@ class Replica:
         return self._copies.arrived
 
     @torch.no_grad()
-    def take(self, *, alpha: float) -> None:
+    def take(self, *, alpha: float, fragment: int = 0) -> None:
         """Moves the model by the average that a round has left in the shared memory."""
-        for piece in self._pieces():
+        for piece in self._pieces_of(fragment):
             parameters = piece.parameters()
-            average = self._copies.from_host(piece.bound.view(self._average), piece.shared.device)
+            memory = self._in_fragment(piece.bound, fragment, self._average)
+            average = self._copies.from_host(memory, piece.shared.device)
             piece.rule.take(parameters, average, alpha=alpha)
             piece.write(parameters)
 

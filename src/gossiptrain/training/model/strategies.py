@@ -76,6 +76,8 @@ class Strategy(ABC):
     average_is_state: ClassVar[bool] = False
     """Whether the average of a round is all that a joiner needs: any member of the group can give it, at no cost to
     its trainer. Elsewhere peers keep more than parameters, or hold something else after a round."""
+    keeps_shared: ClassVar[bool] = False
+    """Whether it needs `shared` from one round to the next. Elsewhere that is free once a round is over."""
     meets_everyone: ClassVar[bool] = False
     """Whether it is only right where all peers are in one group in every round."""
     waits: ClassVar[bool] = False
@@ -157,6 +159,7 @@ class StepMix(_WithOuterStep):
     name: ClassVar[StrategyName] = "step-mix"
     state_names = ("momentum",)
     weighs_average = False
+    keeps_shared = True
 
     @property
     def agreement(self) -> float:

@@ -1,0 +1,70 @@
+"""The snapshots that the trainer brings to a round, fragment by fragment, as the swarm is handed them.
+
+Owns how another fragment is asked for in the middle of a round, and for how long its snapshot is waited for. Does not
+know which fragment is due, nor how it is averaged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossiptrain.core.fragments import Fragments
+from gossiptrain.node import control
+from gossiptrain.node.memory import SharedVectors
+from gossiptrain.swarm.coding import Buffers
+from gossiptrain.swarm.messages import Assignment
+
+LONGEST_STEP_S = 10.0
+"""How long a snapshot is waited for, which the trainer takes after the inner step that it is in."""
+
+
+class Snapshots:
+    """Those of one trainer."""
+
+    def __init__(self, trainer: control.NodeSide, memory: SharedVectors, fragments: Fragments) -> None:
+        self.fragments = fragments
+        self.number = 0
+        """Of the fragment that is in the memory."""
+        self._trainer = trainer
+        self._memory = memory
+        self._wanted: int | None = None
+        self._answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._told_round = 0
+
+    @property
+    def buffers(self) -> Buffers:
+        """The part of the memory that the fragment takes."""
+        elements = self.fragments.lengths[self.number]
+        return Buffers(self._memory.snapshot[:elements], self._memory.average[:elements])
+
+    def begin(self, taken: control.SnapshotTaken) -> None:
+        """A round begins with this snapshot."""
+        self.number = taken.fragment
+
+    async def bring(self, number: int, assignment: Assignment, *, averaged: bool) -> bool:
+        """See `fragments.Contributions`."""
+        self._wanted, self._answer = number, asyncio.get_running_loop().create_future()
+        samples = assignment.samples if averaged else None
+        self._trainer.send(control.FragmentWanted(round=assignment.round, fragment=number, samples=samples))
+        try:
+            async with asyncio.timeout(LONGEST_STEP_S):
+                is_there = await self._answer
+        except TimeoutError:
+            return False
+        finally:
+            self._wanted = None
+        if is_there:
+            self.number = number
+        return is_there
+
+    def answered(self, message: control.SnapshotTaken | control.SnapshotRefused) -> None:
+        """The trainer's answer; one that comes after the round was given up changes nothing."""
+        taken = message.fragment if isinstance(message, control.SnapshotTaken) else None
+        if not self._answer.done() and taken in (None, self._wanted):
+            self._answer.set_result(taken is not None)
+
+    def tell_round(self, number: int) -> None:
+        """Lets the trainer know which round is next, where it has to know."""
+        if self.fragments.count > 1 and number != self._told_round:
+            self._told_round = number
+            self._trainer.send(control.NextRound(number=number))
