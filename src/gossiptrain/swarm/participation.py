@@ -87,7 +87,7 @@ class Participation:
             return None
         if aim.purpose == "merge":
             # What it asked for it has; who asks again does so for a later round.
-            self._wants_no_merge()
+            self._membership.describe(replace(self._membership.own, finishing=False))
         formation_seconds = self._clock.now() - started_s
         with self._last_average.written_over():
             result = await self._average_parts(assignment, own)
@@ -175,10 +175,7 @@ class Participation:
             yield
         finally:
             await telling
-            self._wants_no_merge()
-
-    def _wants_no_merge(self) -> None:
-        self._membership.describe(replace(self._membership.own, finishing=False, ready_in_s=None))
+            self._membership.describe(replace(self._membership.own, finishing=False, ready_in_s=None))
 
     def _remember(self, result: RoundResult) -> None:
         """So that whoever did not answer, or did not do its part, does not cost the next rounds as much."""
