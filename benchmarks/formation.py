@@ -129,7 +129,7 @@ async def one_round(swarm: list[SwarmPeer]) -> list[AveragedRound | None]:
     )
 
 
-async def no_state(held: HeldAverage | None) -> Donation | None:
+async def no_state(held: HeldAverage | None, fragment: int) -> Donation | None:
     """Nobody asks for the state here."""
     return None
 

@@ -193,7 +193,7 @@ async def joiner(run: str, megabytes: int, address: str) -> AsyncIterator[SwarmP
     # As the donors', so that they let it in.
     swarm = gossip(model, optimizer, run=run, task="state transfer", network=NETWORK, every_seconds=1.0)
 
-    async def nothing(held: HeldAverage | None) -> Donation | None:
+    async def nothing(held: HeldAverage | None, fragment: int) -> Donation | None:
         return None
 
     transport = await Libp2pTransport.start(NETWORK, Identity.generate())

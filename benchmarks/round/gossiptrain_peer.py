@@ -132,6 +132,6 @@ def chosen(settings: SettingsT, **values: str) -> SettingsT:
     return type(settings).model_validate({**settings.model_dump(), **values})
 
 
-async def no_state(held: HeldAverage | None) -> Donation | None:
+async def no_state(held: HeldAverage | None, fragment: int) -> Donation | None:
     """Nobody asks for the state here."""
     return None

@@ -24,14 +24,20 @@ ELEMENTS = 3000
 class Giving:
     """A donor with its trainer, which answers at once, and an average of ones that it holds."""
 
-    def __init__(self, *, average_is_state: bool, state_vectors: int = 1) -> None:
+    def __init__(
+        self, *, average_is_state: bool, state_vectors: int = 1, lengths: tuple[int, ...] | None = None
+    ) -> None:
         self.memory = SharedVectors.create(ELEMENTS, state=state_vectors * ELEMENTS)
         self.memory.average.fill(1.0)
         self.held = HeldAverage("ab", (PeerId("a"), PeerId("z")), step=5, vector=self.memory.average)
         self.trainer, self.forecast = Trainer(), Forecast()
         self.forecast.heard(asyncio.get_running_loop().time())
         self.donor = Donor(
-            cast("control.NodeSide", self.trainer), self.memory, self.forecast, average_is_state=average_is_state
+            cast("control.NodeSide", self.trainer),
+            self.memory,
+            self.forecast,
+            lengths=lengths or (state_vectors * ELEMENTS,),
+            average_is_state=average_is_state,
         )
         self.trainer.say = self._hear  # type: ignore[method-assign]
 
@@ -47,7 +53,7 @@ class Giving:
 def test_the_average_is_given_without_the_trainer_where_it_is_all_that_a_joiner_needs() -> None:
     async def scenario() -> None:
         giving = Giving(average_is_state=True)
-        donation = await giving.donor.donate(giving.held)
+        donation = await giving.donor.donate(giving.held, 0)
         assert donation is not None
         assert (donation.step, donation.held) == (5, giving.held)
         giving.memory.average.fill(9.0)  # by the next round
@@ -64,7 +70,7 @@ def test_without_an_average_or_where_peers_keep_more_the_trainer_takes_a_snapsho
         for average_is_state, holds in ((True, False), (False, True), (False, False)):
             giving = Giving(average_is_state=average_is_state, state_vectors=2)
             held = giving.held if holds else None
-            donation = await giving.donor.donate(held)
+            donation = await giving.donor.donate(held, 0)
             assert donation is not None
             assert (donation.step, donation.held) == (7, held)
             assert len(donation.vector) == 2 * ELEMENTS
@@ -78,7 +84,20 @@ def test_of_a_trainer_that_is_silent_not_even_the_average_is_given() -> None:
         giving = Giving(average_is_state=True)
         giving.trainer.frozen = True
         await asyncio.sleep(60.0)
-        assert await giving.donor.donate(giving.held) is None
+        assert await giving.donor.donate(giving.held, 0) is None
+
+    run_virtual(scenario())
+
+
+def test_each_fragment_is_asked_for_by_itself_and_one_that_there_is_not_is_refused() -> None:
+    async def scenario() -> None:
+        giving = Giving(average_is_state=False, lengths=(1000, 2000))
+        for fragment, length in ((0, 1000), (1, 2000)):
+            donation = await giving.donor.donate(None, fragment)
+            assert donation is not None
+            assert len(donation.vector) == length
+        assert giving.trainer.told == [control.StateWanted(fragment=0), control.StateWanted(fragment=1)]
+        assert await giving.donor.donate(None, 2) is None
 
     run_virtual(scenario())
 

@@ -47,7 +47,7 @@ async def fetch(joiner: TestPeer, *donors: TestPeer, most_steps: int = MOST_STEP
 def donate_from(peer: TestPeer, vector: Vector, *, step: int = 0) -> None:
     """From now on the peer gives this vector as its own snapshot."""
 
-    async def donate(held: HeldAverage | None) -> Donation:
+    async def donate(held: HeldAverage | None, fragment: int) -> Donation:
         return Donation(vector, step)
 
     peer.swarm._state_server._donate = donate

@@ -133,7 +133,7 @@ class Swarm:
         values = rng.normal(size=ELEMENTS).astype(np.float32)
         changes: list[tuple[Change, PeerId]] = []
 
-        async def donate(held: HeldAverage | None) -> Donation | None:
+        async def donate(held: HeldAverage | None, fragment: int) -> Donation | None:
             if held is not None:
                 return Donation(held.vector.copy(), held.step, held)
             return Donation(peer.values.copy(), swarm.membership.own.step)

@@ -120,9 +120,9 @@ def test_no_more_donors_are_asked_at_a_time_than_are_allowed() -> None:
 def note_donations(donor: TestPeer, asked: Counter[str]) -> None:
     honest = donor.swarm._state_server._donate
 
-    async def donate(held: HeldAverage | None) -> Donation | None:
+    async def donate(held: HeldAverage | None, fragment: int) -> Donation | None:
         asked[donor.id] += 1
-        return await honest(held)
+        return await honest(held, fragment)
 
     donor.swarm._state_server._donate = donate
 
@@ -350,7 +350,7 @@ def test_who_claims_an_average_and_offers_other_chunks_gives_nothing(arrivals: A
         async with swarm_of(make, 4) as swarm:
             average = await train_on(swarm)
 
-            async def donate(held: HeldAverage | None) -> Donation:
+            async def donate(held: HeldAverage | None, fragment: int) -> Donation:
                 assert held is not None
                 return Donation(np.full(ELEMENTS, 7.0, np.float32), held.step, held)
 
@@ -387,7 +387,7 @@ def test_a_helper_that_holds_part_of_the_state_gives_that_part(arrivals: Arrival
 def own_second_half(donor: TestPeer, half: int) -> None:
     """As with strategies that keep a momentum: the average is only the first part of what a joiner needs."""
 
-    async def donate(held: HeldAverage | None) -> Donation:
+    async def donate(held: HeldAverage | None, fragment: int) -> Donation:
         assert held is not None
         return Donation(np.concatenate([held.vector[:half], donor.values[half:]]), held.step, held)
 

@@ -104,9 +104,9 @@ def test_a_joiner_waits_for_a_donor_that_cannot_give_yet_and_never_begins_with_i
             allowed = False
             honest = donor.swarm._state_server._donate
 
-            async def donate(held: object) -> object:
+            async def donate(held: object, fragment: int) -> object:
                 refused.set()
-                return await honest(None) if allowed else None
+                return await honest(None, fragment) if allowed else None
 
             donor.swarm._state_server._donate = donate  # type: ignore[assignment]
             await begin_anew(joiner)
@@ -128,9 +128,9 @@ def test_a_joiner_is_seen_alive_for_as_long_as_it_waits_and_downloads() -> None:
             donor, joiner = swarm.peers["a"], swarm.peers["b"]
             honest = donor.swarm._state_server._donate
 
-            async def donate_late(held: object) -> object:
+            async def donate_late(held: object, fragment: int) -> object:
                 await asyncio.sleep(10 * TIMING.lifetime_s)
-                return await honest(None)
+                return await honest(None, fragment)
 
             donor.swarm._state_server._donate = donate_late  # type: ignore[assignment]
             await begin_anew(joiner)

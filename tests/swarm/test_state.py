@@ -10,9 +10,10 @@ import pytest
 from blake3 import blake3
 
 from gossiptrain.net.framing import ProtocolViolationError, receive_one_of, send_message
-from gossiptrain.net.transport import StreamClosedError, UnreachableError
+from gossiptrain.net.transport import PeerId, StreamClosedError, UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.messages import MAX_COUNT, ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
 from gossiptrain.swarm.own_heartbeat import OwnState
@@ -50,6 +51,83 @@ def test_a_joiner_takes_the_state_of_a_peer_that_is_ahead(kind: Kind) -> None:
             assert joiner.membership.own.step == 490
 
     run_on(kind, scenario)
+
+
+HALVES = (ELEMENTS // 2, ELEMENTS - ELEMENTS // 2)
+
+
+def donates_halves(peer: TestPeer, *, but: frozenset[int] = frozenset()) -> None:
+    """From now on the peer gives the half that it is asked for. but: halves that it refuses to give."""
+
+    async def donate(held: HeldAverage | None, fragment: int) -> Donation | None:
+        if fragment in but:
+            return None
+        start = sum(HALVES[:fragment])
+        return Donation(peer.values[start : start + HALVES[fragment]].copy(), peer.swarm.membership.own.step)
+
+    peer.swarm._state_server._donate = donate
+
+
+@on_both_transports
+def test_a_model_in_fragments_is_taken_over_one_after_the_other_through_the_same_memory(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2) as swarm:
+            donor, joiner = swarm.peers["a"], swarm.peers["b"]
+            donates_halves(donor)
+            into, parts = np.zeros(max(HALVES), np.float32), dict[int, bytes]()
+
+            async def taken(fragment: int, received: ReceivedState) -> None:
+                parts[fragment] = into[: HALVES[fragment]].tobytes()
+                assert not joiner.swarm.membership.own.joined
+
+            received = await joiner.swarm.take_state(into, lengths=HALVES, taken=taken)
+            assert received is not None
+            assert received.size_bytes == 4 * ELEMENTS
+            assert parts[0] + parts[1] == donor.values.tobytes()
+            assert joiner.swarm.membership.own.joined
+
+    run_on(kind, scenario)
+
+
+def test_each_fragment_may_come_from_another_donor() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            donates_halves(swarm.peers["a"], but=frozenset([1]))
+            donates_halves(swarm.peers["c"], but=frozenset([0]))
+            into, donors = np.zeros(max(HALVES), np.float32), list[PeerId]()
+
+            async def taken(fragment: int, received: ReceivedState) -> None:
+                donors.append(received.donor)
+
+            assert await swarm.peers["b"].swarm.take_state(into, lengths=HALVES, taken=taken) is not None
+            assert donors == [swarm.peers["a"].id, swarm.peers["c"].id]
+
+    run_on("virtual", scenario)
+
+
+def test_joiners_that_ask_for_different_fragments_do_not_get_each_others() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            donates_halves(swarm.peers["a"])
+            for name in "bcd":
+                membership = swarm.peers[name].swarm.membership
+                membership.describe(replace(membership.own, joined=False))
+            await until(lambda: len(swarm.peers["a"].swarm.membership.trainers()) == 1)
+
+            async def take(name: str) -> bytes:
+                into, parts = np.zeros(max(HALVES), np.float32), list[bytes]()
+
+                async def taken(fragment: int, received: ReceivedState) -> None:
+                    parts.append(into[: HALVES[fragment]].tobytes())
+                    await asyncio.sleep(0.3 * (ord(name) - ord("a")))
+
+                await swarm.peers[name].swarm.take_state(into, lengths=HALVES, taken=taken)
+                return b"".join(parts)
+
+            found = await asyncio.gather(*(take(name) for name in "bcd"))
+            assert set(found) == {swarm.peers["a"].values.tobytes()}
+
+    run_on("virtual", scenario)
 
 
 def test_the_next_donor_steps_in_when_one_falls_silent_in_the_middle() -> None:
@@ -147,7 +225,7 @@ class CountingDonor:
         self._donor, self._takes_s = donor, takes_s
         donor.swarm._state_server._donate = self._donate
 
-    async def _donate(self, held: HeldAverage | None) -> Donation:
+    async def _donate(self, held: HeldAverage | None, fragment: int) -> Donation:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self._takes_s)
@@ -219,7 +297,7 @@ def test_a_donor_with_too_many_joiners_or_no_snapshot_says_so_at_once_or_in_time
         async with swarm_of(make, 3) as swarm:
             donor, stuck = swarm.peers["a"], asyncio.Event()
 
-            async def donate(held: HeldAverage | None) -> Donation | None:
+            async def donate(held: HeldAverage | None, fragment: int) -> Donation | None:
                 await stuck.wait()
                 return None
 
@@ -290,7 +368,7 @@ def test_what_a_round_writes_over_while_it_is_copied_is_not_given() -> None:
             snapshot = donor.values.copy()
             swarm.peers["c"].swarm.membership.describe(OwnState(joined=False))
 
-            async def donate(held: HeldAverage | None) -> Donation:
+            async def donate(held: HeldAverage | None, fragment: int) -> Donation:
                 if held is None:
                     return Donation(snapshot, step=0)
                 half = held.vector[: ELEMENTS // 2].copy()

@@ -80,7 +80,8 @@ def test_a_joiner_takes_over_all_fragments() -> None:
         wait_for_rounds(members, 3, where=lambda event: True)
         hasty = settings.model_copy(update={"ending_time": 0.5})
         with MemberInFragments(-1e6, settings=hasty, initial_peers=[members[0].address], every_steps=30) as joiner:
-            assert any(isinstance(event, events.Joined) for event in joiner.told)
+            (joined,) = [event for event in joiner.told if isinstance(event, events.Joined)]
+            assert joined.bytes == 2 * 4 * 1200, "slow weights and momentum"
             assert (joiner.values > 0).all()
             assert set(joiner.swarm.state_dict()["outer"]) >= {"0.layers.0", "1.layers.2"}
 

@@ -53,8 +53,13 @@ class Configure(Message):
 
     @property
     def state_elements(self) -> int:
-        """Elements of all that a newcomer is given."""
-        return self.state_vectors * self.fingerprint.elements
+        """Most elements that a newcomer is given at once."""
+        return self.state_vectors * self.fragments.longest
+
+    @property
+    def state_lengths(self) -> tuple[int, ...]:
+        """Elements of what a newcomer is given of each fragment."""
+        return tuple(self.state_vectors * length for length in self.fragments.lengths)
 
 
 class Progress(Message):
@@ -88,6 +93,10 @@ class Hasten(Message):
     """Others are not waited for any longer: the last round is to be made now."""
 
 
+class StateRead(Message):
+    """The state that arrived has been taken over, and its memory is free."""
+
+
 class StateTaken(Message):
     """The state that was asked for is in shared memory."""
 
@@ -112,8 +121,15 @@ class Joining(Message):
     waits_for: str
 
 
+class StateArrived(Message):
+    """A fragment of a living peer's parameters is in the shared `state` vector, the trainer's until `StateRead`."""
+
+    fragment: int
+    step: int
+
+
 class Joined(Message):
-    """The swarm has been met. `received`: whose parameters are in the shared `state` vector, if anybody's."""
+    """The swarm has been met. `received`: whose parameters have arrived, if anybody's."""
 
     received: ReceivedState | None
     peers: int
@@ -165,7 +181,9 @@ class FragmentWanted(Message):
 
 
 class StateWanted(Message):
-    """A joiner asks: copy the parameters into the shared `state` vector at the next step boundary."""
+    """A joiner asks: copy a fragment of the parameters into the shared `state` vector at the next step boundary."""
+
+    fragment: int = 0
 
 
 class Alive(Message):
@@ -199,12 +217,14 @@ TRAINER_SAYS: tuple[type[Message], ...] = (
     SnapshotTaken,
     SnapshotRefused,
     Hasten,
+    StateRead,
     StateTaken,
     Leave,
 )
 NODE_SAYS: tuple[type[Message], ...] = (
     NodeReady,
     Joining,
+    StateArrived,
     Joined,
     PeerChanged,
     NextRound,

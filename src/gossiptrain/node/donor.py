@@ -7,6 +7,7 @@ travels.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gossiptrain.core.partition import Slice
 from gossiptrain.node import control
@@ -23,9 +24,17 @@ class Donor:
     """The giving side of one node. One donation at a time: the next one begins when the last was released."""
 
     def __init__(
-        self, trainer: control.NodeSide, memory: SharedVectors, forecast: Forecast, *, average_is_state: bool
+        self,
+        trainer: control.NodeSide,
+        memory: SharedVectors,
+        forecast: Forecast,
+        *,
+        lengths: Sequence[int],
+        average_is_state: bool,
     ) -> None:
-        """average_is_state: whether the average of a round is all that a joiner needs."""
+        """lengths: elements of what is given of each fragment. average_is_state: whether the average of a round is all
+        that a joiner needs."""
+        self._lengths = lengths
         self._trainer = trainer
         self._memory = memory
         self._forecast = forecast
@@ -37,28 +46,32 @@ class Donor:
         if not self._state_taken.done():
             self._state_taken.set_result(message)
 
-    async def donate(self, held: HeldAverage | None) -> Donation | None:
-        """See `state.Donate`. None where the trainer is silent for too long, and does not answer this question either.
+    async def donate(self, held: HeldAverage | None, fragment: int) -> Donation | None:
+        """See `state.Donate`. None where the trainer is silent for too long, and does not answer this question either,
+        and where there is no such fragment.
 
         The strategies whose peers keep more than their parameters have a snapshot taken. Between two rounds its first
         vector is the average all the same, and only the rest of it this peer's own.
         """
+        if fragment >= len(self._lengths):
+            return None
+        vector = self._memory.state[: self._lengths[fragment]]
         if held is not None and self._average_is_state and not self._trainer_is_silent():
             await self._copy(held)
-            return Donation(self._memory.state, held.step, held, release=self._memory.forget_state)
-        taken = await self._snapshot()
+            return Donation(vector, held.step, held, release=self._memory.forget_state)
+        taken = await self._snapshot(fragment)
         if taken is None:
             return None
-        return Donation(self._memory.state, taken.step, held, release=self._memory.forget_state)
+        return Donation(vector, taken.step, held, release=self._memory.forget_state)
 
     async def _copy(self, held: HeldAverage) -> None:
         for part in Slice(0, len(held.vector)).chunks(COPIED_ELEMENTS):
             self._memory.state[part.start : part.stop] = held.vector[part.start : part.stop]
             await asyncio.sleep(0)
 
-    async def _snapshot(self) -> control.StateTaken | None:
+    async def _snapshot(self, fragment: int) -> control.StateTaken | None:
         self._state_taken = asyncio.get_running_loop().create_future()
-        self._trainer.send(control.StateWanted())
+        self._trainer.send(control.StateWanted(fragment=fragment))
         asked_s = asyncio.get_running_loop().time()
         while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
             await asyncio.wait([self._state_taken], timeout=PROGRESS_S)

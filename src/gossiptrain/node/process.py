@@ -30,6 +30,7 @@ from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.snapshots import Snapshots
+from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.peer import Environment, SwarmPeer
@@ -56,9 +57,16 @@ class Node:
         self._memory = memory
         self._configure = configure
         self._forecast = Forecast()
-        self._donor = Donor(trainer, memory, self._forecast, average_is_state=configure.average_is_state)
+        self._donor = Donor(
+            trainer,
+            memory,
+            self._forecast,
+            lengths=configure.state_lengths,
+            average_is_state=configure.average_is_state,
+        )
         self._snapshots = Snapshots(trainer, memory, configure.fragments)
         self._incarnation = incarnation
+        self._state_read = asyncio.Event()
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
         self._prepared: asyncio.Task[None]
@@ -107,11 +115,21 @@ class Node:
         except GossipError:
             if configure.must_join:
                 raise
-        received = await self._peer.take_state(self._memory.state) if configure.take_state else None
+        received = await self._take_state() if configure.take_state else None
         peers = len(self._peer.membership.live()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         trainers = len(self._peer.membership.trainers())
         self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
+
+    async def _take_state(self) -> ReceivedState | None:
+        return await self._peer.take_state(
+            self._memory.state, lengths=self._configure.state_lengths, taken=self._hand_over
+        )
+
+    async def _hand_over(self, fragment: int, received: ReceivedState) -> None:
+        self._state_read.clear()
+        self._trainer.send(control.StateArrived(fragment=fragment, step=received.step))
+        await self._state_read.wait()
 
     async def _serve(self) -> None:
         """Does what the trainer says, in its order, until it says `Leave`, which ends a round that goes on beside."""
@@ -126,6 +144,8 @@ class Node:
                     self._peer.participation.hasten()
                 elif isinstance(message, control.StateTaken):
                     self._donor.state_taken(message)
+                elif isinstance(message, control.StateRead):
+                    self._state_read.set()
             for task in tuple(self._beside):
                 task.cancel()
 

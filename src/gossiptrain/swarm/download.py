@@ -33,12 +33,23 @@ class ReceivedState(Message):
     donors: int = 1
     """How many have given parts of it."""
 
+    def followed_by(self, other: ReceivedState) -> ReceivedState:
+        """Together with a fragment that has arrived after it."""
+        return other.model_copy(
+            update={
+                "seconds": self.seconds + other.seconds,
+                "size_bytes": self.size_bytes + other.size_bytes,
+                "donors": max(self.donors, other.donors),
+            }
+        )
+
 
 class Download:
-    """The parameters on their way into one vector. Where they are not complete, it may not be used."""
+    """The parameters, or a fragment, on their way into one vector. Where they are not complete, it may not be used."""
 
-    def __init__(self, admission: Admission, into: Vector) -> None:
+    def __init__(self, admission: Admission, into: Vector, *, fragment: int = 0) -> None:
         self._admission = admission
+        self._fragment = fragment
         self._clock = admission.transport.clock
         self._into = into
         self._chunking = Chunking.of(len(into), chunk_bytes=admission.timing.chunk_bytes)
@@ -65,7 +76,14 @@ class Download:
             failed(donor, error)
 
         def open_source(donor: PeerId, average: str) -> AbstractAsyncContextManager[StateSource]:
-            return opened(self._admission, donor, self._chunking, most_steps=most_steps, average=average)
+            return opened(
+                self._admission,
+                donor,
+                self._chunking,
+                most_steps=most_steps,
+                average=average,
+                fragment=self._fragment,
+            )
 
         for donor in donors:
             if donor in gone:

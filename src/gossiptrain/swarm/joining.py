@@ -34,16 +34,15 @@ class Joining:
         self,
         membership: Membership,
         clock: Clock,
-        download: Callable[[Vector], Download],
+        download: Callable[[Vector, int], Download],
         *,
         settled_s: float,
         look_around: Callable[[], Awaitable[None]],
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """settled_s: how long the joiners that are known must have been the same before one of them founds.
-
-        look_around: looks for peers that are not known yet; awaited before this peer founds. report: is told, in words,
-        what this peer waits for.
+        """download: of a fragment into a vector. settled_s: how long the joiners that are known must have been the same
+        before one of them founds. look_around: looks for peers that are not known yet; awaited before this peer founds.
+        report: is told, in words, what this peer waits for.
         """
         self._membership = membership
         self._clock = clock
@@ -53,13 +52,13 @@ class Joining:
         self._report = report
         self._not_before_s: dict[PeerId, float] = {}
 
-    async def take_state(self, into: Vector, *, met_before: bool = False) -> ReceivedState | None:
-        """Fills `into` with a living peer's parameters. None where this peer is to begin with its own.
+    async def take_state(self, into: Vector, *, fragment: int = 0, met_before: bool = False) -> ReceivedState | None:
+        """Fills `into` with a fragment of a living peer's parameters. None where this peer is to begin with its own.
 
         Where it is None, or raises, `into` may not be used. met_before: whether it was in the swarm in an earlier life;
         where it has brought no parameters from there, it is not the one that begins while nobody else is back.
         """
-        download = self._download(into)
+        download = self._download(into, fragment)
         joiners: frozenset[PeerId] = frozenset()
         settled_at_s = said_at_s = self._clock.now()
         if met_before and self._membership.own.step == 0:

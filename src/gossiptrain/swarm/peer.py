@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -126,7 +126,7 @@ class SwarmPeer:
         return Joining(
             self.membership,
             self._clock,
-            lambda into: Download(self.admission, into),
+            lambda into, fragment: Download(self.admission, into, fragment=fragment),
             settled_s=SETTLED_BEATS * self.admission.timing.heartbeat_s,
             look_around=self._discovery.consult_directory,
             report=report,
@@ -166,13 +166,29 @@ class SwarmPeer:
             ("the reunion", self.reunion.run),
         )
 
-    async def take_state(self, into: Vector) -> ReceivedState | None:
+    async def take_state(
+        self,
+        into: Vector,
+        *,
+        lengths: Sequence[int] = (),
+        taken: Callable[[int, ReceivedState], Awaitable[None]] | None = None,
+    ) -> ReceivedState | None:
         """Takes over the parameters of a living peer. None where this peer is to begin with its own.
 
         Waits as long as it takes, and says so; `run` has to be under way meanwhile. From then on this peer takes part.
+        lengths: of the fragments that come one after the other into the same memory; empty where all come at once.
+        taken: called with each, before the next one is asked for.
         """
         self.membership.describe(replace(self.membership.own, joined=False))
-        received = await self._joining.take_state(into, met_before=self._has_known)
+        received: ReceivedState | None = None
+        for fragment, length in enumerate(lengths or (len(into),)):
+            part = await self._joining.take_state(into[:length], fragment=fragment, met_before=self._has_known)
+            if part is None:
+                # Whoever had begun to give the parameters is gone, and so is everybody else.
+                break
+            if taken is not None:
+                await taken(fragment, part)
+            received = part if received is None else received.followed_by(part)
         step = self.membership.own.step if received is None else max(received.step, self.membership.own.step)
         self.membership.describe(replace(self.membership.own, joined=True, step=step))
         await self.membership.meet_everyone()
@@ -186,7 +202,7 @@ class SwarmPeer:
     def _guarded(self, donate: Donate) -> Donate:
         """Who has not joined yet has nothing to give."""
 
-        async def give(held: HeldAverage | None) -> Donation | None:
-            return await donate(held) if self.membership.own.joined else None
+        async def give(held: HeldAverage | None, fragment: int) -> Donation | None:
+            return await donate(held, fragment) if self.membership.own.joined else None
 
         return give

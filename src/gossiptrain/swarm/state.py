@@ -1,9 +1,9 @@
 """How a donor gives its parameters to joiners: first the digests of all chunks, then the chunks that each one asks for.
 
-Owns what is given to whom and for how long. All that ask within a while are given the same, from one copy. Where the
-parameters begin with the last average that this peer holds, the offer says so, and who else holds it: the joiner then
-has the members of that round give different chunks at the same time. Does not know where the donor's vector comes from,
-nor what the joiner does with it.
+Owns what is given to whom and for how long. Of a model in fragments one is given after the other. All that ask for the
+same within a while are given the same, from one copy. Where the parameters begin with the last average that this peer
+holds, the offer says so, and who else holds it: the joiner then has the members of that round give different chunks at
+the same time. Does not know where the donor's vector comes from, nor what the joiner does with it.
 
 Donors train on, so their parameters are never the same; but the average of a round is, in all members of its group,
 and they have compared its digest. To give the average and not what was learnt since costs the joiner at most a round's
@@ -33,7 +33,8 @@ STATE = "/gossiptrain/state"
 
 @dataclass(frozen=True)
 class Donation:
-    """The state that a donor gives: its parameters at one step boundary. Not changed while it is being sent."""
+    """The state that a donor gives: its parameters at one step boundary, or a fragment of them. Not changed while it is
+    being sent."""
 
     vector: Vector
     step: int
@@ -43,9 +44,9 @@ class Donation:
     """Called when the vector is not needed any more."""
 
 
-Donate = Callable[[HeldAverage | None], Awaitable[Donation | None]]
+Donate = Callable[[HeldAverage | None, int], Awaitable[Donation | None]]
 """Takes a copy of the average that is held, or where that is not what a joiner needs, or there is none, a fresh
-snapshot; None where there is nothing to give now."""
+snapshot of the fragment of this number; None where there is nothing to give now."""
 LONGEST_SNAPSHOT_S = 30.0
 """How long a donor waits for the snapshot, which its trainer takes after the inner step that it is in."""
 MOST_IN_LINE = 8
@@ -59,6 +60,7 @@ class _Given:
     """What is being given, and to how many."""
 
     donation: Donation
+    fragment: int
     taken_s: float
     users: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,7 +123,7 @@ class StateServer:
         ready = asyncio.Event()
         waiting = asyncio.create_task(self._say_waiting(stream, until=ready))
         try:
-            async with self._held_for(request.average) as given:
+            async with self._held_for(request) as given:
                 offered = None if given is None else await self._offered(given, request.chunk_elements)
                 ready.set()
                 await waiting
@@ -142,10 +144,10 @@ class StateServer:
                     await until.wait()
 
     @contextlib.asynccontextmanager
-    async def _held_for(self, average: str) -> AsyncIterator[_Given | None]:
+    async def _held_for(self, request: StateRequest) -> AsyncIterator[_Given | None]:
         """What this joiner is given; it stays as it is until the end of the block."""
         async with self._taking:
-            given = await self._shared_or_fresh(average)
+            given = await self._shared_or_fresh(request.average, request.fragment)
             if given is not None:
                 given.users += 1
         try:
@@ -156,19 +158,19 @@ class StateServer:
                 if not given.users:
                     self._let_go(given)
 
-    async def _shared_or_fresh(self, average: str) -> _Given | None:
+    async def _shared_or_fresh(self, average: str, fragment: int) -> _Given | None:
         given = self._given
         if given is not None and average:
             return given if _is(given.donation, average) else None
-        if given is not None and self._clock.now() - given.taken_s > SHARED_FOR_S:
+        if given is not None and (given.fragment != fragment or self._clock.now() - given.taken_s > SHARED_FOR_S):
             await given.gone.wait()
             given = None
         if given is None:
-            donation = await self._take(average)
-            given = self._given = _Given(donation, self._clock.now()) if donation is not None else None
+            donation = await self._take(average, fragment)
+            given = self._given = _Given(donation, fragment, self._clock.now()) if donation is not None else None
         return given
 
-    async def _take(self, average: str) -> Donation | None:
+    async def _take(self, average: str, fragment: int) -> Donation | None:
         if not average:
             # What all members of a round will hold in a moment is worth a short wait.
             await self._last_average.settle(within_s=self._timing.probe_timeout_s)
@@ -177,11 +179,11 @@ class StateServer:
             return None
         try:
             async with self._clock.timeout(LONGEST_SNAPSHOT_S):
-                donation = await self._donate(held)
+                donation = await self._donate(held, fragment)
                 if donation is not None and held is not None and not self._last_average.still(held):
                     # The next round has begun, and has written where the average was while it was copied.
                     donation.release()
-                    donation = None if average else await self._donate(None)
+                    donation = None if average else await self._donate(None, fragment)
         except TimeoutError:
             return None
         return donation

@@ -86,6 +86,8 @@ class Session:
         self._ends_in_s: float | None = None
         self._last_progress_s = 0.0
         self._said_alone = False
+        self._takes_state = False
+        """Whether the parameters that arrive are taken over."""
         self._asked = False
         """Whether the snapshot that is told next is one that the node has asked for."""
 
@@ -243,7 +245,7 @@ class Session:
             case control.NextRound():
                 self.rounds.next_number = message.number
             case control.StateWanted():
-                self.rounds.replica.write_state(self._node.memory.state)
+                self.rounds.replica.write_state(self._node.memory.state, fragment=message.fragment)
                 self._node.send(control.StateTaken(step=self.progress.step))
             case control.PeerChanged():
                 self._note_peer(message)
@@ -251,6 +253,8 @@ class Session:
                 self._note_ready(message)
             case control.Joining():
                 self.bus.emit(events.Notice(message=message.waits_for))
+            case control.StateArrived():
+                self._take_state(message)
             case control.Joined():
                 self._note_joined(message)
             case control.NodeDown():
@@ -293,13 +297,19 @@ class Session:
         elif set(ready.addresses) != set(before):
             self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 
+    def _take_state(self, arrived: control.StateArrived) -> None:
+        if arrived.fragment == 0:
+            # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
+            self._takes_state = arrived.step >= self.progress.step
+        if self._takes_state:
+            self.rounds.replica.read_state(self._node.memory.state, fragment=arrived.fragment)
+        self._node.send(control.StateRead())
+
     def _note_joined(self, joined: control.Joined) -> None:
         self.peers, self.trainers = joined.peers, joined.trainers
         self.node_is_up = True
         received = joined.received
-        # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
-        if received is not None and received.step >= self.progress.step:
-            self.rounds.replica.read_state(self._node.memory.state)
+        if received is not None and self._takes_state:
             self.progress.step = received.step
             self.rounds.begin_anew()
             news.tell_joining(self.bus, received)

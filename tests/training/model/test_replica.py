@@ -53,9 +53,17 @@ class Peer:
         self.binding.copy_from(self.values() + change)
 
     def state(self) -> Vector:
-        vector = np.zeros(self.replica.kept_vectors * self.binding.elements, np.float32)
-        self.replica.write_state(vector)
-        return vector
+        """Of a model in one piece."""
+        (state,) = self.state_by_fragments()
+        return state
+
+    def state_by_fragments(self) -> list[Vector]:
+        found = []
+        for number, length in enumerate(self.replica.fragments.lengths):
+            vector = np.zeros(self.replica.kept_vectors * length, np.float32)
+            self.replica.write_state(vector, fragment=number)
+            found.append(vector)
+        return found
 
 
 def peer_with(
@@ -396,7 +404,9 @@ def test_rounds_with_each_fragment_come_to_a_round_with_the_whole_model(
         whole.replica.take(alpha=0.5)
         np.testing.assert_array_equal(round_by_fragments(cut, average, alpha=0.5), snapshot)
         np.testing.assert_array_equal(cut.values(), whole.values())
-        np.testing.assert_array_equal(cut.state(), whole.state())
+    kept = cut.replica.kept_vectors
+    rows = np.concatenate([state.reshape(kept, -1) for state in cut.state_by_fragments()], axis=1)
+    np.testing.assert_array_equal(rows, whole.state().reshape(kept, -1))
 
 
 @every_strategy
@@ -417,7 +427,8 @@ def test_what_a_peer_in_fragments_keeps_goes_to_joiners_and_checkpoints(make: Ca
     peer, joiner, resumed = (peer_with(make(), model_with_statistics(seed), fragments=3) for seed in range(3))
     peer.learn(change(1))
     round_by_fragments(peer, change(2))
-    joiner.replica.read_state(peer.state())
+    for number, state in enumerate(peer.state_by_fragments()):
+        joiner.replica.read_state(state, fragment=number)
     resumed.binding.copy_from(peer.values())
     resumed.replica.restore(peer.replica.state())
     for each in (peer, joiner, resumed):

@@ -291,7 +291,7 @@ class SimulatedPeer:
         drift = self._directions.standard_normal(ELEMENTS, dtype=np.float32)
         self.values = self.values + STEP_SIZE * np.float32(math.sqrt(steps)) * drift
 
-    async def _donate(self, held: HeldAverage | None) -> Donation | None:
+    async def _donate(self, held: HeldAverage | None, fragment: int) -> Donation | None:
         """As nodes do where the average is all that a joiner needs."""
         if held is not None:
             return Donation(held.vector.copy(), held.step, held)

@@ -194,18 +194,18 @@ class Replica:
     # For joiners: the vectors one after the other in one.
 
     @torch.no_grad()
-    def write_state(self, vector: Vector) -> None:
-        """Fills `vector`, of `kept_vectors` times the model's length, with all that a joiner needs."""
-        for piece, places in self._in_state(vector):
+    def write_state(self, vector: Vector, *, fragment: int = 0) -> None:
+        """Fills the first elements of `vector`, `kept_vectors` times those of the fragment, with all a joiner needs."""
+        for piece, places in self._in_state(vector, fragment):
             parameters = piece.parameters()
             values = piece.rule.kept(parameters) or (parameters.local,)
             for place, value in zip(places, values, strict=False):
                 place.copy_(value)
 
     @torch.no_grad()
-    def read_state(self, vector: Vector) -> None:
+    def read_state(self, vector: Vector, *, fragment: int = 0) -> None:
         """Goes on from what a donor's `write_state` has written."""
-        for piece, places in self._in_state(vector):
+        for piece, places in self._in_state(vector, fragment):
             parameters = piece.parameters()
             parameters.local.copy_(places[0])
             piece.write(parameters)
@@ -213,10 +213,11 @@ class Replica:
             for place, own in zip(places, piece.rule.kept(parameters), strict=False):
                 own.copy_(place)
 
-    def _in_state(self, vector: Vector) -> Iterator[tuple[_Piece, Sequence[Tensor]]]:
-        whole = torch.from_numpy(vector).view(self.kept_vectors, self._binding.elements)
-        for piece in self._pieces():
-            yield piece, [piece.bound.view(row) for row in whole]
+    def _in_state(self, vector: Vector, fragment: int) -> Iterator[tuple[_Piece, Sequence[Tensor]]]:
+        length = self.fragments.lengths[fragment]
+        rows = torch.from_numpy(vector)[: self.kept_vectors * length].view(self.kept_vectors, length)
+        for piece in self._pieces_of(fragment):
+            yield piece, [self._in_fragment(piece.bound, fragment, row) for row in rows]
 
     # For checkpoints.
 
