@@ -63,6 +63,25 @@ def test_the_mean_is_bitwise_repeatable() -> None:
     assert first.tobytes() == second.tobytes()
 
 
+@given(st.integers(1, 8), st.integers(1, 200), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_the_mean_of_equal_parts_is_that_part_bit_by_bit(members: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    part = rng.normal(size=size).astype(np.float32)
+    weights = clipped_weights([int(count) for count in rng.integers(1, 1000, size=members)])
+    out = np.empty(size, np.float32)
+    weighted_mean([part.copy() for _ in range(members)], weights, out)
+    assert out.tobytes() == part.tobytes()
+
+
+def test_parts_that_differ_only_at_their_end_are_not_taken_for_equal() -> None:
+    one, other = np.zeros(1000, np.float32), np.zeros(1000, np.float32)
+    other[-1] = 1.0
+    out = np.empty(1000, np.float32)
+    weighted_mean([one, other], [0.5, 0.5], out)
+    assert out[-1] == 0.5
+
+
 def test_disagreement_is_relative_to_the_size_of_the_mean() -> None:
     parts = [np.array([9.0, 0.0], np.float32), np.array([11.0, 0.0], np.float32)]
     mean = np.array([10.0, 0.0], np.float32)

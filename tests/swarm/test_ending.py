@@ -11,7 +11,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.ending import EndingBarrier, Farewell, Grace
 from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
@@ -178,6 +178,27 @@ def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_take
         peer.values += 1.0
         await clock.sleep(ends_at_s - clock.now())
         await peer.end(GRACE)
+
+    run_on("virtual", scenario)
+
+
+def test_whoever_was_in_a_final_round_is_not_expected_to_end_still() -> None:
+    """That it has made its last step may be heard after the round in which it was shown."""
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=SETTINGS) as swarm:
+            a, b, c = swarm.peers.values()
+            barrier = EndingBarrier(a.swarm.membership, a.swarm.transport.clock, longest_nap_s=0.1)
+            for peer in (b, c):
+                peer.swarm.membership.describe(replace(peer.swarm.membership.own, ends_in_s=4.0))
+                await peer.swarm.membership.meet_everyone()
+            barrier.note_round([a.id, b.id], final=True)
+            assert barrier.expects_others(GRACE)
+            barrier.note_round([a.id, b.id, c.id], final=False)
+            assert barrier.expects_others(GRACE)
+            barrier.note_round([a.id, b.id, c.id], final=True)
+            assert not barrier.expects_others(GRACE)
+            assert await barrier.wait(GRACE)
 
     run_on("virtual", scenario)
 

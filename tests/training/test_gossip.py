@@ -23,6 +23,7 @@ from gossiptrain.errors import (
     RunMismatchError,
     UsageError,
 )
+from gossiptrain.node import control
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
@@ -428,6 +429,27 @@ def test_who_waits_for_others_gives_to_joiners_and_goes_on_when_they_are_there()
         assert not swarm.wait_for_peers(3, until=lambda: any(isinstance(e, events.Joined) for e in newcomer.told))
         assert torch.equal(newcomer.values, torch.ones(1000))
         assert swarm.wait_for_peers(2)
+        newcomer.stop()
+        newcomer.join()
+
+
+def test_a_joiner_counts_only_once_it_holds_the_parameters() -> None:
+    """Who began without it may have ended before it is ready."""
+    model = Constant(1.0)
+    hasty = GossipSettings(matchmaking_time=0.5, ending_time=0.5)
+    with gossip(model, standing_still(model), run="waiting", network=LOCAL) as swarm:
+        newcomer = Member(-1.0, run="waiting", settings=hasty, initial_peers=[swarm.addresses[0]])
+        newcomer.start()
+
+        def is_there() -> bool:
+            # The newcomer is not served meanwhile.
+            swarm._session.inbox.hear_only(control.PeerChanged)
+            return swarm.peers == 2
+
+        wait_until(is_there, "the newcomer is known")
+        assert not swarm.wait_for_peers(2, until=lambda: True)
+        assert swarm.wait_for_peers(2)
+        assert torch.equal(newcomer.values, torch.ones(1000))
         newcomer.stop()
         newcomer.join()
 

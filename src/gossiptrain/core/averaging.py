@@ -18,6 +18,9 @@ WEIGHT_SPREAD = 4.0
 """No contribution weighs more than this many times the median of its group, or less than the inverse."""
 
 
+FEW = 64
+
+
 def clipped_weights(samples: Sequence[int]) -> list[float]:
     """Weights that sum to 1, proportional to the samples seen since the last round, clipped around their median.
 
@@ -41,14 +44,26 @@ def weighted_mean(
 ) -> None:
     """Writes sum(weights[i] * parts[i]) into `out`, in float32 and in the order given, so that it is repeatable.
 
-    The weights must sum to 1. Equal parts give exactly that part back only up to rounding. scratch: memory as long as
-    `out`, for those who call this often.
+    The weights must sum to 1. Equal parts give exactly that part: whoever holds a model that others have just agreed on
+    may average it once more with some of them, and still holds theirs. scratch: memory as long as `out`, for those who
+    call this often.
     """
+    if _are_equal(parts):
+        np.copyto(out, parts[0])
+        return
     np.multiply(parts[0], np.float32(weights[0]), out=out)
     scaled = np.empty_like(out) if scratch is None else scratch
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         np.multiply(part, np.float32(weight), out=scaled)
         out += scaled
+
+
+def _are_equal(parts: Sequence[Vector]) -> bool:
+    """A look at a few values tells parts apart that are not."""
+    first, others = parts[0], parts[1:]
+    return all(np.array_equal(part[:FEW], first[:FEW]) for part in others) and all(
+        np.array_equal(part, first) for part in others
+    )
 
 
 def squared_distances(parts: Sequence[Vector], mean: Vector, *, scratch: Vector | None = None) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock, PeerId
-from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.membership import Life, Membership
 
 LEAST_GRACE_S = 3.0
 """For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
@@ -93,11 +93,18 @@ class EndingBarrier:
         self._clock = clock
         self._longest_nap_s = longest_nap_s
         self._hastened = False
+        self._have_ended: set[Life] = set()
+        """Members of final rounds."""
         self._last_members: Collection[PeerId] = ()
         self._last_round_s = 0.0
 
-    def note_round(self, members: Collection[PeerId]) -> None:
-        """A last round is over. That its members wanted one is old news, until they have had time to say so again."""
+    def note_round(self, members: Collection[PeerId], *, final: bool) -> None:
+        """A last round is over. That its members wanted one is old news, until they have had time to say so again.
+
+        final: whether all of them have made their last step, whatever was heard of them before.
+        """
+        if final:
+            self._have_ended |= {self._membership.life_of(peer) for peer in members}
         self._last_members = members
         self._last_round_s = self._clock.now()
 
@@ -112,12 +119,12 @@ class EndingBarrier:
         while True:
             left_s = self._worth_waiting_s(grace, passed_s=self._clock.now() - began_s)
             if left_s <= 0:
-                return not self._membership.others_end_in_s()
+                return not self._others_end_in_s()
             await self._membership.wait_for_change(min(left_s, self._longest_nap_s))
 
     def expects_others(self, grace: Grace) -> bool:
         """Whether somebody that still trains has said that it ends within what is left of the grace."""
-        ends = self._membership.others_end_in_s().values()
+        ends = self._others_end_in_s().values()
         return not self._hastened and any(ends_in_s is not None and ends_in_s <= grace.longest_s for ends_in_s in ends)
 
     def _worth_waiting_s(self, grace: Grace, *, passed_s: float) -> float:
@@ -125,7 +132,7 @@ class EndingBarrier:
         if self._hastened or self._somebody_merges():
             return 0.0
         left_s = 0.0
-        for ends_in_s in self._membership.others_end_in_s().values():
+        for ends_in_s in self._others_end_in_s().values():
             until_s = grace.least_s
             if ends_in_s is None:
                 until_s = max(until_s, grace.unknown_s)
@@ -133,6 +140,11 @@ class EndingBarrier:
                 until_s = grace.longest_s
             left_s = max(left_s, min(until_s, grace.longest_s) - passed_s)
         return left_s
+
+    def _others_end_in_s(self) -> dict[PeerId, float | None]:
+        """See `Membership.others_end_in_s`; without those that have ended, whether they have said so or not."""
+        told = self._membership.others_end_in_s().items()
+        return {peer: ends for peer, ends in told if self._membership.life_of(peer) not in self._have_ended}
 
     def _somebody_merges(self) -> bool:
         outlooks = self._membership.outlooks()

@@ -143,7 +143,7 @@ class Participation:
             averaged = await self.average(own, samples=samples, aim=aim)
         if averaged is None or not averaged.result.committed:
             return averaged
-        self._barrier.note_round(averaged.result.members)
+        self._barrier.note_round(averaged.result.members, final=averaged.final)
         # A member that still trained may end in the very next moment, with more than it brought to this round.
         nobody_slipped_in = averaged.final or not all_have_ended
         all_were_in_it = nobody_slipped_in and self._membership.ended() <= set(averaged.result.members)
