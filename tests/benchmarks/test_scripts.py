@@ -64,14 +64,17 @@ def test_the_steps_of_a_donor_during_a_transfer_are_compared_with_those_before()
 
 def test_a_smaller_format_is_timed_and_its_error_told() -> None:
     found = {
-        name: codecs.measure(name, elements=4096, repetitions=2, calls=2) for name in ("fp32", "fp16", "bf16", "int8")
+        name: codecs.measure(name, elements=4096, repetitions=2, calls=2)
+        for name in ("fp32", "fp16", "bf16", "int8", "int4")
     }
-    assert [int(own.bytes_per_value) for own in found.values()] == [4, 2, 2, 1]
+    assert [int(2 * own.bytes_per_value) for own in found.values()] == [8, 4, 4, 2, 1]
     assert all(own.encode_gb_per_s.minimum > 0 and own.decode_gb_per_s.minimum > 0 for own in found.values())
     assert found["fp32"].error == 0
     assert 0 < found["fp16"].error < 0.005
     assert 0 < found["int8"].error < 0.005, "a share of what the two differ by"
+    assert 0 < found["int4"].error < 0.01
     assert found["int8"].in_groups.disagreement < 1e-4
+    assert found["int4"].in_groups.disagreement < 1e-4
 
 
 def test_a_round_of_two_processes_is_timed_beside_its_floor(tmp_path: Path) -> None:
