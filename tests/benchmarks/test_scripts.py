@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.strategies import COURSES
 
-from benchmarks import alone, codecs, formation, interruptions, state_transfer
+from benchmarks import alone, codecs, error_feedback, formation, interruptions, state_transfer
 from gossiptrain.training.tasks import task_named
 
 REPOSITORY = Path(__file__).parents[2]
@@ -135,6 +135,15 @@ def test_strategies_are_compared_with_a_learning_rate_for_each(tmp_path: Path) -
     plain, often = lines["step-mix, groups of 4"], lines["step-mix, groups of 4, int8, twice as often"]
     assert 0.5 < often["megabytes_per_peer"] / plain["megabytes_per_peer"] < 0.55
     assert "to diloco" in done.stdout
+
+
+def test_int4_is_shown_beside_peers_that_keep_what_rounding_takes() -> None:
+    given = error_feedback.arguments().parse_args(["digits", "--steps=240", "--seeds=1"])
+    plain, int4, remembering = error_feedback.lines_of("diloco", given)
+    assert plain.loss_to_fp32 == (0.0,)
+    assert len({plain.losses, int4.losses, remembering.losses}) == 3
+    assert max(*int4.loss_to_fp32, *remembering.loss_to_fp32) < 0.3
+    assert int4.megabytes_per_peer < plain.megabytes_per_peer / 4
 
 
 def test_what_it_costs_to_be_one_of_many_peers_is_measured_on_real_ones(tmp_path: Path) -> None:
