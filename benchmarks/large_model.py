@@ -37,7 +37,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="local")
 TENSOR = 4_000_000
 FLOAT_BYTES = 4
-SAMPLE_S = 0.5
+SAMPLE_S = 2.0
 WAIT_S = 900.0
 
 

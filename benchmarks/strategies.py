@@ -2,7 +2,7 @@
 
     python -m benchmarks.strategies text               # 8 peers, tiny transformer, H = 20 and 50, 3 seeds
     python -m benchmarks.strategies cifar10 --every 20
-    python -m benchmarks.strategies text --questions   # absent peers, int8, unequal speeds, non-IID data
+    python -m benchmarks.strategies text --questions   # absent peers, int8 and int4, unequal speeds, non-IID data
 
 All runs are in the laboratory (`gossip simulate learn`), with equal samples: each peer makes the same number of inner
 steps whatever the strategy. First the learning rate of each is chosen among multiples of the recipe's, in runs of half
@@ -64,6 +64,12 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "30 % absent": {"absent": 0.3},
     "int8": {"codec": "int8"},
+    "int4": {"codec": "int4"},
+    "30 % absent, int4": {"absent": 0.3, "codec": "int4"},
+    "average": {"strategy": "average"},
+    "average, int4": {"strategy": "average", "codec": "int4"},
+    "diloco": {"strategy": "diloco"},
+    "diloco, int4": {"strategy": "diloco", "codec": "int4"},
     "fp16": {"codec": "fp16"},
     "speeds 1 : 4": {"speeds": 4.0},
     "speeds 1 : 4, 5 % more time": {"speeds": 4.0, "time": 1.05},
@@ -169,7 +175,8 @@ def competition(bench: Bench, courses: dict[str, Any], every: Sequence[int]) -> 
 
 
 def questions(bench: Bench, asked: dict[str, Any], every_steps: int) -> list[Line]:
-    """What step-mix in groups of 4 loses under each condition, at the rate that suits it without any."""
+    """What step-mix in groups of 4, or the strategy that is named, loses under each condition, at the rate that suits
+    step-mix without any."""
     usual = {"strategy": "step-mix", "group_size": 4, "every_steps": every_steps}
     rate = bench.tuned(usual)
 

@@ -37,7 +37,7 @@ ELEMENT_BYTES = 4
 MEGABYTE = 1_000_000
 WARM_UPS = 2
 SYSTEMS = ("hivemind", "gloo", "tls", "gossiptrain-libp2p-fp32", "gossiptrain-direct-fp32", "gossiptrain-direct-fp16")
-NAMES = re.compile(r"hivemind|gloo|tcp|tls|gossiptrain-(direct|libp2p)-(fp32|fp16|bf16|int8)")
+NAMES = re.compile(r"hivemind|gloo|tcp|tls|gossiptrain-(direct|libp2p)-(fp32|fp16|bf16|int8|int4)")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ PositiveSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
 Preset = Literal["local", "lan", "wan"]
 DirectMode = Literal["auto", "direct", "libp2p"]
-CodecName = Literal["fp32", "fp16", "bf16", "int8"]
+CodecName = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 GroupingName = Literal["auto", "crossed", "random", "grid", "exponential", "all"]
 StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
 
@@ -61,7 +61,8 @@ class GossipSettings(Settings):
     ending_time: PositiveSeconds = 10.0
     """How long a peer that has made its last step waits for others that end, too, so that all end with one model."""
     codec: CodecName = "fp32"
-    """How values travel. fp16 and bf16 halve the bytes, int8 quarters them; a group whose members differ uses fp32."""
+    """How values travel. fp16 and bf16 halve the bytes, int8 quarters them, int4 takes an eighth; a group whose members
+    differ uses fp32."""
     fragments: Annotated[int, Field(ge=1, le=256)] | None = None
     """Parts of the model of which a round carries one, in turn, so that each has its round as often as the settings
     above say; see `core.fragments`. The same for all peers. None: one for each 128 MiB of parameters."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.strategies import COURSES
 
-from benchmarks import alone, codecs, formation, interruptions, state_transfer
+from benchmarks import alone, codecs, error_feedback, formation, interruptions, state_transfer
 from gossiptrain.training.tasks import task_named
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,14 +64,17 @@ def test_the_steps_of_a_donor_during_a_transfer_are_compared_with_those_before()
 
 def test_a_smaller_format_is_timed_and_its_error_told() -> None:
     found = {
-        name: codecs.measure(name, elements=4096, repetitions=2, calls=2) for name in ("fp32", "fp16", "bf16", "int8")
+        name: codecs.measure(name, elements=4096, repetitions=2, calls=2)
+        for name in ("fp32", "fp16", "bf16", "int8", "int4")
     }
-    assert [int(own.bytes_per_value) for own in found.values()] == [4, 2, 2, 1]
+    assert [int(2 * own.bytes_per_value) for own in found.values()] == [8, 4, 4, 2, 1]
     assert all(own.encode_gb_per_s.minimum > 0 and own.decode_gb_per_s.minimum > 0 for own in found.values())
     assert found["fp32"].error == 0
     assert 0 < found["fp16"].error < 0.005
     assert 0 < found["int8"].error < 0.005, "a share of what the two differ by"
+    assert 0 < found["int4"].error < 0.01
     assert found["int8"].in_groups.disagreement < 1e-4
+    assert found["int4"].in_groups.disagreement < 1e-4
 
 
 def test_a_round_of_two_processes_is_timed_beside_its_floor(tmp_path: Path) -> None:
@@ -132,6 +135,15 @@ def test_strategies_are_compared_with_a_learning_rate_for_each(tmp_path: Path) -
     plain, often = lines["step-mix, groups of 4"], lines["step-mix, groups of 4, int8, twice as often"]
     assert 0.5 < often["megabytes_per_peer"] / plain["megabytes_per_peer"] < 0.55
     assert "to diloco" in done.stdout
+
+
+def test_int4_is_shown_beside_peers_that_keep_what_rounding_takes() -> None:
+    given = error_feedback.arguments().parse_args(["digits", "--steps=240", "--seeds=1"])
+    plain, int4, remembering = error_feedback.lines_of("diloco", given)
+    assert plain.loss_to_fp32 == (0.0,)
+    assert len({plain.losses, int4.losses, remembering.losses}) == 3
+    assert max(*int4.loss_to_fp32, *remembering.loss_to_fp32) < 0.3
+    assert int4.megabytes_per_peer < plain.megabytes_per_peer / 4
 
 
 def test_what_it_costs_to_be_one_of_many_peers_is_measured_on_real_ones(tmp_path: Path) -> None:

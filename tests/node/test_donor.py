@@ -6,11 +6,12 @@ import asyncio
 from typing import cast
 
 import numpy as np
+import pytest
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.node import control
-from gossiptrain.node.donor import Donor
+from gossiptrain.node.donor import KEPT_S, Donor
 from gossiptrain.node.forecast import Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.last_average import HeldAverage
@@ -98,6 +99,26 @@ def test_each_fragment_is_asked_for_by_itself_and_one_that_there_is_not_is_refus
             assert len(donation.vector) == length
         assert giving.trainer.told == [control.StateWanted(fragment=0), control.StateWanted(fragment=1)]
         assert await giving.donor.donate(None, 2) is None
+
+    run_virtual(scenario())
+
+
+def test_the_memory_of_a_fragment_is_kept_for_the_next_one_and_then_let_go_of() -> None:
+    async def scenario() -> None:
+        giving = Giving(average_is_state=False, lengths=(1000, 2000))
+        forgotten: list[float] = []
+        loop = asyncio.get_running_loop()
+        giving.memory.forget_state = lambda: forgotten.append(loop.time())  # type: ignore[method-assign]
+        for fragment in (0, 1):
+            donation = await giving.donor.donate(None, fragment)
+            assert donation is not None
+            await asyncio.sleep(2 * KEPT_S)
+            assert not forgotten, "it is being given"
+            donation.release()
+            released_s = loop.time()
+            await asyncio.sleep(KEPT_S / 2)
+        await asyncio.sleep(KEPT_S)
+        assert forgotten == [pytest.approx(released_s + KEPT_S)]
 
     run_virtual(scenario())
 

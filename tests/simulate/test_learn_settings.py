@@ -26,7 +26,7 @@ from gossiptrain.simulate.learn_settings import LearnSettings
         ({"absent": 1.0}, "absent: "),
         ({"non_iid": 0.0}, "non_iid: "),
         ({"speeds": 0.5}, "speeds: "),
-        ({"codec": "int4"}, "codec: "),
+        ({"codec": "int2"}, "codec: "),
         ({"steps": 0}, "steps: "),
         ({"colour": "red"}, "colour: "),
     ],

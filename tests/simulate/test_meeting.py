@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from gossiptrain.config import GossipSettings
+from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.codecs import PlainCodecName, codec_named
 from gossiptrain.core.modular import Modular
-from gossiptrain.simulate.meeting import meet_coded, meet_nearby, meet_plainly
+from gossiptrain.simulate.meeting import meet_coded, meet_far_apart, meet_nearby, meet_plainly
 from gossiptrain.swarm.attempt import Attempt, Outcome
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.exchange import Exchange
-from gossiptrain.swarm.near_coding import SpreadEstimate
+from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of
 from tests.transports import MakeTransport, run_on
 
@@ -103,12 +103,30 @@ def test_values_in_half_the_bytes(count: int, codec: PlainCodecName, attempts: l
     run_on("virtual", scenario)
 
 
+def test_values_of_members_that_knew_nothing_of_each_other_in_int4(attempts: list[Attempt]) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3, settings=GossipSettings(codec="int4"), timing=WIDE) as swarm:
+            before = {peer.id: (peer.values.copy(), knowledge_of(peer)) for peer in swarm.peers.values()}
+            _, after = await one_round(swarm, attempts)
+            attempt = attempts[-1]
+            assert attempt.number == 1
+            members = [Buffers(before[member][0], np.empty(ELEMENTS, np.float32)) for member in attempt.members]
+            known = [before[member][1] for member in attempt.members]
+            sent_bytes = meet_far_apart(members, attempt.samples, known)
+            assert sent_bytes == 2 * 2 * 2 * ELEMENTS
+            for buffers in members:
+                assert buffers.average.tobytes() == after["a"].tobytes()
+
+    run_on("virtual", scenario)
+
+
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_values_in_a_quarter_of_the_bytes(count: int, attempts: list[Attempt]) -> None:
+@pytest.mark.parametrize("codec", NEAR_BITS)
+def test_values_in_a_quarter_of_the_bytes_or_an_eighth(codec: CodecName, count: int, attempts: list[Attempt]) -> None:
     moves = np.random.default_rng(0).normal(scale=0.01, size=(count, ELEMENTS)).astype(np.float32)
 
     async def scenario(make: MakeTransport) -> None:
-        settings = GossipSettings(matchmaking_time=2.0, codec="int8")
+        settings = GossipSettings(matchmaking_time=2.0, codec=codec)
         async with swarm_of(make, count, settings=settings, timing=WIDE) as swarm:
             await one_round(swarm, attempts)
             for peer, move in zip(swarm.peers.values(), moves, strict=True):
@@ -119,9 +137,10 @@ def test_values_in_a_quarter_of_the_bytes(count: int, attempts: list[Attempt]) -
             digests = [blake3(f"{attempt.round_id}/{position}".encode()).digest(length=8) for position in range(count)]
             seeds = [int.from_bytes(digest, "big") for digest in digests]
             known = [before[member][1] for member in attempt.members]
-            sent_bytes = meet_nearby(members, attempt.samples, Modular(ELEMENTS), known, seeds)
+            modular = Modular(ELEMENTS, bits=NEAR_BITS[codec])
+            sent_bytes = meet_nearby(members, attempt.samples, modular, known, seeds)
             for member in members:
                 assert member.average.tobytes() == after["a"].tobytes()
-            assert sent_bytes < 2 * (count - 1) * 1.05 * ELEMENTS
+            assert sent_bytes < 2 * (count - 1) * (0.05 + NEAR_BITS[codec] / 8) * ELEMENTS
 
     run_on("virtual", scenario)

@@ -28,7 +28,7 @@ def alive(kind: type) -> int:
     return sum(isinstance(thing, kind) for thing in gc.get_objects())
 
 
-@pytest.mark.parametrize("codec", ["fp16", "int8"])
+@pytest.mark.parametrize("codec", ["fp16", "int8", "int4"])
 def test_of_rounds_that_are_over_no_coded_values_stay(codec: CodecName) -> None:
     async def scenario(make: MakeTransport) -> None:
         before = alive(Coding), alive(Exchange)

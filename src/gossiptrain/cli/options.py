@@ -79,7 +79,7 @@ CODEC = Flag(
     "How parameters travel (fp32)",
     fills="gossip.codec",
     panel=GOSSIP,
-    metavar="fp32|fp16|bf16|int8",
+    metavar="fp32|fp16|bf16|int8|int4",
 )
 DATA_DIR = Flag(
     ("--data-dir",),

@@ -1,4 +1,4 @@
-"""The loops that code values, compiled: for int8, for half precision, and for how far values are from their mean.
+"""The loops that code values, compiled: for int8 and int4, for half precision, and for how far values are apart.
 
 Owns what is done with each value, in one pass over memory. Does not know the layout of bytes: `codecs` and `modular`.
 
@@ -24,7 +24,7 @@ f4, u4, i4 = np.float32, np.uint32, np.int32
 _FINEST = np.float32(2.0**-20)
 """Least step relative to the largest value of a block: so numbers of steps are exact in float32, with room to spare."""
 _SMALLEST_STEP = np.float32(2.0**-126)
-_MOST_WRAPS = np.float32(2.0**15)
+_MOST_WRAPS = np.float32(2.0**20)
 """More than any value has: the finest step makes 2^20 steps of the largest one."""
 _NEXT_BLOCK = np.uint32(0x9E37_79B1)
 
@@ -36,10 +36,11 @@ _OUT = types.float32[::1]
 _WORDS_IN = types.Array(types.uint16, 1, "C", readonly=True, aligned=False)
 _WORDS_OUT = types.Array(types.uint16, 1, "C", aligned=False)
 _BYTES_IN = types.Array(types.int8, 1, "C", readonly=True)
+_PAIRS_IN = types.Array(types.uint8, 1, "C", readonly=True)
 _WEIGHTS = types.Array(types.uint32, 1, "C", readonly=True)
 
 
-@compiled(types.uint32(_IN, _IN, _IN, _OUT, types.int8[::1], _WEIGHTS, types.float32))
+@compiled(types.uint32(_IN, _IN, _IN, _OUT, types.int8[::1], _WEIGHTS, types.float32, types.int32))
 def encode_modular(
     values: Vector,
     max_deviation: Vector,
@@ -48,17 +49,18 @@ def encode_modular(
     low: npt.NDArray[np.int8],
     weights: npt.NDArray[np.uint32],
     reach: np.float32,
+    width: int,
 ) -> np.uint32:
-    """Rounds each value, in steps of its block, to low + 256 * wraps, where low is -128 to 127, and sums up the wraps.
+    """Rounds each value, in steps of its block, to a number + 2^width * wraps, and sums up the wraps.
 
-    dithers: one for each value, added before it is rounded. max_deviation, steps: of each block, see `modular`; reach:
-    how many steps the deviation may be. weights, and what is returned: as in `decode_modular`. A block that is not
-    finite has a step that is not, either.
+    The number has a sign and `width` bits, 8 at most; low: a byte that ends in them. dithers: one for each value, added
+    before it is rounded. max_deviation, steps: of each block, see `modular`; reach: how many steps the deviation may
+    be. weights, and what is returned: as in `decode_modular`. A block that is not finite has a step that is not.
     """
     block = len(weights)
     if not len(values) == len(low) <= min(len(dithers), len(steps) * block) or len(steps) != len(max_deviation):
         raise ValueError("the arrays differ in length")
-    checksum = u4(0)
+    checksum, half = u4(0), i4(1) << i4(width - 1)
     for which in range(len(steps)):
         start, stop = which * block, min(which * block + block, len(values))
         own, dither, own_low = values[start:stop], dithers[start:stop], low[start:stop]
@@ -79,40 +81,73 @@ def encode_modular(
         for i in range(len(own)):
             whole = i4(np.rint(own[i] * inverse + dither[i]))
             own_low[i] = np.int8(whole)
-            in_block = u4(in_block + u4(u4(i4(whole + i4(128)) >> i4(8)) * weights[i]))
+            in_block = u4(in_block + u4(u4(i4(whole + half) >> i4(width)) * weights[i]))
         checksum = u4(u4(checksum * _NEXT_BLOCK) + in_block)
     return checksum
 
 
-@compiled(types.uint32(_IN, _BYTES_IN, _IN, _OUT, _WEIGHTS))
+@compiled(types.uint32(_IN, _BYTES_IN, _IN, _IN, _OUT, _WEIGHTS, types.int32))
 def decode_modular(
-    steps: Vector, low: npt.NDArray[np.int8], reference: Vector, out: Vector, weights: npt.NDArray[np.uint32]
+    steps: Vector,
+    low: npt.NDArray[np.int8],
+    dithers: Vector,
+    reference: Vector,
+    out: Vector,
+    weights: npt.NDArray[np.uint32],
+    width: int,
 ) -> np.uint32:
     """Writes the values, taking for each the number of wraps that comes nearest to `reference`; none in an absolute
     block.
 
-    weights: one for each value of a block. Returns the sum of the wraps modulo 2^32, in which each has the weight of
-    its place in the block, and each block an odd multiple of the weight of the next one (a multilinear hash, Carter and
-    Wegman 1979).
+    low: numbers of `width` bits. dithers: those with which the values were rounded, taken off again. weights: one for
+    each value of a block. Returns the sum of the wraps modulo 2^32, in which each has the weight of its place in the
+    block, and each block an odd multiple of the weight of the next one (a multilinear hash, Carter and Wegman 1979).
     """
     block = len(weights)
-    if not len(out) == len(low) == len(reference) <= len(steps) * block:
+    if not len(out) == len(low) == len(reference) <= min(len(dithers), len(steps) * block):
         raise ValueError("the arrays differ in length")
-    checksum = u4(0)
+    checksum, levels = u4(0), f4(i4(1) << i4(width))
+    share = f4(f4(1) / levels)
     for which in range(len(steps)):
         start, stop = which * block, min(which * block + block, len(out))
         own_low, own_reference, own_out = low[start:stop], reference[start:stop], out[start:stop]
+        dither = dithers[start:stop]
         size, in_block = f4(abs(steps[which])), u4(0)
         inverse = f4(f4(1) / size) if steps[which] > 0 else f4(0)
         for i in range(len(own_out)):
-            number = f4(own_low[i])
-            wraps = np.rint((own_reference[i] * inverse - number) * f4(1 / 256))
-            own_out[i] = (wraps * f4(256) + number) * size
+            number = f4(f4(own_low[i]) - dither[i])
+            wraps = np.rint((own_reference[i] * inverse - number) * share)
+            own_out[i] = (wraps * levels + number) * size
             bounded = wraps if wraps < _MOST_WRAPS else _MOST_WRAPS  # NaN, too
             bounded = bounded if bounded > -_MOST_WRAPS else -_MOST_WRAPS
             in_block = u4(in_block + u4(u4(i4(bounded)) * weights[i]))
         checksum = u4(u4(checksum * _NEXT_BLOCK) + in_block)
     return checksum
+
+
+@compiled(types.void(_BYTES_IN, types.uint8[::1]))
+def pack_pairs(low: npt.NDArray[np.int8], out: npt.NDArray[np.uint8]) -> None:
+    """Two numbers of four bits in each byte: below one of the first half, above one of the second."""
+    pairs = len(low) - len(out)
+    if not 0 <= len(out) - pairs <= 1:
+        raise ValueError("the arrays differ in length")
+    first, second = low[: len(out)], low[len(out) :]
+    for i in range(pairs):
+        out[i] = np.uint8(first[i] & 15) | np.uint8((second[i] & 15) << 4)
+    if len(out) > pairs:
+        out[pairs] = np.uint8(first[pairs] & 15)
+
+
+@compiled(types.void(_PAIRS_IN, types.int8[::1]))
+def unpack_pairs(pairs: npt.NDArray[np.uint8], low: npt.NDArray[np.int8]) -> None:
+    """The numbers, -8 to 7. Of an odd number of them, the upper bits of the last byte say nothing."""
+    if not 0 <= 2 * len(pairs) - len(low) <= 1:
+        raise ValueError("the arrays differ in length")
+    first, second = low[: len(pairs)], low[len(pairs) :]
+    for i in range(len(first)):
+        first[i] = np.int8(np.int8(pairs[i] << 4) >> 4)
+    for i in range(len(second)):
+        second[i] = np.int8(np.int8(pairs[i]) >> 4)
 
 
 @compiled(types.float64(_IN, _IN, _OUT, types.intp), sums_in_any_order=True)

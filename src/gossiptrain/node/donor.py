@@ -16,6 +16,8 @@ from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.state import Donation
 
+KEPT_S = 10.0
+"""How long the pages of one fragment are kept for the next one: to take them anew makes a step wait twice as long."""
 COPIED_ELEMENTS = 1 << 20
 """Copied at once; heartbeats and rounds go on in between."""
 
@@ -35,6 +37,7 @@ class Donor:
         """lengths: elements of what is given of each fragment. average_is_state: whether the average of a round is all
         that a joiner needs."""
         self._lengths = lengths
+        self._forgetting: asyncio.TimerHandle | None = None
         self._trainer = trainer
         self._memory = memory
         self._forecast = forecast
@@ -55,14 +58,22 @@ class Donor:
         """
         if fragment >= len(self._lengths):
             return None
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         vector = self._memory.state[: self._lengths[fragment]]
         if held is not None and self._average_is_state and not self._trainer_is_silent():
             await self._copy(held)
-            return Donation(vector, held.step, held, release=self._memory.forget_state)
+            return Donation(vector, held.step, held, release=self._release)
         taken = await self._snapshot(fragment)
         if taken is None:
             return None
-        return Donation(vector, taken.step, held, release=self._memory.forget_state)
+        return Donation(vector, taken.step, held, release=self._release)
+
+    def _release(self) -> None:
+        if len(self._lengths) == 1:
+            self._memory.forget_state()
+        else:
+            self._forgetting = asyncio.get_running_loop().call_later(KEPT_S, self._memory.forget_state)
 
     async def _copy(self, held: HeldAverage) -> None:
         for part in Slice(0, len(held.vector)).chunks(COPIED_ELEMENTS):

@@ -16,7 +16,7 @@ from gossiptrain.core.codecs import Codec
 from gossiptrain.core.modular import Modular
 from gossiptrain.core.partition import Slice, chunk_length, slices_by_speed
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
-from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
+from gossiptrain.swarm.near_coding import FallbackCoding, NearCoding, SpreadEstimate
 from gossiptrain.swarm.reduction import Reduction
 
 MOST_CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
@@ -54,7 +54,7 @@ def meet_nearby(
     spreads: Sequence[SpreadEstimate],
     seeds: Sequence[int],
 ) -> int:
-    """The same in int8. spreads, seeds: of each member, see `near_coding`.
+    """The same in int8 or int4. spreads, seeds: of each member, see `near_coding`.
 
     Raises UnreadableError where two members are further apart than was thought; the averages are then of no use.
     """
@@ -62,6 +62,15 @@ def meet_nearby(
     codings = [
         NearCoding(member, modular, own, spread=spread, seed=seed)
         for member, own, spread, seed in zip(members, chunks, spreads, seeds, strict=True)
+    ]
+    return _meet(codings, chunks, samples)
+
+
+def meet_far_apart(members: Sequence[Buffers], samples: Sequence[int], spreads: Sequence[SpreadEstimate]) -> int:
+    """The same where that was not possible: members learn how far they are apart."""
+    chunks = _chunks_of(members)
+    codings = [
+        FallbackCoding(member, own, spread=spread) for member, own, spread in zip(members, chunks, spreads, strict=True)
     ]
     return _meet(codings, chunks, samples)
 

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import expected_contraction
-from gossiptrain.core.codecs import Codec, codec_named
+from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
 from gossiptrain.core.guards import is_finite
 from gossiptrain.core.modular import Modular
 from gossiptrain.simulate.counters import Counters
-from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_nearby, meet_plainly
+from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_far_apart, meet_nearby, meet_plainly
 from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
-from gossiptrain.swarm.near_coding import FALLBACK, SpreadEstimate
+from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
 from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
@@ -65,7 +65,7 @@ class VirtualRounds:
         self.groups: list[list[int]] = []
         """Of the round that has met and has not been taken."""
         self.fallbacks = 0
-        """Groups that could not read int8 and met in another codec."""
+        """Groups that could not read int8 or int4 and met in another codec."""
         self._rules = rules
         self._virtual_peers = virtual_peers
         gossip = rules.gossip
@@ -82,10 +82,8 @@ class VirtualRounds:
         values = virtual_peers.matrix()
         longest = longest_chunk(values.shape[1])
         # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
-        codec = FALLBACK if gossip.codec == "int8" else gossip.codec
-        self._codec: Codec = codec_named(codec)
-        near = range(virtual_peers.peers if gossip.codec == "int8" else 0)
-        self._modular = Modular(longest)
+        near = range(virtual_peers.peers if gossip.codec in NEAR_BITS else 0)
+        self._modular = Modular(longest, bits=NEAR_BITS.get(gossip.codec, 8))
         self._spreads = [SpreadEstimate(values.shape[1]) for _ in near]
         self._shared = torch.empty_like(values)
         self._average = np.empty(values.shape, np.float32)
@@ -163,10 +161,10 @@ class VirtualRounds:
         match self._rules.gossip.codec:
             case "fp32":
                 sent_bytes = meet_plainly(members, samples)
-            case "int8":
+            case "int8" | "int4":
                 sent_bytes = self._meet_nearby(group, members, samples)
-            case _:
-                sent_bytes = meet_coded(members, samples, self._codec)
+            case name:
+                sent_bytes = meet_coded(members, samples, codec_named(name))
         self.bytes_per_peer += sent_bytes / self._virtual_peers.peers
 
     def _meet_nearby(self, group: Sequence[int], members: Sequence[Buffers], samples: Sequence[int]) -> int:
@@ -179,7 +177,7 @@ class VirtualRounds:
             for spread in spreads:
                 spread.widen()
             self.fallbacks += 1
-            return meet_coded(members, samples, self._codec)
+            return meet_far_apart(members, samples, spreads)
 
     def _parameter_state(self, values: Tensor, rows: Sequence[int]) -> Iterator[tuple[slice, Strategy, ParameterState]]:
         """What the peers in `rows` hold: the parameters under the strategy, and buffers, such as running variances,

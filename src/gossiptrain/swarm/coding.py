@@ -1,8 +1,8 @@
 """How the chunks of one attempt become bytes, and bytes chunks again.
 
 Owns what there is to it, and two ways: plain float32, whose bytes go straight out of and into the buffers of the round,
-and coded chunks, which pass through scratch memory. The third, for int8, is `near_coding`. Does not know streams or
-members.
+and coded chunks, which pass through scratch memory. The third, for int8 and int4, is `near_coding`. Does not know
+streams or members.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class Coding(ABC):
 
     @abstractmethod
     def contribution(self, chunk: Slice, scratch: Scratch) -> memoryview:
-        """The bytes of the own values, for the owner of the chunk."""
+        """The bytes of the own values, for the owner of the chunk.
+
+        Raises UnreadableError where no bytes would tell them well enough.
+        """
 
     @abstractmethod
     def contributed(self, chunk: Slice, scratch: Scratch) -> Vector:

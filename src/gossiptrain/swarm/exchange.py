@@ -23,7 +23,7 @@ from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding
 from gossiptrain.swarm.contribution import Contribution
 from gossiptrain.swarm.exchange_context import ExchangeContext, LinkStatistics
 from gossiptrain.swarm.exchange_plan import ExchangePlan
-from gossiptrain.swarm.near_coding import FALLBACK, NearCoding, SpreadEstimate
+from gossiptrain.swarm.near_coding import NEAR_BITS, FallbackCoding, NearCoding, SpreadEstimate
 from gossiptrain.swarm.own_slice import OwnSlice
 from gossiptrain.swarm.silence import SilenceWatch
 
@@ -141,15 +141,18 @@ def _context_of(
 
 def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) -> Coding:
     """The coding of an attempt for one member. spread: widened where an attempt by it has failed."""
-    name, attempt = plan.attempt.codec, plan.attempt
-    if name == "fp32":
-        return PlainCoding(buffers)
-    if name == "int8" and attempt.number == 0:
-        place = attempt.members.index(plan.me)
-        seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
-        return NearCoding(buffers, Modular(plan.longest), plan.own_chunks, spread=spread, seed=seed)
-    if name == "int8":
-        # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
-        spread.widen()
-        name = FALLBACK
-    return CodecCoding(buffers, codec_named(name), plan.own_chunks)
+    attempt = plan.attempt
+    match attempt.codec:
+        case "fp32":
+            return PlainCoding(buffers)
+        case "int8" | "int4" as name if attempt.number == 0:
+            place = attempt.members.index(plan.me)
+            seed = int.from_bytes(blake3(f"{attempt.round_id}/{place}".encode()).digest(length=8), "big")
+            modular = Modular(plan.longest, bits=NEAR_BITS[name])
+            return NearCoding(buffers, modular, plan.own_chunks, spread=spread, seed=seed)
+        case "int8" | "int4":
+            # Whatever made the first attempt fail, members that were too far apart would make this one fail, too.
+            spread.widen()
+            return FallbackCoding(buffers, plan.own_chunks, spread=spread)
+        case name:
+            return CodecCoding(buffers, codec_named(name), plan.own_chunks)

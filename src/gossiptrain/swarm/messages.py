@@ -237,7 +237,7 @@ class Report(Message):
     suspects: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     waited_for: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
     unreadable: bool = False
-    """Whether the reporter ended a first attempt because it could not decode what another member sent it in int8."""
+    """Whether the reporter ended a first attempt because values, its own or another's, cannot be told in its codec."""
 
 
 class Probe(Message):
