@@ -48,7 +48,7 @@ def buffers_of(swarm: Swarm, attempt: Attempt) -> list[Buffers]:
 
 def knowledge_of(peer: TestPeer) -> SpreadEstimate:
     """What it thinks of the others now."""
-    return copy.deepcopy(peer.swarm._averager._statistics[0].spread)
+    return copy.deepcopy(peer.swarm._averager._statistics_of(0, elements=ELEMENTS).spread)
 
 
 async def one_round(swarm: Swarm, attempts: list[Attempt]) -> tuple[Attempt, dict[str, Vector]]:
