@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from gossiptrain.core.averaging import Vector
 from gossiptrain.core.partition import Slice
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
@@ -64,6 +65,7 @@ class Donor:
         if held is not None and self._average_is_state and not self._trainer_is_silent():
             await self._copy(held)
             return Donation(vector, held.step, held, release=self._release)
+        await self._take_pages(vector)
         taken = await self._snapshot(fragment)
         if taken is None:
             return None
@@ -78,6 +80,12 @@ class Donor:
     async def _copy(self, held: HeldAverage) -> None:
         for part in Slice(0, len(held.vector)).chunks(COPIED_ELEMENTS):
             self._memory.state[part.start : part.stop] = held.vector[part.start : part.stop]
+            await asyncio.sleep(0)
+
+    async def _take_pages(self, vector: Vector) -> None:
+        """The trainer, which is to write there, would have its step wait for them."""
+        for part in Slice(0, len(vector)).chunks(COPIED_ELEMENTS):
+            vector[part.start : part.stop] = 0.0
             await asyncio.sleep(0)
 
     async def _snapshot(self, fragment: int) -> control.StateTaken | None:
