@@ -119,6 +119,25 @@ def test_whoever_leaves_during_a_round_says_goodbye_and_does_not_wait_for_its_en
     run_on("virtual", scenario, network=network)
 
 
+def test_the_trainer_hears_that_its_round_has_a_group_before_it_hears_how_it_ended() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 2, settings=GossipSettings()) as swarm:
+            peer = await peer_beside(swarm, make)
+            steps = asyncio.create_task(peer.trainer.make_steps())
+            tables = [one.swarm.membership for one in swarm.peers.values()]
+            await until(lambda: all(table.live()[peer.peer_id].ready_in_s == 0.0 for table in tables))
+            peer.trainer.say(control.SnapshotTaken(samples=1))
+            await swarm.average()
+            await until(lambda: any(isinstance(message, control.RoundEnded) for message in peer.trainer.told))
+            told = [type(message) for message in peer.trainer.told]
+            assert told.index(control.GroupFound) < told.index(control.RoundEnded)
+            peer.trainer.frozen = True
+            await steps
+            await peer.end()
+
+    run_on("virtual", scenario)
+
+
 def test_a_frozen_trainer_costs_the_others_at_most_three_seconds_in_all() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3, settings=GossipSettings()) as swarm:

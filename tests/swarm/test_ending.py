@@ -11,7 +11,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.ending import EndingBarrier, Farewell, Grace
+from gossiptrain.swarm.ending import EndingBarrier, Farewell, FarewellDeadline, Grace
 from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
@@ -180,6 +180,20 @@ def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_take
         await peer.end(GRACE)
 
     run_on("virtual", scenario)
+
+
+@pytest.mark.parametrize(("cuts_short", "hastened"), [(False, False), (True, False), (False, True)])
+def test_a_last_round_that_has_its_group_takes_as_long_as_it_takes_unless_it_is_cut_short(
+    cuts_short: bool, hastened: bool
+) -> None:
+    farewell = Farewell(grace=GRACE, patience_s=2.0, cuts_short=cuts_short)
+    deadline = FarewellDeadline(farewell, now_s=0.0)
+    last_s = farewell.longest_s
+    assert not deadline.is_over(last_s - 0.1, under_way=False)
+    assert deadline.is_over(last_s, under_way=False)
+    if hastened:
+        deadline.hasten(0.0)
+    assert deadline.is_over(last_s + 600.0, under_way=True) == (cuts_short or hastened)
 
 
 def test_whoever_was_in_a_final_round_is_not_expected_to_end_still() -> None:

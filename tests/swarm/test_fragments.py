@@ -34,6 +34,7 @@ class InFragments:
     number: int = 0
     brought: list[int] = field(default_factory=list)
     refuses: frozenset[int] = frozenset()
+    groups: int = 0
     memory: Buffers = field(
         default_factory=lambda: Buffers(*(np.zeros(FRAGMENTS.longest, np.float32) for _ in range(2)))
     )
@@ -51,6 +52,9 @@ class InFragments:
     def take(self) -> None:
         place = self.fragments.place(self.number)
         self.values[place.start : place.stop] = self.buffers.average
+
+    def found(self) -> None:
+        self.groups += 1
 
     async def bring(self, number: int, assignment: Assignment, *, averaged: bool) -> bool:
         if averaged:
@@ -112,6 +116,7 @@ def test_each_round_averages_one_fragment_and_leaves_the_rest(kind: Kind) -> Non
                     assert np.array_equal(rest, before[name])
             assert sorted(turns) == [0, 1, 2]
             assert not any(own.brought for own in held.values())
+            assert all(own.groups == 3 for own in held.values()), "each round has told that it had its group"
 
     run_on(kind, scenario)
 

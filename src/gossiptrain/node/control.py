@@ -171,6 +171,10 @@ class NextRound(Message):
     number: int
 
 
+class GroupFound(Message):
+    """The round has its group, and takes from now on as long as the links need."""
+
+
 class FragmentWanted(Message):
     """The round that is under way carries another fragment now: take its snapshot at the next step boundary."""
 
@@ -228,6 +232,7 @@ NODE_SAYS: tuple[type[Message], ...] = (
     Joined,
     PeerChanged,
     NextRound,
+    GroupFound,
     FragmentWanted,
     RoundEnded,
     StateWanted,

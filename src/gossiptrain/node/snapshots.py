@@ -41,6 +41,10 @@ class Snapshots:
         """A round begins with this snapshot."""
         self.number = taken.fragment
 
+    def found(self) -> None:
+        """See `fragments.Contributions`."""
+        self._trainer.send(control.GroupFound())
+
     async def bring(self, number: int, assignment: Assignment, *, averaged: bool) -> bool:
         """See `fragments.Contributions`."""
         self._wanted, self._answer = number, asyncio.get_running_loop().create_future()

@@ -17,7 +17,7 @@ from gossiptrain.swarm.membership import Life, Membership
 LEAST_GRACE_S = 3.0
 """For which everybody is waited for: what ends one peer, such as a person, often ends others in the same moment."""
 UNDER_WAY_S = 5.0
-"""How long a round that is under way at the end, and the last one itself, may take beyond all graces."""
+"""How long a round that is under way at the end may take beyond all graces, and the last one where it is cut short."""
 
 
 class Grace(Message):
@@ -50,12 +50,14 @@ class Grace(Message):
 class Farewell(Message):
     """How to end. patience_s: how long the last group may take to form, once others are not waited for any more.
 
-    follow_up: whether there will be one more such end, to merge running statistics.
+    follow_up: whether there will be one more such end, to merge running statistics. cuts_short: whether it may take no
+    longer even where the last round is under way; otherwise that round has the time that its links need.
     """
 
     grace: Grace
     patience_s: float
     follow_up: bool = False
+    cuts_short: bool = False
 
     @property
     def longest_s(self) -> float:
@@ -68,6 +70,7 @@ class FarewellDeadline:
 
     def __init__(self, farewell: Farewell, *, now_s: float) -> None:
         self._farewell = farewell
+        self._cuts_short = farewell.cuts_short
         self._began_s = now_s
         self._over_at_s = now_s + farewell.longest_s
 
@@ -75,12 +78,17 @@ class FarewellDeadline:
         """Seconds until it is over; not more than 0 where it is."""
         return self._over_at_s - now_s
 
+    def is_over(self, now_s: float, *, under_way: bool) -> bool:
+        """under_way: whether a last round has its group."""
+        return self.left_s(now_s) <= 0 and (self._cuts_short or not under_way)
+
     def left(self, now_s: float) -> Farewell:
         """For the next round: with what is left of the grace."""
         return self._farewell.model_copy(update={"grace": self._farewell.grace.after(now_s - self._began_s)})
 
     def hasten(self, now_s: float) -> None:
-        """Others are not waited for any more: only the last group may still form."""
+        """Others are not waited for any more: only the last group may still form, and no round takes its time."""
+        self._cuts_short = True
         self._over_at_s = min(self._over_at_s, now_s + self._farewell.patience_s)
 
 

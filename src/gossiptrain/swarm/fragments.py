@@ -34,6 +34,9 @@ class Contributions(Protocol):
     def buffers(self) -> Buffers:
         """Its snapshot, and room for its average."""
 
+    def found(self) -> None:
+        """Hears that the round has its group."""
+
     async def bring(self, number: int, assignment: Assignment, *, averaged: bool) -> bool:
         """Has the snapshot of another fragment taken for this round, and says whether it is there.
 
@@ -49,6 +52,9 @@ class WholeModel:
         self.fragments = Fragments((len(buffers.snapshot),))
         self.number = 0
         self.buffers = buffers
+
+    def found(self) -> None:
+        """It is of no consequence."""
 
     async def bring(self, number: int, assignment: Assignment, *, averaged: bool) -> bool:
         """There is no other fragment."""

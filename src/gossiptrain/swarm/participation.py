@@ -88,6 +88,7 @@ class Participation:
         if aim.purpose == "merge":
             # What it asked for it has; who asks again does so for a later round.
             self._membership.describe(replace(self._membership.own, finishing=False))
+        own.found()
         formation_seconds = self._clock.now() - started_s
         with self._last_average.written_over():
             result = await self._average_parts(assignment, own)

@@ -66,7 +66,7 @@ class _Course:
 
     @property
     def is_over(self) -> bool:
-        return self._deadline.left_s(time.monotonic()) <= 0
+        return self._deadline.is_over(time.monotonic(), under_way=self._session.has_group)
 
     def last_round(self) -> AveragedRound | None:
         """One attempt. None where it found no group, or the node is lost, or does not answer in time."""

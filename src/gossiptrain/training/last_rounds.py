@@ -54,7 +54,8 @@ class LastRounds:
 
     def _farewell(self, trained_s: float, *, interrupted: bool) -> Farewell:
         if interrupted:
-            return Farewell(grace=Grace.usual(INTERRUPTED_GRACE_S), patience_s=INTERRUPTED_MERGE_S)
+            grace = Grace.usual(INTERRUPTED_GRACE_S)
+            return Farewell(grace=grace, patience_s=INTERRUPTED_MERGE_S, cuts_short=True)
         longest_s = min(LONGEST_FAREWELL_S, FAREWELL_SHARE * trained_s)
         grace = Grace.usual(self._parts.gossip_settings.ending_time, longest_s=longest_s)
         patience_s = self._swarm.usual_farewell().patience_s

@@ -138,7 +138,8 @@ class Gossip:
         """In the middle of training: waits for one round with everyone that is there, and says whether one took place;
         for one with each fragment, where the model travels in fragments.
 
-        timeout_s: longest wait; by default twice `matchmaking_time`. A peer that is alone waits for nobody.
+        timeout_s: longest wait for a group; by default twice `matchmaking_time`. A round that has its group takes as
+        long as the links need. A peer that is alone waits for nobody.
         """
         self._refuse_outside("merge")
         deadline_s = time.monotonic() + (2 * self.settings.matchmaking_time if timeout_s is None else timeout_s)
@@ -205,7 +206,7 @@ class Gossip:
 
     def _hear_until_round_is_over(self, deadline_s: float, *, everyone: bool = False) -> None:
         session = self._session
-        while session.rounds.in_flight and time.monotonic() < deadline_s:
+        while session.rounds.in_flight and (session.has_group or time.monotonic() < deadline_s):
             session.tell_snapshot(everyone=everyone)
             session.inbox.hear_one(timeout_s=0.1)
 

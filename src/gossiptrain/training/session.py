@@ -71,6 +71,8 @@ class Session:
         self.contributing = True
         self.last_round: AveragedRound | None = None
         """The one that ended last; None where it found no group."""
+        self.has_group = False
+        """Whether the round in flight has found its group, and averages."""
         self.inbox = Inbox(self._hear)
         self.rounds: Rounds
         self.is_open = False
@@ -240,6 +242,8 @@ class Session:
         match message:
             case control.RoundEnded():
                 self._end_round(message)
+            case control.GroupFound():
+                self.has_group = self.rounds.in_flight
             case control.FragmentWanted():
                 self._change_fragment(message)
             case control.NextRound():
@@ -263,7 +267,7 @@ class Session:
                 self.bus.emit(events.NodeChanged(state="restarted", pid=message.pid))
 
     def _end_round(self, ended: control.RoundEnded) -> None:
-        self.last_round = ended.averaged
+        self.last_round, self.has_group = ended.averaged, False
         is_last = self.state is State.ENDING
         if ended.averaged is not None and ended.averaged.result.committed:
             self.rounds.commit(ended.averaged.number, ended.averaged.samples, whole=is_last)
@@ -321,7 +325,7 @@ class Session:
             self.tell_progress(ready_in_s=None)
 
     def _note_down(self, down: control.NodeDown) -> None:
-        self.node_is_up = False
+        self.node_is_up = self.has_group = False
         self.rounds.lose_node()
         self.peers = self.trainers = 1
         self.bus.emit(events.NodeChanged(state="down", reason=down.reason))
