@@ -11,6 +11,7 @@ import pytest
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.donor import KEPT_S, Donor
 from gossiptrain.node.forecast import Forecast
 from gossiptrain.node.memory import SharedVectors
@@ -34,7 +35,7 @@ class Giving:
         self.trainer, self.forecast = Trainer(), Forecast()
         self.forecast.heard(asyncio.get_running_loop().time())
         self.donor = Donor(
-            cast("control.NodeSide", self.trainer),
+            cast("NodeSide", self.trainer),
             self.memory,
             self.forecast,
             lengths=lengths or (state_vectors * ELEMENTS,),

@@ -14,6 +14,7 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
 from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.process import Node
 from tests.swarm.swarms import ELEMENTS, Swarm, fingerprint, swarm_of
@@ -73,7 +74,7 @@ class Peer:
             take_state=False,
         )
         self._node = Node(
-            cast("control.NodeSide", self.trainer),
+            cast("NodeSide", self.trainer),
             self.memory,
             configure,
             cast(Libp2pTransport, transport),

@@ -12,6 +12,7 @@ import pytest
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.snapshots import LONGEST_STEP_S, Snapshots
 from gossiptrain.swarm.messages import Assignment
@@ -24,7 +25,7 @@ def with_snapshots(work: Callable[[Snapshots, Trainer], Awaitable[None]]) -> Non
     async def scenario() -> None:
         trainer, memory = Trainer(), SharedVectors.create(FRAGMENTS.longest, state=8)
         memory.snapshot[:] = np.arange(5)
-        await work(Snapshots(cast("control.NodeSide", trainer), memory, FRAGMENTS), trainer)
+        await work(Snapshots(cast("NodeSide", trainer), memory, FRAGMENTS), trainer)
         memory.close()
 
     run_virtual(scenario())
@@ -96,7 +97,7 @@ def test_the_trainer_is_told_once_which_round_is_next_and_only_where_rounds_carr
 def test_of_a_model_in_one_piece_no_round_is_told() -> None:
     async def scenario() -> None:
         trainer, memory = Trainer(), SharedVectors.create(5, state=5)
-        Snapshots(cast("control.NodeSide", trainer), memory, Fragments((5,))).tell_round(3)
+        Snapshots(cast("NodeSide", trainer), memory, Fragments((5,))).tell_round(3)
         assert trainer.told == []
         memory.close()
 

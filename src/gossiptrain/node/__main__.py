@@ -19,6 +19,7 @@ from gossiptrain import logs
 from gossiptrain.errors import GossipError, UsageError
 from gossiptrain.net import trace
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.lifeline import die_with_parent
 from gossiptrain.node.process import serve
 
@@ -27,19 +28,19 @@ ALIVE_S = 1.0
 
 
 async def _live(connection: socket.socket, memory_descriptor: int) -> int:
-    trainer = await control.NodeSide.attach(connection)
+    trainer = await NodeSide.attach(connection)
     alive = asyncio.create_task(_say_alive(trainer))
     code = 0
     try:
         code = await _serve(trainer, memory_descriptor)
-    except* control.ControlClosedError:
+    except* ControlClosedError:
         pass
     finally:
         alive.cancel()
     return code
 
 
-async def _serve(trainer: control.NodeSide, memory_descriptor: int) -> int:
+async def _serve(trainer: NodeSide, memory_descriptor: int) -> int:
     try:
         await serve(trainer, memory_descriptor)
     except GossipError as error:
@@ -51,7 +52,7 @@ async def _serve(trainer: control.NodeSide, memory_descriptor: int) -> int:
     return 0
 
 
-async def _say_alive(trainer: control.NodeSide) -> NoReturn:
+async def _say_alive(trainer: NodeSide) -> NoReturn:
     while True:
         trainer.send(control.Alive())
         await asyncio.sleep(ALIVE_S)

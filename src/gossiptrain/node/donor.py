@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.partition import Slice
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.forecast import PERIODS, PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.last_average import HeldAverage
@@ -28,7 +29,7 @@ class Donor:
 
     def __init__(
         self,
-        trainer: control.NodeSide,
+        trainer: NodeSide,
         memory: SharedVectors,
         forecast: Forecast,
         *,

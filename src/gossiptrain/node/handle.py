@@ -23,6 +23,7 @@ from gossiptrain.errors import GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
 from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import ControlClosedError, TrainerSide
 from gossiptrain.node.kept_peers import KeptPeers
 from gossiptrain.node.memory import SharedVectors
 
@@ -61,7 +62,7 @@ class _Process:
             raise
         finally:
             theirs.close()
-        self.side = control.TrainerSide(mine)
+        self.side = TrainerSide(mine)
         self.started_s = time.monotonic()
         self.silent: SilentProcess | None = None
         """Once it has said anything."""
@@ -129,7 +130,7 @@ class NodeHandle:
         """Tells the node something; where the node is down just now, nothing happens."""
         process = self._process
         if process is not None:
-            with contextlib.suppress(control.ControlClosedError):
+            with contextlib.suppress(ControlClosedError):
                 process.side.send(message)
 
     def leave(self) -> None:
@@ -163,7 +164,7 @@ class NodeHandle:
                 "must_join": first,
             }
         )
-        with contextlib.suppress(control.ControlClosedError):
+        with contextlib.suppress(ControlClosedError):
             process.side.send(configure)
         return process
 
@@ -204,7 +205,7 @@ class NodeHandle:
         while not self._stopping.is_set():
             try:
                 message = process.side.receive(timeout_s=1.0)
-            except control.ControlClosedError:
+            except ControlClosedError:
                 return "it ended" if self._failure is None else self._failure.what
             self.kept.write()
             if message is not None:

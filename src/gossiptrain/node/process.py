@@ -26,6 +26,7 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
@@ -45,7 +46,7 @@ class Node:
 
     def __init__(
         self,
-        trainer: control.NodeSide,
+        trainer: NodeSide,
         memory: SharedVectors,
         configure: control.Configure,
         transport: Libp2pTransport,
@@ -233,14 +234,14 @@ class Node:
             raise NodeFailedError("libp2p's daemon has ended.")
 
 
-async def serve(trainer: control.NodeSide, memory_descriptor: int) -> None:
+async def serve(trainer: NodeSide, memory_descriptor: int) -> None:
     """Serves the trainer, from its first word to its last, or until SIGTERM.
 
     Raises ControlClosedError where the trainer has ended, and GossipError where the swarm cannot be taken part in.
     """
     configure = await trainer.receive()
     if not isinstance(configure, control.Configure):
-        raise control.ControlClosedError
+        raise ControlClosedError
     memory = SharedVectors(memory_descriptor, configure.fragments.longest, state=configure.state_elements)
     network = configure.network
     stopped = asyncio.Event()

@@ -10,6 +10,7 @@ import asyncio
 
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.messages import Assignment
@@ -21,7 +22,7 @@ LONGEST_STEP_S = 10.0
 class Snapshots:
     """Those of one trainer."""
 
-    def __init__(self, trainer: control.NodeSide, memory: SharedVectors, fragments: Fragments) -> None:
+    def __init__(self, trainer: NodeSide, memory: SharedVectors, fragments: Fragments) -> None:
         self.fragments = fragments
         self.number = 0
         """Of the fragment that is in the memory."""

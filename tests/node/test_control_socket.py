@@ -15,6 +15,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.control_socket import ControlClosedError, NodeSide, TrainerSide
 from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.swarm.round import RoundResult
 
@@ -44,12 +45,12 @@ ENDED = control.RoundEnded(
 )
 
 
-def with_node_side(work: Callable[[control.NodeSide, control.TrainerSide], Awaitable[None]]) -> None:
+def with_node_side(work: Callable[[NodeSide, TrainerSide], Awaitable[None]]) -> None:
     mine, theirs = socket.socketpair()
-    trainer = control.TrainerSide(mine)
+    trainer = TrainerSide(mine)
 
     async def scenario() -> None:
-        node = await control.NodeSide.attach(theirs)
+        node = await NodeSide.attach(theirs)
         try:
             await work(node, trainer)
         finally:
@@ -60,7 +61,7 @@ def with_node_side(work: Callable[[control.NodeSide, control.TrainerSide], Await
 
 
 def test_settings_arrive_as_they_were_sent() -> None:
-    async def work(node: control.NodeSide, trainer: control.TrainerSide) -> None:
+    async def work(node: NodeSide, trainer: TrainerSide) -> None:
         trainer.send(CONFIGURE)
         trainer.send(control.Leave())
         assert await node.receive() == CONFIGURE
@@ -70,7 +71,7 @@ def test_settings_arrive_as_they_were_sent() -> None:
 
 
 def test_the_trainer_hears_messages_in_order_and_silence_as_none() -> None:
-    async def work(node: control.NodeSide, trainer: control.TrainerSide) -> None:
+    async def work(node: NodeSide, trainer: TrainerSide) -> None:
         node.send(ENDED)
         node.send(control.StateWanted())
         await node.flush()
@@ -84,18 +85,18 @@ def test_the_trainer_hears_messages_in_order_and_silence_as_none() -> None:
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\4Leav", b"\0\0\0\2{}"])
 def test_whatever_is_not_a_message_ends_the_connection(garbage: bytes) -> None:
     mine, theirs = socket.socketpair()
-    trainer = control.TrainerSide(mine)
+    trainer = TrainerSide(mine)
     theirs.sendall(garbage)
     theirs.close()
-    with pytest.raises(control.ControlClosedError):
+    with pytest.raises(ControlClosedError):
         trainer.receive(5.0)
     trainer.close()
 
 
 def test_the_end_of_the_trainer_is_heard_by_the_node() -> None:
-    async def work(node: control.NodeSide, trainer: control.TrainerSide) -> None:
+    async def work(node: NodeSide, trainer: TrainerSide) -> None:
         trainer.close()
-        with pytest.raises(control.ControlClosedError):
+        with pytest.raises(ControlClosedError):
             await node.receive()
 
     with_node_side(work)
@@ -103,14 +104,14 @@ def test_the_end_of_the_trainer_is_heard_by_the_node() -> None:
 
 def test_closing_wakes_a_reader_that_waits() -> None:
     mine, theirs = socket.socketpair()
-    trainer = control.TrainerSide(mine)
+    trainer = TrainerSide(mine)
     ended = threading.Event()
 
     def read() -> None:
         try:
             while True:
                 trainer.receive(30.0)
-        except control.ControlClosedError:
+        except ControlClosedError:
             ended.set()
 
     reader = threading.Thread(target=read)
@@ -121,5 +122,5 @@ def test_closing_wakes_a_reader_that_waits() -> None:
     assert ended.is_set()
     assert time.monotonic() - started_s < 10.0
     theirs.close()
-    with pytest.raises(control.ControlClosedError):
+    with pytest.raises(ControlClosedError):
         trainer.send(control.Leave())
