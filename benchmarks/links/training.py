@@ -6,8 +6,9 @@
 Every host, a network namespace of this computer behind a link of that rate, trains a model of so many parameters, and
 all average it every so many seconds: with `gossip()` beside the steps, or between two steps by torch.distributed's
 gloo, as DiLoCo is usually run. A step is plain SGD over all parameters and then sleep, as of somebody whose accelerator
-computes: what is measured is waiting, and not how two cores are shared. Steps kept are those made in all of the time,
-relative to the speed of the same host's steps before there was any round. Needs root and Linux.
+computes: what is measured is waiting, and not how two cores are shared. Steps kept are those made from the end of one
+round to that of a later one, relative to the speed of the same host's steps before there was any round. Between the end
+of a round and the beginning of the next one lies as much time for both. Needs root and Linux.
 
 Owns both loops, their window and the table. Does not know how links are made.
 """
@@ -68,11 +69,14 @@ class HostFound:
     steps: int
     round_s: tuple[float, ...]
     sent_mb: float
+    ended_with: int
+    """Members of its last round, which all end with one model."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system at one rate. bound_s: the least time of a round in float32."""
+    """One system at one rate. bound_s: the least time of a round in float32. ended_with: fewest members of a host's
+    last round."""
 
     mbit: float
     system: str
@@ -81,6 +85,7 @@ class Row:
     rounds: int
     round_s: float
     sent_mb: float
+    ended_with: int
     load_1min: float
 
 
@@ -141,10 +146,11 @@ def train(job: Job) -> None:
 
 def _with_gossip(job: Job, steps: Steps) -> HostFound:
     rounds: list[events.RoundCommitted] = []
+    final: list[events.RoundCommitted] = []
 
     def note(event: events.Event) -> None:
-        if isinstance(event, events.RoundCommitted) and not event.final:
-            rounds.append(event)
+        if isinstance(event, events.RoundCommitted):
+            (final if event.final else rounds).append(event)
 
     settings = checked(GossipSettings, codec=job.system.removeprefix("gossip-"), every_seconds=job.every_s)
     with gossip(
@@ -160,17 +166,17 @@ def _with_gossip(job: Job, steps: Steps) -> HostFound:
         _say("up", address=swarm.addresses[0])
         swarm.wait_for_peers(job.hosts)
         steps.until(lambda: bool(rounds))
-        began_s, before, first = time.monotonic(), steps.made, len(rounds)
-        steps.until(lambda: time.monotonic() - began_s >= job.rounds * job.every_s)
+        began_s, before, last = time.monotonic(), steps.made, len(rounds) + job.rounds
+        steps.until(lambda: len(rounds) >= last or swarm.is_alone)
         seconds, made = time.monotonic() - began_s, steps.made - before
-        _say("measured")
-        later = rounds[first:]
-        return HostFound(
-            steps.kept(made, seconds),
-            made,
-            tuple(event.seconds + event.formation_seconds for event in later),
-            max((event.bytes_sent for event in later), default=0) / 1e6,
-        )
+    later = rounds[-job.rounds :]
+    return HostFound(
+        steps.kept(made, seconds),
+        made,
+        tuple(event.seconds + event.formation_seconds for event in later),
+        max(event.bytes_sent for event in later) / 1e6,
+        len(final[-1].members) if final else 1,
+    )
 
 
 def _with_gloo(job: Job, steps: Steps) -> HostFound:
@@ -181,15 +187,16 @@ def _with_gloo(job: Job, steps: Steps) -> HostFound:
     round_s: list[float] = []
     distributed.all_reduce(flat)  # connections are made
     began_s, before = time.monotonic(), steps.made
-    for number in range(1, job.rounds + 1):
-        # The pace is that of the clock, as it is with gossip: a round begins every so many seconds.
-        steps.until(lambda due_s=began_s + number * job.every_s: time.monotonic() >= due_s)  # type: ignore[misc]
+    for _ in range(job.rounds):
+        due_s = time.monotonic() + job.every_s
+        while time.monotonic() < due_s:
+            steps.make()
         started_s = time.monotonic()
         distributed.all_reduce(flat)
         round_s.append(time.monotonic() - started_s)
     seconds, made = time.monotonic() - began_s, steps.made - before
     sent_mb = 2 * (job.hosts - 1) / job.hosts * 4 * job.millions
-    return HostFound(steps.kept(made, seconds), made, tuple(round_s), sent_mb)
+    return HostFound(steps.kept(made, seconds), made, tuple(round_s), sent_mb, job.hosts)
 
 
 def _say(what: str, **told: Any) -> None:
@@ -265,6 +272,7 @@ def measure(link: Link, job: Job) -> Row:
         rounds=min(len(each.round_s) for each in found),
         round_s=statistics.median(rounds) if rounds else 0.0,
         sent_mb=max(each.sent_mb for each in found),
+        ended_with=min(each.ended_with for each in found),
         load_1min=round(os.getloadavg()[0], 2),
     )
 
@@ -293,7 +301,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{mbit:g} Mbit/s, {system}: {100 * rows[-1].kept[0]:.1f} %", flush=True)
     measured_on = machine()
     print(json.dumps(measured_on))
-    columns = ("", "steps kept, least to most", "rounds", "a round", "at least, fp32", "MB sent in one", "load")
+    columns = (
+        "",
+        "steps kept, least to most",
+        "rounds",
+        "a round",
+        "at least, fp32",
+        "MB sent in one",
+        "end with",
+        "load",
+    )
     title = f"{given.hosts} hosts, {given.millions} million parameters, a round every {given.every:g} s"
     show_table(title, columns, [_cells(row) for row in rows])
     if given.json:
@@ -309,6 +326,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.round_s:.1f} s",
         f"{row.bound_s:.1f} s",
         f"{row.sent_mb:.0f}",
+        str(row.ended_with),
         f"{row.load_1min:g}",
     )
 
