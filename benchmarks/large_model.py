@@ -256,6 +256,7 @@ def measure(job: Job, *, rounds: int) -> list[PeerFound]:
                     peer.weigh_on()
             time.sleep(SAMPLE_S)
         for peer in peers:
+            peer.weigh_on()
             peer.end()
         for peer in peers:
             peer.wait_for("end")

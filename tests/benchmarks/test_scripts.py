@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.links import expect
 from benchmarks.strategies import COURSES
 
-from benchmarks import alone, codecs, error_feedback, formation, interruptions, state_transfer
+from benchmarks import alone, codecs, error_feedback, formation, interruptions, large_model, state_transfer
 from gossiptrain.training.tasks import task_named
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,6 +50,28 @@ def test_the_parameters_for_a_joiner_are_timed_from_one_donor_and_from_two() -> 
     assert [(one.donors, one.asked) for one in found] == [(2, 1), (2, 2)]
     assert all(1 <= one.given_by <= one.asked for one in found)
     assert all(0 < one.transfer_s.median < 60 for one in found)
+
+
+def test_a_large_model_is_joined_and_averaged_by_fragments_and_ends_as_one() -> None:
+    found = large_model.measure(large_model.Job(8_000_000, fragments=2, every_s=1.0), rounds=3)
+    assert len({each.digest for each in found}) == 1
+    donor, joiner = found
+    assert donor.joined_s is None
+    assert joiner.joined_s is not None
+    for each in found:
+        assert each.rounds >= 3
+        assert each.round_mb == pytest.approx(16, rel=0.01), "half of the model"
+        assert 0 < each.longest_wait_s < 60
+        assert each.beyond_bytes > 3 * 4 * 4_000_000, "snapshot, average and state of one fragment at least"
+
+
+def test_what_a_line_carries_is_what_a_member_sends_by_its_uplink() -> None:
+    line = expect.Line(mbit=8.0, megabytes=100.0, members=4)
+    assert line.sent_mb("fp32") == 150.0
+    assert line.round_s("fp32") == pytest.approx(150 * (1 + expect.OVERHEAD))
+    assert line.round_s("int4") < line.round_s("int8") < line.round_s("fp32") / 3.9
+    assert line.sent_gb_a_day("fp32", every_s=86_400.0) == pytest.approx(0.15)
+    assert line.sent_gb_a_day("fp32", every_s=1.0) == pytest.approx(86.4 / (1 + expect.OVERHEAD))
 
 
 def test_the_steps_of_a_donor_during_a_transfer_are_compared_with_those_before() -> None:
