@@ -165,7 +165,15 @@ class Peer:
         self._said: list[dict[str, Any]] = []
         self._beyond_bytes: list[float] = []
         self.before_bytes = 0.0
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
+
+    def close(self) -> None:
+        """Ends the process, if it has not ended, and lets go of what it said."""
+        with self.process:
+            if self.process.poll() is None:
+                self.process.kill()
+            self._hearing.join()
 
     def _hear(self) -> None:
         assert self.process.stdout is not None
@@ -237,9 +245,7 @@ def ended_afterwards(peers: list[Peer]) -> Iterator[None]:
         yield
     finally:
         for peer in peers:
-            if peer.process.poll() is None:
-                peer.process.kill()
-            peer.process.wait()
+            peer.close()
 
 
 def measure(job: Job, *, rounds: int) -> list[PeerFound]:

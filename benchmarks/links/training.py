@@ -224,6 +224,12 @@ class Host:
         self._reader = threading.Thread(target=self._hear, daemon=True)
         self._reader.start()
 
+    def close(self) -> None:
+        """Ends the process, if it has not ended, and lets go of what it said."""
+        with self.process:
+            self.process.kill()
+            self._reader.join()
+
     def _hear(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -251,8 +257,7 @@ def started(hosts: Hosts, jobs: Sequence[Job]) -> Iterator[list[Host]]:
         yield found
     finally:
         for host in found:
-            host.process.kill()
-            host.process.wait()
+            host.close()
 
 
 def measure(link: Link, job: Job) -> Row:
