@@ -39,6 +39,7 @@ from gossiptrain.swarm.messages import (
     MAX_KNOWN,
     MAX_RECORDS,
     Heartbeat,
+    HeartbeatBatch,
     HeartbeatReply,
     SignedHeartbeat,
 )
@@ -298,6 +299,14 @@ def test_records_fit_into_a_message_with_the_own_one_first(own: SignedHeartbeat,
     assert len(records) <= MAX_RECORDS
     for reply in extremes(HeartbeatReply):
         assert len(encode_message(reply.model_copy(update={"records": records}))) <= BEATS_LIMIT_BYTES
+
+
+def test_more_records_than_fit_into_a_message_are_left_out() -> None:
+    """As many as there may be, each as long as it may be."""
+    longest = SignedHeartbeat(body="x" * 8192, signature="f" * 128)
+    records = records_that_fit(longest, [longest] * MAX_RECORDS)
+    assert 1 < len(records) < MAX_RECORDS
+    assert len(encode_message(HeartbeatBatch(records=records))) <= BEATS_LIMIT_BYTES
 
 
 @given(st.lists(st.text(max_size=300) | st.text("/x", max_size=300).map("/".__add__), max_size=20))

@@ -293,7 +293,7 @@ class StateRequest(Message):
     """How long the chunks are to be that it compares and asks for; the last one is shorter."""
     average: HexText = ""
     """Digest of the average that it wants: the donor is asked to help another one, and only if it holds the same."""
-    fragment: Annotated[int, Field(ge=0, lt=MOST_FRAGMENTS)] = 0
+    fragment: Annotated[int, Field(ge=0, le=MOST_FRAGMENTS - 1)] = 0
     """Which part of the model it asks for."""
 
 

@@ -73,3 +73,40 @@ def test_a_node_is_dialled_at_the_host_where_libp2p_reaches_it(monkeypatch: pyte
 
 def test_where_libp2p_is_not_connected_to_it_directly_nobody_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dialled_by_one_whose_peer_is_at(None, monkeypatch) == []
+
+
+def dialled_by_one_that_is_to_call_back(
+    host: IpAddress | None, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, int]]:
+    """The places that a node dials that somebody, whom libp2p reaches at `host`, asks to call back."""
+    places: list[tuple[str, int]] = []
+
+    async def dial(host: IpAddress, port: int, dial_credentials: DialCredentials) -> SealedWire:
+        places.append((str(host), port))
+        raise NoDirectConnectionError("not now")
+
+    async def scenario(make: MakeTransport) -> None:
+        alice, bob = await make("alice"), await make("bob")
+        sight = Sight(lambda stream: host, nowhere)
+        asked = Negotiation(bob, HandlerTasks(), sight=sight, on_direct=lambda connection: connection.end())
+        monkeypatch.setattr(asked._dialler, "dial", dial)
+        monkeypatch.setattr(asked._acceptor, "ports", {4: PORT})
+        await bob.serve(PROTOCOL, asked.offer)
+        await alice.connect(bob.addresses[0])
+        stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+        await send_message(stream, DirectRequest(certificate=Credentials.create().certificate.hex()))
+        await receive_message(stream, DirectOffer)
+        await send_message(stream, CallBack(port_ip4=PORT, port_ip6=PORT))
+        await receive_message(stream, DirectRefusal)
+        stream.abort()
+
+    run_on("virtual", scenario)
+    return places
+
+
+def test_who_asks_to_be_called_back_is_called_where_libp2p_reaches_it_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = ipaddress.ip_address("203.0.113.7")
+    assert dialled_by_one_that_is_to_call_back(host, monkeypatch) == [("203.0.113.7", PORT)]
+    assert dialled_by_one_that_is_to_call_back(None, monkeypatch) == []
