@@ -190,7 +190,7 @@ class _Examination:
         await asyncio.wait([*tasks, node], timeout=CLOSING_S)
 
 
-_BUSY = "Try again; `gossip doctor` says the same where it is no accident."
+_BUSY = "Try again; where it is no accident, it will be said again."
 
 
 async def _begun(check: Check) -> list[Finding]:

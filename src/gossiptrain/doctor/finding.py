@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from gossiptrain.errors import GossipError
+from gossiptrain.errors import ASK_THE_DOCTOR, GossipError
 
 Verdict: TypeAlias = Literal["ok", "warning", "fault", "not checked"]
 
@@ -51,5 +51,5 @@ def not_checked(name: str, why: str) -> Finding:
 
 def fault_of(name: str, error: GossipError) -> Finding:
     """What `gossip train` would end with. Who reads it has called the doctor already."""
-    remedy = error.remedy.partition(" `gossip doctor")[0]
+    remedy = error.remedy.removesuffix(ASK_THE_DOCTOR).strip()
     return Finding(name, "fault", error.what, error.cause, remedy)

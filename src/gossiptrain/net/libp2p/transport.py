@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
-from gossiptrain.errors import NodeFailedError
+from gossiptrain.errors import ASK_THE_DOCTOR, NodeFailedError
 from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address, readable_addresses
 from gossiptrain.net.direct.connections import DirectConnections
 from gossiptrain.net.direct.messages import SeenAt
@@ -114,7 +114,8 @@ class Libp2pTransport(Transport):
         except BaseException as error:
             await transport.close()
             if isinstance(error, UnreachableError):
-                raise NodeFailedError("libp2p's daemon p2pd started and does not answer.", cause=str(error)) from error
+                what = "libp2p's daemon p2pd started and does not answer."
+                raise NodeFailedError(what, cause=str(error), remedy=ASK_THE_DOCTOR) from error
             raise
         return transport
 
