@@ -54,7 +54,7 @@ MARKS = {
     "not checked": ("-", "dim"),
 }
 WIDTH = 80
-_MARK_WIDTH, _NAME_WIDTH = 9, 14
+_MARK_WIDTH, _NAME_WIDTH = 9, 16
 
 
 @with_flags(*DOCTOR_FLAGS)

@@ -87,6 +87,8 @@ class _Examination:
         for address, visit, found in zip(self._question.peers, visits, self._of_peers, strict=True):
             if not visit.done():
                 found.append(fault("time", f"The peer was not done with after {self._within_s:g} s.", remedy=_BUSY))
+            elif error := visit.exception():
+                found.append(_stumbled("peer", error))
             findings += [replace(finding, peer=address) for finding in found]
         await self._end([*tasks.values(), *visits], node)
         return findings
@@ -115,7 +117,8 @@ class _Examination:
 
     def _outcome(self, name: str, task: asyncio.Task[list[Finding]]) -> list[Finding]:
         if task.done():
-            return task.result()
+            error = task.exception()
+            return task.result() if error is None else [_stumbled(name, error)]
         if name == "torch":
             return accelerator.unfinished()
         if name == "DNS":
@@ -150,7 +153,7 @@ class _Examination:
         if isinstance(error, GossipError):
             return [fault_of("daemon", error)]
         if error is not None:
-            raise error
+            return [_stumbled("daemon", error)]
         addresses = [text.rpartition("/p2p/")[0] for text in node.result().addresses]
         places = [place for place in addresses if "/ip4/127." not in place and "/ip6/::1/" not in place]
         said = f"Others would dial {', '.join(places)}." if places else "It listens for this computer alone."
@@ -168,7 +171,7 @@ class _Examination:
             return
         try:
             transport = await asyncio.shield(node)
-        except GossipError:
+        except (GossipError, OSError):
             found.append(not_checked("libp2p", "libp2p's daemon does not start, so nothing more can be said."))
             return
         from gossiptrain.doctor.acquaintance import Acquaintance
@@ -191,6 +194,11 @@ class _Examination:
 
 
 _BUSY = "Try again; where it is no accident, it will be said again."
+
+
+def _stumbled(name: str, error: BaseException) -> Finding:
+    """A check that meets what nobody thought of must not keep the others from being told."""
+    return not_checked(name, f"This check stumbled: {type(error).__name__}: {str(error)[:200]}")
 
 
 async def _begun(check: Check) -> list[Finding]:

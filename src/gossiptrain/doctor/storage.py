@@ -26,7 +26,7 @@ _KEPT = ("config.toml", "identity.key", "metrics.jsonl", "checkpoints")
 
 def check_disk(out: Path, *, temporary: Path | None = None) -> list[Finding]:
     """Room in the folder of runs, and in the one for temporary files, where libp2p's daemon has its sockets."""
-    places = {"run folder": out, "temporary files": temporary or Path(tempfile.gettempdir())}
+    places = {"runs": out, "tmp": temporary or Path(tempfile.gettempdir())}
     findings = [_room(f"disk: {name}", folder) for name, folder in places.items()]
     if any(finding.verdict != "ok" for finding in findings):
         return [finding for finding in findings if finding.verdict != "ok"]
@@ -37,7 +37,8 @@ def check_run_folder(out: Path) -> list[Finding]:
     """Whether what an earlier start has kept in `out` can be read, so that the run can be continued."""
     if not out.exists():
         return []
-    unreadable = [path for path in (out, *(out / name for name in _KEPT)) if path.exists() and not _is_readable(path)]
+    kept = [path for path in (out, *(out / name for name in _KEPT)) if os.path.exists(path)]
+    unreadable = [path for path in kept if not _is_readable(path)]
     if unreadable:
         return [
             fault(
