@@ -40,6 +40,12 @@ class Diagnosis:
         """The findings of one check."""
         return [finding for finding in self.findings if finding.name == name]
 
+    def assert_says(self, name: str, verdict: str, *words: str) -> None:
+        """That a check has come to this verdict in these words."""
+        told = [(each.verdict, f"{each.what} {each.cause} {each.remedy}") for each in self.of(name)]
+        assert told, f"nothing is said of {name}: {self.findings}"
+        assert any(kind == verdict and all(word in text for word in words) for kind, text in told), told
+
 
 @dataclass
 class Stage:
@@ -143,25 +149,16 @@ class Fault:
     name: str
     says: tuple[str, ...]
     verdict: str = "fault"
+    besides: tuple[str, str, str] | None = None
+    """Another check that finds it, its verdict, and words of it."""
 
     def check(self, stage: Stage) -> None:
         """Plants it, asks the doctor, and compares."""
         found = stage.ask(*self.plant(stage))
-        of_check = found.of(self.name)
-        assert of_check, f"nothing is said of {self.name}: {found.findings}"
-        worst = next((finding for finding in of_check if finding.verdict == self.verdict), of_check[0])
-        said = " ".join((worst.what, worst.cause, worst.remedy))
-        assert worst.verdict == self.verdict, said
-        for words in self.says:
-            assert words in said, said
+        found.assert_says(self.name, self.verdict, *self.says)
+        if self.besides is not None:
+            found.assert_says(*self.besides)
         assert found.code == (1 if any(finding.verdict == "fault" for finding in found.findings) else 0)
-
-
-@contextmanager
-def stage_in(folder: Path) -> Iterator[Stage]:
-    """A stage whose processes are ended, and whose changes undone, when the block ends."""
-    with ExitStack() as undo, Family(folder) as family:
-        yield Stage(folder, family, undo)
 
 
 def environment_path(*folders: Path) -> str:

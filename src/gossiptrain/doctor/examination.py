@@ -28,7 +28,7 @@ from gossiptrain.doctor import (
     storage,
 )
 from gossiptrain.doctor.blocking import off_loop
-from gossiptrain.doctor.finding import Finding, fault, fault_of, not_checked, ok
+from gossiptrain.doctor.finding import Finding, fault, fault_of, not_checked, ok, warning
 from gossiptrain.doctor.road import follow
 from gossiptrain.errors import GossipError, NodeFailedError
 from gossiptrain.net.addresses import readable_addresses
@@ -86,7 +86,8 @@ class _Examination:
         findings += [*self._listening, *self._outcome_of_node(node), *self._router_as_seen(node)]
         for address, visit, found in zip(self._question.peers, visits, self._of_peers, strict=True):
             if not visit.done():
-                found.append(fault("time", f"The peer was not done with after {self._within_s:g} s.", remedy=_BUSY))
+                what = f"The other steps were not done after {self._within_s:g} s: this computer is very busy."
+                found.append(not_checked("more", what))
             elif error := visit.exception():
                 found.append(_stumbled("peer", error))
             findings += [replace(finding, peer=address) for finding in found]
@@ -110,7 +111,7 @@ class _Examination:
             "data": blocking(lambda: data_sets.check_data(asked.task, asked.data_dir)),
             "clock": blocking(computer.check_clock),
             "routes": blocking(routes.check_routes),
-            "DNS": blocking(names.check_names),
+            "DNS": names.check_names,
             "NAT": routers.check_router,
             "firewall": blocking(firewall.check_firewall),
         }
@@ -121,8 +122,6 @@ class _Examination:
             return task.result() if error is None else [_stumbled(name, error)]
         if name == "torch":
             return accelerator.unfinished()
-        if name == "DNS":
-            return [names.unresolved(names.WELL_KNOWN, None)]
         what = f"This check was not done after {self._within_s:g} s."
         return [fault(name, what, cause="Something that it asks does not answer: a disk, most likely.", remedy=_BUSY)]
 
@@ -148,7 +147,7 @@ class _Examination:
     def _outcome_of_node(self, node: asyncio.Task[Libp2pTransport]) -> list[Finding]:
         if not node.done():
             what = f"libp2p's daemon p2pd was not ready after {self._within_s:g} s."
-            return [fault("daemon", what, cause="The computer is very busy, or the daemon hangs.", remedy=_BUSY)]
+            return [warning("daemon", what, cause="The computer is very busy, or the daemon hangs.", remedy=_BUSY)]
         error = node.exception()
         if isinstance(error, GossipError):
             return [fault_of("daemon", error)]

@@ -7,20 +7,17 @@ still be somebody else.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gossiptrain.doctor.blocking import off_loop
 from gossiptrain.doctor.finding import Finding, fault, fault_of, not_checked, ok
-from gossiptrain.doctor.names import unresolved_peer
+from gossiptrain.doctor.names import resolved, unresolved
 from gossiptrain.doctor.routes import own_address, source_for, why_no_way
 from gossiptrain.errors import AddressError
 from gossiptrain.net.addresses import Address, parse_dial_address
 from gossiptrain.net.listener import IpAddress
 
-NAME_S = 2.5
 CONNECT_S = 2.5
 """Enough for a second attempt of the system, after 1 s, on a link that loses packets."""
 _FAMILIES = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6, "dns": socket.AF_UNSPEC}
@@ -48,20 +45,10 @@ async def follow(text: str, note: Callable[[Finding], None]) -> Address | None:
 async def _hosts(address: Address, note: Callable[[Finding], None]) -> list[IpAddress]:
     if address.ip is not None:
         return [address.ip]
-    family = _FAMILIES[address.host_kind]
-
-    def resolve() -> list[IpAddress]:
-        found = socket.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found))
-
     try:
-        async with asyncio.timeout(NAME_S):
-            hosts = await off_loop(resolve)
-    except socket.gaierror as error:
-        note(unresolved_peer(address.host, error))
-        return []
-    except TimeoutError:
-        note(unresolved_peer(address.host, None))
+        hosts = await resolved(address.host, address.port, family=_FAMILIES[address.host_kind])
+    except (socket.gaierror, TimeoutError) as error:
+        note(unresolved(address.host, error))
         return []
     note(ok("name", f"{address.host} is {', '.join(map(str, hosts))}."))
     return hosts
