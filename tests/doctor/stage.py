@@ -59,8 +59,8 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
 
     def ask(self, *arguments: str | Path) -> Diagnosis:
-        """Runs `gossip doctor --json ARGUMENTS` to its end."""
-        words = ("doctor", "--json", *map(str, arguments))
+        """Runs `gossip doctor --json ARGUMENTS` to its end, with patience, since this computer may be busy."""
+        words = ("doctor", "--json", "--max-seconds", "60", *map(str, arguments))
         is_plain = not self.prefix and not self.environment
         program = None if is_plain else (*self.prefix, str(GOSSIP))
         peer = self.family.start(*words, program=program, environment=self.environment)

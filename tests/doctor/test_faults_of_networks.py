@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from benchmarks.links.packet_switch import PacketSwitchedHosts
 from benchmarks.links.router import RouterKind
-from benchmarks.namespaces import DEVICE, Hosts, Link, address_of, built, run
+from benchmarks.namespaces import DEVICE, Hosts, Link, address_of, built, run, switched_hosts
 
 from tests.doctor.stage import ID, Diagnosis, Fault, Stage
 
@@ -54,6 +54,16 @@ def ended(stage: Stage) -> Sequence[str]:
 def private_address(stage: Stage) -> Sequence[str]:
     network(stage, "none", "none")
     return [f"/ip4/192.168.77.5/tcp/4011/p2p/{ID}"]
+
+
+def neighbour_that_is_off(stage: Stage) -> Sequence[str]:
+    try:
+        hosts = stage.undo.enter_context(switched_hosts(2))
+    except OSError as error:
+        pytest.skip(f"no hosts that are switched here: {error}")
+    stage.on(hosts)
+    ip(hosts, "address", "add", "192.168.7.1/24", "dev", DEVICE)
+    return [f"/ip4/192.168.7.9/tcp/4011/p2p/{ID}"]
 
 
 def no_route(stage: Stage) -> Sequence[str]:
@@ -119,6 +129,7 @@ FAULTS = [
     Fault("their firewall", behind_a_firewall, "TCP", ("packets to it vanish", "firewall drops them")),
     Fault("ended peer", ended, "TCP", ("answers, and nothing listens at its port 4011", "fixed port")),
     Fault("private address", private_address, "TCP", ("which is a private address", "only within the network")),
+    Fault("neighbour that is off", neighbour_that_is_off, "TCP", ("No computer answers at 192.168.7.9", "It is off")),
     Fault("no route", no_route, "route", ("There is no way to 203.0.113.9", "ip route get")),
     Fault(
         "IPv6 alone",

@@ -33,6 +33,7 @@ RUN = Flag(("--run",), str, "The run that is to be joined (any)", metavar="NAME"
 DIRECT_PORT = Flag(
     ("--direct-port",), int, "TCP port for direct connections; 0: any free one (0)", fills="network.direct_port"
 )
+MAX_SECONDS = Flag(("--max-seconds",), float, "Longest time of all checks together (8)", lowest=1, highest=600)
 JSON = Flag(("--json",), bool, "Print the findings as one JSON object.", default=False)
 DOCTOR_FLAGS = (
     TASK,
@@ -44,6 +45,7 @@ DOCTOR_FLAGS = (
     OUT,
     options.DATA_DIR,
     options.DEVICE,
+    MAX_SECONDS,
     JSON,
 )
 EXIT_FAULT = 1
@@ -66,12 +68,13 @@ def doctor(
 ) -> None:
     """Looks for what keeps a peer from taking part, on this computer, on the network, and at other peers.
 
-    Within ten seconds it says what is amiss, why, and what to do; it ends with 1 where anything is. It changes nothing.
+    Within ten seconds it says what is amiss, why, and what to do, and it ends with 1 where anything is. It changes
+    nothing.
     Give it the flags that the peer would be given.
 
     Example:  gossip doctor /ip4/203.0.113.7/tcp/4011/p2p/12D3KooW...
     """
-    from gossiptrain.doctor.examination import Question, examine
+    from gossiptrain.doctor.examination import WITHIN_S, Question, examine
 
     given = Given(DOCTOR_FLAGS, values)
     task = given[TASK]
@@ -86,7 +89,7 @@ def doctor(
         run=given[RUN],
         device=given[options.DEVICE],
     )
-    findings = asyncio.run(examine(question))
+    findings = asyncio.run(examine(question, within_s=given[MAX_SECONDS] or WITHIN_S))
     if given[JSON]:
         typer.echo(as_json(findings))
     else:

@@ -103,6 +103,6 @@ def unfinished() -> list[Finding]:
     """What is said where torch has not been loaded in time."""
     return [
         not_checked(
-            "torch", "torch was not loaded in time: a slow disk, or a busy computer; it is looked at no further."
+            "torch", "torch was not loaded in time: a slow disk or a busy computer. --max-seconds 60 gives it more."
         )
     ]

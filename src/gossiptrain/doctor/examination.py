@@ -86,7 +86,7 @@ class _Examination:
         findings += [*self._listening, *self._outcome_of_node(node), *self._router_as_seen(node)]
         for address, visit, found in zip(self._question.peers, visits, self._of_peers, strict=True):
             if not visit.done():
-                what = f"The other steps were not done after {self._within_s:g} s: this computer is very busy."
+                what = f"The other steps were not done after {self._within_s:g} s. --max-seconds 60 gives more."
                 found.append(not_checked("more", what))
             elif error := visit.exception():
                 found.append(_stumbled("peer", error))
@@ -192,7 +192,7 @@ class _Examination:
         await asyncio.wait([*tasks, node], timeout=CLOSING_S)
 
 
-_BUSY = "Try again; where it is no accident, it will be said again."
+_BUSY = "Try again, with --max-seconds 60 where this computer is only slow."
 
 
 def _stumbled(name: str, error: BaseException) -> Finding:

@@ -18,8 +18,8 @@ from gossiptrain.errors import AddressError
 from gossiptrain.net.addresses import Address, parse_dial_address
 from gossiptrain.net.listener import IpAddress
 
-CONNECT_S = 2.5
-"""Enough for a second attempt of the system, after 1 s, on a link that loses packets."""
+CONNECT_S = 3.5
+"""Enough for a third attempt of the system, after 3 s, and to hear that nobody on the own network has an address."""
 _FAMILIES = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6, "dns": socket.AF_UNSPEC}
 
 
@@ -132,7 +132,8 @@ def _why_no_connection(host: IpAddress, address: Address, error: OSError) -> Fin
     return fault(
         "TCP",
         f"No computer answers at {host}.",
-        cause=f"It is off, in another network, or has another address now ({error.strerror or error}).",
+        cause=f"It is off, has another address now, or is in another network; many networks at home use the same "
+        f"addresses ({error.strerror or error}).",
         remedy="Take the address that the peer prints now.",
     )
 
