@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,7 +97,8 @@ class _Examination:
 
     def _checks(self) -> dict[str, Check]:
         asked = self._question
-        identity = Path(asked.network.identity_path) if asked.network.identity_path is not None else None
+        named, kept = asked.network.identity_path, asked.out / "identity.key"
+        identity = Path(named) if named is not None else kept if os.path.exists(kept) else None
 
         def blocking(function: Callable[[], list[Finding]]) -> Check:
             return lambda: off_loop(function)
