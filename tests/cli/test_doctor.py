@@ -63,6 +63,11 @@ def test_the_command_ends_with_one_where_it_finds_a_fault(gossip: Command) -> No
     assert "does not say which peer lives there" in " ".join(ill.out.split())
 
 
+def test_an_address_may_be_given_as_to_a_peer(gossip: Command) -> None:
+    ended = gossip("doctor", *LOCAL, "--json", "--initial-peer", PEER.rpartition("/p2p/")[0])
+    assert json.loads(ended.out)["findings"][-1]["peer"] == PEER.rpartition("/p2p/")[0]
+
+
 def test_a_task_that_does_not_exist_is_a_usage_error(gossip: Command) -> None:
     ended = gossip("doctor", "--task", "chess")
     assert ended.code == 2

@@ -38,6 +38,7 @@ JSON = Flag(("--json",), bool, "Print the findings as one JSON object.", default
 DOCTOR_FLAGS = (
     TASK,
     RUN,
+    options.INITIAL_PEER,
     options.HOST_MADDR,
     options.ANNOUNCE_MADDR,
     DIRECT_PORT,
@@ -70,7 +71,7 @@ def doctor(
 
     Within ten seconds it says what is amiss, why, and what to do, and it ends with 1 where anything is. It changes
     nothing.
-    Give it the flags that the peer would be given.
+    Give it the flags that the peer would be given, as far as it has them.
 
     Example:  gossip doctor /ip4/203.0.113.7/tcp/4011/p2p/12D3KooW...
     """
@@ -80,9 +81,10 @@ def doctor(
     task = given[TASK]
     if task is not None and task not in TASK_NAMES:
         raise UsageError(f"There is no task {task!r}.", remedy=f"The tasks are: {', '.join(TASK_NAMES)}.")
+    network = layered(NetworkSettings, given.settings("network"))
     question = Question(
-        peers=tuple(dict.fromkeys(peers or ())),
-        network=layered(NetworkSettings, given.settings("network")),
+        peers=tuple(dict.fromkeys((*(peers or ()), *network.initial_peers))),
+        network=network,
         out=given[OUT] or RUNS,
         data_dir=given[options.DATA_DIR],
         task=task,

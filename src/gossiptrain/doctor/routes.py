@@ -67,7 +67,10 @@ def why_no_way(host: IpAddress, error: OSError) -> Finding:
     here = f"IPv{host.version}"
     other = own_address(10 - host.version)
     if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-        return fault("route", f"There is no way to {host}.", cause=f"The system says: {error.strerror}.")
+        cause = f"The system says: {error.strerror}."
+        return fault(
+            "route", f"There is no way to {host}.", cause=cause, remedy="Ask for another address of that peer."
+        )
     if other is not None and own_address(host.version) is None:
         return fault(
             "route",
