@@ -88,6 +88,14 @@ class Stage:
     def on(self, hosts: Hosts, host: int = 0) -> None:
         """The doctor runs on a host that is a namespace."""
         self.prefix = hosts.on(host)
+        self.without_torch()
+
+    def without_torch(self) -> None:
+        """The doctor finds no torch, and so need not spend two seconds of a core on loading it."""
+        folder = self.folder / "without"
+        (folder / "torch").mkdir(parents=True)
+        (folder / "torch" / "__init__.py").write_text("raise ImportError('left out')\n")
+        self.environment["PYTHONPATH"] = environment_path(folder)
 
     def _try(self, *command: str) -> None:
         try:

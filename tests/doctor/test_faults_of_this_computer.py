@@ -30,6 +30,7 @@ def address_of_another_computer(stage: Stage) -> Sequence[str]:
 def full_disk(stage: Stage) -> Sequence[str]:
     disk = stage.folder / "disk"
     disk.mkdir()
+    stage.without_torch()
     stage.with_mounts(
         f"mount -t tmpfs -o size=64k none {disk}", f"dd if=/dev/zero of={disk}/full bs=64k count=1 2>/dev/null"
     )
@@ -39,6 +40,7 @@ def full_disk(stage: Stage) -> Sequence[str]:
 def read_only_disk(stage: Stage) -> Sequence[str]:
     disk = stage.folder / "disk"
     disk.mkdir()
+    stage.without_torch()
     stage.with_mounts(f"mount -t tmpfs -o ro none {disk}")
     return ["--out", str(disk / "run")]
 
