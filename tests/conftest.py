@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.processes import Command, Family
 
 ROOT = Path(__file__).parents[1]
-REAL_FIXTURES = {"family", "children"}
+REAL_FIXTURES = {"family", "children", "stage"}
 REAL_KINDS = {"libp2p", "direct"}
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 REAL_NAMES = {"Daemon", "Libp2pTransport", "Member"}

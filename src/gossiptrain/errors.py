@@ -24,6 +24,9 @@ Ctrl+C twice leaves with 130. Every message says what happened, the likely cause
 
 from __future__ import annotations
 
+ASK_THE_DOCTOR = "`gossip doctor` finds out what is amiss."
+"""The end of a remedy that looking closer helps to find."""
+
 
 class GossipError(Exception):
     """Base of all errors of this package.

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from gossiptrain import __version__
 from gossiptrain.cli.bootstrap import bootstrap
 from gossiptrain.cli.demo import demo
+from gossiptrain.cli.doctor import doctor
 from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
 from gossiptrain.cli.simulate import simulate
@@ -56,6 +57,7 @@ def gossip(
 app.command()(demo)
 app.command()(train)
 app.command()(bootstrap)
+app.command()(doctor)
 app.command("eval")(evaluate)
 app.command()(export)
 app.add_typer(simulate, name="simulate")

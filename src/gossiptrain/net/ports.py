@@ -10,7 +10,7 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from gossiptrain.errors import AddressError, PortInUseError
+from gossiptrain.errors import ASK_THE_DOCTOR, AddressError, PortInUseError
 from gossiptrain.net.addresses import Address, readable_addresses
 
 
@@ -43,7 +43,7 @@ def port_in_use(address: Address) -> PortInUseError:
     return PortInUseError(
         f"Port {address.port} is in use: this peer cannot listen at {address.text}.",
         cause="Another program, perhaps another peer, listens there.",
-        remedy="Stop it, or choose another port; port 0 takes any free one.",
+        remedy=f"Stop it, or choose another port; port 0 takes any free one. {ASK_THE_DOCTOR}",
     )
 
 
@@ -59,5 +59,5 @@ def _refusal(address: Address, error: OSError) -> AddressError | PortInUseError:
             cause = f"This computer has no IPv{address.host_kind[-1]}."
         case _:
             cause = f"The system says: {error.strerror}."
-    remedy = "/ip4/0.0.0.0/tcp/0 listens on every interface at any free port."
+    remedy = f"/ip4/0.0.0.0/tcp/0 listens on every interface at any free port. {ASK_THE_DOCTOR}"
     return AddressError(f"This peer cannot listen at {address.text}.", cause=cause, remedy=remedy)

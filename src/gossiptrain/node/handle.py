@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gossiptrain.errors import GossipError, NodeFailedError, error_named
+from gossiptrain.errors import ASK_THE_DOCTOR, GossipError, NodeFailedError, error_named
 from gossiptrain.net.framing import Message
 from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.node import control
@@ -193,7 +193,7 @@ class NodeHandle:
                 self._failure = self._failure or NodeFailedError(
                     f"The node ended before it was ready ({reason}).",
                     cause="The reason may stand above.",
-                    remedy="Set GOSSIPTRAIN_DEBUG=1 and start again to see what libp2p says.",
+                    remedy=f"Set GOSSIPTRAIN_DEBUG=1 and start again to see what libp2p says. {ASK_THE_DOCTOR}",
                 )
                 return
             self._on_message(control.NodeDown(reason=reason))

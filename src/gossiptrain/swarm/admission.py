@@ -13,7 +13,7 @@ from gossiptrain.config import TimingSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.core.recent import Recent
 from gossiptrain.errors import RunMismatchError
-from gossiptrain.net.framing import receive_message, send_message
+from gossiptrain.net.framing import call, receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
 from gossiptrain.swarm.messages import Hello, Welcome
 
@@ -70,19 +70,19 @@ class Admission:
         """Whether the peer itself has ever shown to be of this run."""
         return peer in self._admitted
 
+    async def introduce(self, peer: PeerId) -> Welcome:
+        """Says who this peer is and hears who the other one is. Raises UnreachableError, StreamClosedError,
+        ProtocolViolationError or TimeoutError."""
+        async with self.transport.clock.timeout(self.timing.dial_timeout_s):
+            return await call(self.transport, peer, protocol=HELLO, request=self._hello(), reply_kind=Welcome)
+
     async def handshake(self, peer: PeerId) -> bool:
         """Introduces this peer; False where the other one is a helper, and no member.
 
         Raises RunMismatchError where it belongs to another run, UnreachableError, StreamClosedError or TimeoutError
         where there is no answer.
         """
-        async with self.transport.clock.timeout(self.timing.dial_timeout_s):
-            stream = await self.transport.open_stream(peer, HELLO)
-            try:
-                await send_message(stream, self._hello())
-                welcome = await receive_message(stream, Welcome)
-            finally:
-                await stream.close()
+        welcome = await self.introduce(peer)
         if welcome.hello.helper:
             return False
         difference = self.fingerprint.difference(welcome.hello.fingerprint)

@@ -62,7 +62,8 @@ class Dialled:
             raise PeerUnreachableError(
                 "None of the initial peers answers:\n  " + "\n  ".join(self.failures),
                 cause="They have left, their address has changed, or a firewall stands between.",
-                remedy="Use the address of any peer that is alive now; each prints its own when it starts.",
+                remedy="Use the address of any peer that is alive now; each prints its own when it starts. "
+                "`gossip doctor ADDRESS` finds out where the way to it ends.",
             )
 
 

@@ -103,6 +103,16 @@ class DirectConnections:
                 f"the other side did not take the connection: {str(error) or 'no answer in time'}"
             ) from error
 
+    async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
+        """Whether the peer, asked to, reaches the port at which this node listens; None where it cannot be asked.
+
+        Raises UnreachableError, StreamClosedError, ProtocolViolationError, TimeoutError.
+        """
+        async with opened(self._transport, peer, protocol=DIRECT) as stream:
+            if self._sight.host_of(stream) is None:
+                return None
+            return await self._negotiation.is_called_back(stream)
+
     async def close(self) -> None:
         """Ends all connections and takes no more."""
         attempts = list(self._attempts.values())

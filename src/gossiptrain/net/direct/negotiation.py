@@ -112,6 +112,21 @@ class Negotiation:
         except TimeoutError as error:
             raise NoDirectConnectionError("none could be made in time") from error
 
+    async def is_called_back(self, stream: Stream) -> bool | None:
+        """Whether the other end of `stream` can dial this node, which it is asked to do; None where it never dials.
+
+        Raises StreamClosedError, ProtocolViolationError, TimeoutError.
+        """
+        await send_message(stream, DirectRequest(certificate=self._credentials.certificate.hex()))
+        offer = await receive_one_of(stream, DirectOffer, DirectRefusal)
+        if not isinstance(offer, DirectOffer):
+            return None
+        async with asyncio.timeout(REACH_S):
+            called = await self._be_called(offer, stream)
+        if called is not None:
+            called.end()
+        return called is not None
+
     async def _reach(self, offer: DirectOffer, stream: Stream) -> SealedWire:
         """Dials; where that leads nowhere, has itself called back, from then on at once."""
         peer = stream.remote

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gossiptrain.errors import NodeFailedError
+from gossiptrain.errors import ASK_THE_DOCTOR, NodeFailedError
 
 _logger = logging.getLogger(__package__)
 _FOLDER_PREFIX = "gossiptrain-net-"
@@ -167,5 +167,6 @@ def _failed(cause: str) -> NodeFailedError:
     return NodeFailedError(
         "libp2p's daemon p2pd cannot be started.",
         cause=cause,
-        remedy="Reinstall the package hivemind, which brings it; GOSSIPTRAIN_DEBUG=1 shows all it says.",
+        remedy="Reinstall the package hivemind, which brings it; GOSSIPTRAIN_DEBUG=1 shows all it says. "
+        + ASK_THE_DOCTOR,
     )

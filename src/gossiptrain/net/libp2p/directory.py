@@ -12,6 +12,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from gossiptrain.logs import debugging
 from gossiptrain.net.libp2p.daemon import Daemon
 from gossiptrain.net.libp2p.directory_codec import CLOCK_TOLERANCE_S, decode_record, is_acceptable
@@ -22,8 +24,11 @@ from gossiptrain.net.libp2p.hivemind_names import (
     DHTRecord,
     DictionaryDHTValue,
     MSGPackSerializer,
+    P2PDaemonError,
+    P2PHandlerError,
     PeerID,
     RecordValidatorBase,
+    dht_pb2,
     get_dht_time,
     use_hivemind_log_handler,
 )
@@ -127,6 +132,21 @@ class Libp2pDirectory(Directory):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_DIRECTORY_TIMEOUT_S):
                         await self._node.find_nearest_nodes([self._node.node_id])
+
+    async def clock_difference_s(self, peer: PeerId) -> float | None:
+        """By how much the clock of a connected peer is ahead of this computer's; None where it does not tell.
+
+        Entries expire by the clocks of those who keep them. The peer does not take this node into its tables.
+        """
+        asked_at_s = get_dht_time()
+        try:
+            with self._tasks.tracking():
+                stub = self._node.protocol.get_stub(PeerID.from_base58(peer))
+                reply = await stub.rpc_ping(dht_pb2.PingRequest(validate=False), timeout=_DIRECTORY_TIMEOUT_S)
+        except (OSError, EOFError, P2PHandlerError, P2PDaemonError, DecodeError):
+            return None
+        told_s = float(reply.dht_time)
+        return told_s - (asked_at_s + get_dht_time()) / 2 if told_s > 0 else None
 
     async def _connect_first(self, peer: PeerID) -> bool:
         # Clocks are not compared: whoever has a wrong one may join all the same.

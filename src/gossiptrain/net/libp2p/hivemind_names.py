@@ -14,7 +14,8 @@ with networking_parts():
     from hivemind.dht.validation import DHTRecord, RecordValidatorBase
     from hivemind.p2p import P2P
     from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerID
-    from hivemind.proto import p2pd_pb2
+    from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError, P2PHandlerError
+    from hivemind.proto import dht_pb2, p2pd_pb2
     from hivemind.utils.logging import use_hivemind_log_handler
     from hivemind.utils.multiaddr import Multiaddr
     from hivemind.utils.serializer import MSGPackSerializer
@@ -29,8 +30,11 @@ __all__ = [
     "DictionaryDHTValue",
     "MSGPackSerializer",
     "Multiaddr",
+    "P2PDaemonError",
+    "P2PHandlerError",
     "PeerID",
     "RecordValidatorBase",
+    "dht_pb2",
     "get_dht_time",
     "p2pd_pb2",
     "use_hivemind_log_handler",

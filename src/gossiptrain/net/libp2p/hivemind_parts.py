@@ -1,7 +1,8 @@
 """The networking parts of hivemind, without the rest of it.
 
-Owns how hivemind is imported. Its packages pull in all of hivemind, with torch and scipy, when any part is imported:
-a second of start and 160 MB in every node, for code that is never called here. Does not know what the parts do.
+Owns how hivemind is imported, and where the program is that it brings. Its packages pull in all of hivemind, with
+torch and scipy, when any part is imported: a second of start and 160 MB in every node, for code that is never called
+here. Does not know what the parts do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 _ROOT = "hivemind"
@@ -45,11 +47,20 @@ def networking_parts() -> Iterator[None]:
                 sys.modules.pop(name, None)
 
 
-def _put_bare_packages() -> None:
+def daemon_program() -> Path:
+    """Where libp2p's daemon is, which comes with hivemind; nothing is imported. Raises ModuleNotFoundError."""
+    return Path(_folder(), "hivemind_cli", "p2pd")
+
+
+def _folder() -> str:
     spec = importlib.util.find_spec(_ROOT)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("the package hivemind is not installed", name=_ROOT)
-    folder = spec.submodule_search_locations[0]
+    return spec.submodule_search_locations[0]
+
+
+def _put_bare_packages() -> None:
+    folder = _folder()
     for name in _PACKAGES:
         package = ModuleType(name)
         package.__path__ = ["/".join([folder, *name.split(".")[1:]])]

@@ -6,13 +6,15 @@ folder. Does not know what it is asked later.
 
 from __future__ import annotations
 
-import importlib.resources
+import os
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
+from gossiptrain.errors import NodeFailedError
 from gossiptrain.logs import debugging
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.daemon import Daemon
+from gossiptrain.net.libp2p.hivemind_parts import daemon_program
 
 START_TIMEOUT_S = 30.0
 CONTROL_SOCKET = "daemon.sock"
@@ -27,16 +29,35 @@ def is_relayed(network: NetworkSettings) -> bool:
 
 async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path) -> Daemon:
     """Starts the daemon with its key and sockets in `folder`. Raises NodeFailedError."""
+    program = check_program()
     key_file = folder / _KEY_FILE
     key_file.touch(mode=0o600)
     try:
         key_file.write_bytes(identity.to_protobuf())
-        with importlib.resources.as_file(importlib.resources.files("hivemind.hivemind_cli") / "p2pd") as binary:
-            command = [str(binary), *daemon_options(network, folder=folder)]
-            environment = {"GOLOG_LOG_LEVEL": "debug" if debugging() else "error"}
-            return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
+        command = [str(program), *daemon_options(network, folder=folder)]
+        environment = {"GOLOG_LOG_LEVEL": "debug" if debugging() else "error"}
+        return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
     finally:
         key_file.unlink()
+
+
+def check_program() -> Path:
+    """Where the daemon's program is. Raises NodeFailedError where it is missing or may not be run."""
+    remedy = "Reinstall the package hivemind, which brings it: pip install --force-reinstall --no-deps hivemind"
+    try:
+        program = daemon_program()
+    except ModuleNotFoundError as error:
+        raise NodeFailedError(
+            "libp2p's daemon p2pd is missing.", cause=f"{error}.".capitalize(), remedy=remedy
+        ) from error
+    if not program.is_file():
+        cause = f"There is no file {program}."
+        raise NodeFailedError("libp2p's daemon p2pd is missing.", cause=cause, remedy=remedy)
+    if not os.access(program, os.X_OK):
+        raise NodeFailedError(
+            "libp2p's daemon p2pd may not be run.", cause=f"{program} is not executable.", remedy=remedy
+        )
+    return program
 
 
 def daemon_options(network: NetworkSettings, *, folder: Path) -> list[str]:

@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
-from gossiptrain.errors import NodeFailedError
+from gossiptrain.errors import ASK_THE_DOCTOR, NodeFailedError
 from gossiptrain.net.addresses import Address, parse_announce_address, parse_listen_address, readable_addresses
 from gossiptrain.net.direct.connections import DirectConnections
+from gossiptrain.net.direct.messages import SeenAt
 from gossiptrain.net.direct.negotiation import Sight
 from gossiptrain.net.direct.path_choice import PathChoice
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
@@ -113,7 +114,8 @@ class Libp2pTransport(Transport):
         except BaseException as error:
             await transport.close()
             if isinstance(error, UnreachableError):
-                raise NodeFailedError("libp2p's daemon p2pd started and does not answer.", cause=str(error)) from error
+                what = "libp2p's daemon p2pd started and does not answer."
+                raise NodeFailedError(what, cause=str(error), remedy=ASK_THE_DOCTOR) from error
             raise
         return transport
 
@@ -159,6 +161,17 @@ class Libp2pTransport(Transport):
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.IDENTIFY))
         found = [f"{Multiaddr(packed)}/p2p/{self.peer_id}" for packed in response.identify.addrs]
         self.addresses = tuple(dict.fromkeys(found))
+
+    async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
+        """Whether a connected peer, asked to, reaches this node's port for direct connections; None: nobody can tell.
+
+        Raises UnreachableError, StreamClosedError, ProtocolViolationError, TimeoutError.
+        """
+        return await self._direct.can_be_dialled_by(peer)
+
+    async def seen_by(self, peer: PeerId) -> SeenAt | None:
+        """From where a connected relay sees this peer call; None where it says nothing. Raises as above."""
+        return await self._whereabouts.own(peer)
 
     async def connect(self, address: str) -> PeerId:
         return await self._dialler.connect(address)

@@ -51,6 +51,11 @@ class Whereabouts:
         used = {address.port for address in readable_addresses(self._transport.addresses) if not address.relayed}
         return Places(host, other.port, keeps_ports=own.port in used)
 
+    async def own(self, relay: PeerId) -> SeenAt | None:
+        """Where the relay sees this peer; None where it does not know. Raises as `of` does."""
+        seen = await self._ask(relay, self._transport.peer_id)
+        return seen if seen.host else None
+
     async def _ask(self, relay: PeerId, peer: PeerId) -> SeenAt:
         return await call(self._transport, relay, protocol=WHEREABOUTS, request=WhereIs(peer=peer), reply_kind=SeenAt)
 

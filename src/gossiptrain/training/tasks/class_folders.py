@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from gossiptrain.errors import DataCorruptError, DataMissingError
 
 Split: TypeAlias = Literal["train", "val"]
+FOLDER_NAMES = ("imagenet", "imagenet-1k", "ILSVRC2012", "imagenet-mini")
+"""How folders are called in which ImageNet is looked for."""
 IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
 MAX_NAMED = 5
 """So many names stand in a message; the rest is counted."""

@@ -12,7 +12,13 @@ import torch
 from torch import nn
 
 from gossiptrain.errors import DataCorruptError, DataMissingError, UsageError
-from gossiptrain.training.tasks.class_folders import ClassFolders, ClassSet, is_class_tree, read_class_folders
+from gossiptrain.training.tasks.class_folders import (
+    FOLDER_NAMES,
+    ClassFolders,
+    ClassSet,
+    is_class_tree,
+    read_class_folders,
+)
 from gossiptrain.training.tasks.image_batches import Decoder, ImageBatches, ImageEvaluationSet
 from gossiptrain.training.tasks.locate import DATA_VARIABLE, data_root, find_folder
 from gossiptrain.training.tasks.recipe import Recipe
@@ -20,7 +26,6 @@ from gossiptrain.training.tasks.resnet import RESNET_NAMES, ResNetName, build_re
 from gossiptrain.training.tasks.sampling import SampleOrder, Share
 from gossiptrain.training.tasks.task import Task, seeded
 
-FOLDER_NAMES = ("imagenet", "imagenet-1k", "ILSVRC2012", "imagenet-mini")
 IMAGE_SIZES = range(32, 513)
 EVALUATION_BATCH = 64
 
