@@ -27,25 +27,6 @@ def test_slices_of_equal_owners_differ_by_at_most_one(elements: int, owners: int
     assert max(lengths) - min(lengths) <= 1
 
 
-@given(st.integers(1, 10_000), SPEEDS, st.integers(1, 3000))
-def test_slices_are_as_long_as_they_should_be_at_least_or_one_owner_reduces_all(
-    elements: int, speeds: list[int], least: int
-) -> None:
-    slices = slices_by_speed(elements, speeds, least=least)
-    assert [slices[0].start, slices[-1].stop] == [0, elements]
-    assert all(left.stop == right.start for left, right in itertools.pairwise(slices))
-    reducing = [(speed, len(piece)) for speed, piece in zip(speeds, slices, strict=True) if len(piece)]
-    if len(speeds) > 2 and len(speeds) > elements // least:
-        assert len(reducing) == min(len(speeds), max(1, elements // least))
-        assert min(length for _, length in reducing) >= min(least, elements)
-        idle = [speed for speed, piece in zip(speeds, slices, strict=True) if not len(piece)]
-        assert max(idle, default=0) <= min(speed for speed, _ in reducing), "the fastest reduce"
-
-
-def test_a_small_vector_is_reduced_by_the_first_of_equal_owners() -> None:
-    assert [len(piece) for piece in slices_by_speed(100, [7, 7, 7, 7], least=40)] == [50, 50, 0, 0]
-
-
 def time_needed(elements: int, lengths: list[int], speeds: list[int]) -> float:
     """Until the last owner has sent its contributions and the means of its slice."""
     others = len(speeds) - 2

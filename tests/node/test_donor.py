@@ -8,7 +8,6 @@ from typing import cast
 import numpy as np
 import pytest
 
-from gossiptrain.config import PRESETS
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.node import control
@@ -127,8 +126,7 @@ def test_the_memory_of_a_fragment_is_kept_for_the_next_one_and_then_let_go_of() 
 
 def test_nodes_of_one_round_give_a_joiner_its_average_while_their_trainers_go_on() -> None:
     async def scenario(make: MakeTransport) -> None:
-        # All cut the vector alike, which takes chunks of one length.
-        async with swarm_of(make, 2, timing=PRESETS["local"]) as swarm:
+        async with swarm_of(make, 2) as swarm:
             peer = await peer_beside(swarm, make)
             steps = asyncio.create_task(peer.trainer.make_steps())
             # Only for one that they know to be ready do the others wait, whoever of them forms the group.

@@ -402,7 +402,7 @@ def test_initial_peers_that_are_all_dead_are_named_with_the_reason() -> None:
 def test_what_a_member_learns_during_a_round_stays() -> None:
     """One member counts its steps in its parameters, the other learns nothing."""
     # Of an average that comes later than the next round is due, only a part is taken; these come long before.
-    settings = GossipSettings(every_seconds=0.5, ending_time=0.5)
+    settings = GossipSettings(every_seconds=2.0, ending_time=0.5)
     one = Member(0.0, settings=settings, run="learning", take_state=False)
 
     def learn(optimizer: object, arguments: object, keywords: object) -> None:

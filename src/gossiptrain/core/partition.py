@@ -47,23 +47,15 @@ def chunk_length(elements: int, *, owners: int, most: int) -> int:
     return min(most, max(LEAST_CHUNK, fitting - fitting % BLOCK))
 
 
-def slices_by_speed(elements: int, speeds: Sequence[int], *, least: int = 1) -> list[Slice]:
+def slices_by_speed(elements: int, speeds: Sequence[int]) -> list[Slice]:
     """One contiguous slice per owner, so that all owners, whose links have these relative speeds, end together.
 
     Owner i of k sends its contributions to the slices of others, elements - s_i, and the means of its own slice to
     k - 1 others: elements + (k - 2) s_i in all, and receives as much. All end at the same time t where s_i is
     (t speed_i - elements) / (k - 2); an owner too slow for that reduces nothing. With two owners slices do not matter.
     Slices of equal owners differ by at most one element. Everybody who is given the same speeds finds the same slices.
-
-    least: elements of a slice that is worth the streams that it takes, one of each other owner to it. Where there are
-    fewer for each owner, the fastest reduce as much each, and of equals the first.
     """
-    most_owners = max(1, elements // least)
-    if len(speeds) > max(2, most_owners):
-        fastest = sorted(range(len(speeds)), key=lambda owner: (-speeds[owner], owner))[:most_owners]
-        shares = [Fraction(owner in fastest) for owner in range(len(speeds))]
-    else:
-        shares = _shares(speeds) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
+    shares = _shares(speeds) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
     whole = sum(shares)
     bounds = [0, *(int(elements * share / whole) for share in itertools.accumulate(shares))]
     return [Slice(start, stop) for start, stop in itertools.pairwise(bounds)]

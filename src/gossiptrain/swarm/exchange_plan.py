@@ -12,10 +12,6 @@ from gossiptrain.core.partition import Slice, chunk_length, slices_by_speed
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.attempt import Attempt
 
-LEAST_SLICE = 1024
-"""Elements. To open a stream of libp2p and to say what it is for takes about as many bytes, and a millisecond of both
-sides: with a small model a group of 64 would else spend all of its time on 4,032 of them."""
-
 
 @dataclass(frozen=True)
 class ExchangePlan:
@@ -31,7 +27,7 @@ class ExchangePlan:
     @classmethod
     def of(cls, attempt: Attempt, me: PeerId, *, elements: int, chunk_elements: int) -> ExchangePlan:
         """elements: of the flat vector. chunk_elements: most of one chunk."""
-        slices = slices_by_speed(elements, attempt.speeds, least=min(LEAST_SLICE, chunk_elements))
+        slices = slices_by_speed(elements, attempt.speeds)
         length = chunk_length(elements, owners=len(attempt.members), most=chunk_elements)
         return cls(
             attempt,
