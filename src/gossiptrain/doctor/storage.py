@@ -123,7 +123,8 @@ def _is_readable(path: Path) -> bool:
     """By trying: a file system may refuse what permissions allow."""
     with contextlib.suppress(OSError):
         if path.is_dir():
-            next(os.scandir(path), None)
+            with os.scandir(path) as entries:
+                next(entries, None)
         else:
             with path.open("rb") as file:
                 file.read(1)
