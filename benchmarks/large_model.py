@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -23,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from blake3 import blake3
@@ -31,6 +29,7 @@ from torch import nn
 
 from benchmarks.measure import machine, milliseconds, show_table, whole_number, write_json
 from benchmarks.overhead.processes import pss
+from benchmarks.speaking_process import SpeakingProcess, Word, say
 from gossiptrain import events, gossip
 from gossiptrain.config import GossipSettings, NetworkSettings
 
@@ -82,20 +81,20 @@ class PeerFound:
 
 
 class Layers(nn.Module):
-    """So many parameters in tensors of `TENSOR`."""
+    """So many parameters in tensors of `TENSOR`, with their gradients."""
 
     def __init__(self, parameters: int) -> None:
         super().__init__()
         lengths = [TENSOR] * (parameters // TENSOR) + [parameters % TENSOR] * bool(parameters % TENSOR)
         self.layers = nn.ParameterList(nn.Parameter(torch.full((length,), 0.5)) for length in lengths)
+        for layer in self.layers:
+            layer.grad = torch.full_like(layer, 1e-3)
 
 
 def train(job: Job, initial: Sequence[str]) -> None:
     """Trains until its input says "end", and prints what happens, as lines of JSON."""
     torch.set_num_threads(1)
     model = Layers(job.parameters)
-    for layer in model.layers:
-        layer.grad = torch.full_like(layer, 1e-3)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     ended, began_s = threading.Event(), 0.0
     threading.Thread(target=_hear_end, args=(ended,), daemon=True).start()
@@ -105,7 +104,7 @@ def train(job: Job, initial: Sequence[str]) -> None:
         nonlocal began_s
         began_s = time.monotonic()
 
-    _say("before", pid=None)
+    say("before", pid=None)
     settings = GossipSettings(every_seconds=job.every_s, fragments=job.fragments, matchmaking_time=30.0)
     # Hooks run in the order of their registration: that of gossip() comes between these two.
     optimizer.register_step_post_hook(begin)
@@ -120,7 +119,7 @@ def train(job: Job, initial: Sequence[str]) -> None:
         on_event=_tell,
     ) as swarm:
         optimizer.register_step_post_hook(lambda *_: waits_s.append(time.monotonic() - began_s))
-        _say("up", address=swarm.addresses[0])
+        say("up", address=swarm.addresses[0])
         started_s = time.monotonic()
         while not ended.is_set():
             optimizer.step()
@@ -128,16 +127,16 @@ def train(job: Job, initial: Sequence[str]) -> None:
     digest = blake3()
     for layer in model.layers:
         digest.update(layer.detach().numpy().data.cast("B"))
-    _say("end", digest=digest.hexdigest(), waits=waits_s, step_s=step_s)
+    say("end", digest=digest.hexdigest(), waits=waits_s, step_s=step_s)
 
 
 def _tell(event: events.Event) -> None:
     if isinstance(event, events.RoundCommitted):
-        _say("round", seconds=event.seconds, sent=event.bytes_sent, final=event.final)
+        say("round", seconds=event.seconds, sent=event.bytes_sent, final=event.final)
     elif isinstance(event, events.Joined):
-        _say("joined", seconds=event.seconds)
+        say("joined", seconds=event.seconds)
     elif isinstance(event, events.RoundFailed) and not event.alone:
-        _say("failed", reason=event.reason)
+        say("failed", reason=event.reason)
 
 
 def _hear_end(ended: threading.Event) -> None:
@@ -145,55 +144,24 @@ def _hear_end(ended: threading.Event) -> None:
     ended.set()
 
 
-def _say(what: str, **told: Any) -> None:
-    sys.stdout.write(json.dumps({"what": what, **told}) + "\n")
-    sys.stdout.flush()
-
-
 # Both of them, as they are seen from outside.
 
 
 class Peer:
-    """A process, and what it has said."""
+    """A process, and what it takes."""
 
     def __init__(self, job: Job, initial: Sequence[str] = ()) -> None:
         command = [sys.executable, "-m", "benchmarks.large_model", "--as-peer", *job.flags]
         for address in initial:
             command += ["--initial-peer", address]
         self._job = job
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._said: list[dict[str, Any]] = []
         self._beyond_bytes: list[float] = []
         self.before_bytes = 0.0
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
+        self.process = SpeakingProcess(command, on_word=self._note)
 
-    def close(self) -> None:
-        """Ends the process, if it has not ended, and lets go of what it said."""
-        with self.process:
-            if self.process.poll() is None:
-                self.process.kill()
-            self._hearing.join()
-
-    def _hear(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            told = json.loads(line)
-            if told["what"] == "before":
-                self.before_bytes = self.weigh()
-            self._said.append(told)
-
-    def said(self, what: str) -> list[dict[str, Any]]:
-        """All of that kind so far."""
-        return [told for told in self._said if told["what"] == what]
-
-    def wait_for(self, what: str, count: int = 1) -> None:
-        """Until it has said so. Raises RuntimeError where it ends before, or says nothing for too long."""
-        deadline_s = time.monotonic() + WAIT_S
-        while len(self.said(what)) < count:
-            if self.process.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError(f"a peer did not come to {count} x {what!r}: {self._said[-3:]}")
-            time.sleep(0.05)
+    def _note(self, word: Word) -> None:
+        if word["what"] == "before":
+            self.before_bytes = self.weigh()
 
     def weigh(self) -> float:
         """Bytes that its processes take now, beyond model and gradients."""
@@ -204,17 +172,11 @@ class Peer:
         """Notes what it takes now."""
         self._beyond_bytes.append(self.weigh())
 
-    def end(self) -> None:
-        """Has it make no more steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("end\n")
-        self.process.stdin.flush()
-
     def found(self, name: str, *, from_wait: int) -> PeerFound:
         """from_wait: number of the first step that counts."""
-        (last,) = self.said("end")
-        rounds = [told for told in self.said("round") if not told["final"]]
-        joined = self.said("joined")
+        (last,) = self.process.said("end")
+        rounds = [told for told in self.process.said("round") if not told["final"]]
+        joined = self.process.said("joined")
         return PeerFound(
             peer=name,
             rounds=len(rounds),
@@ -245,27 +207,27 @@ def ended_afterwards(peers: list[Peer]) -> Iterator[None]:
         yield
     finally:
         for peer in peers:
-            peer.close()
+            peer.process.close()
 
 
 def measure(job: Job, *, rounds: int) -> list[PeerFound]:
     """One training of two."""
     peers = [Peer(job)]
     with ended_afterwards(peers):
-        peers[0].wait_for("up")
-        peers.append(Peer(job, [peers[0].said("up")[0]["address"]]))
-        while any(len(peer.said("round")) < rounds for peer in peers):
-            if any(peer.process.poll() is not None for peer in peers):
+        address = peers[0].process.wait_for("up", longest_s=WAIT_S)["address"]
+        peers.append(Peer(job, [address]))
+        while any(len(peer.process.said("round")) < rounds for peer in peers):
+            if any(peer.process.has_ended for peer in peers):
                 raise RuntimeError("a peer has ended")
             for peer in peers:
-                if peer.said("up"):
+                if peer.process.said("up"):
                     peer.weigh_on()
             time.sleep(SAMPLE_S)
         for peer in peers:
             peer.weigh_on()
-            peer.end()
+            peer.process.tell("end")
         for peer in peers:
-            peer.wait_for("end")
+            peer.process.wait_for("end", longest_s=WAIT_S)
         # A step in which training begins is not measured: nothing of the model has been touched by gossip before.
         return [peer.found(name, from_wait=1) for name, peer in zip(("donor", "joiner"), peers, strict=True)]
 

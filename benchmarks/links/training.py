@@ -19,30 +19,27 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as distributed
-from torch import nn
 
+from benchmarks.large_model import Layers
 from benchmarks.links.laboratory import laboratory
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.namespaces import DEVICE, Hosts, Link, address_of
+from benchmarks.speaking_process import SpeakingProcess, Word, say
 from gossiptrain import events, gossip
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
 
 STEP_S = 0.2
 QUIET_S = 10.0
 """For so long steps are made before there is any round."""
-TENSOR = 1_000_000
 PORT = 29_511
 WAIT_S = 300.0
 SYSTEMS = ("gossip-fp32", "gossip-int8", "gossip-int4", "gloo")
@@ -59,6 +56,11 @@ class Job:
     every_s: float
     rounds: int
     addresses: tuple[str, ...] = ()
+
+    @property
+    def sent_mb(self) -> float:
+        """By each host in a round in float32, at least."""
+        return 2 * (self.hosts - 1) / self.hosts * 4 * self.millions
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,11 @@ class Row:
 # One host.
 
 
-class Layers(nn.Module):
-    """So many millions of parameters."""
-
-    def __init__(self, millions: int) -> None:
-        super().__init__()
-        self.layers = nn.ParameterList(nn.Parameter(torch.full((TENSOR,), 0.5)) for _ in range(millions))
-
-
 class Steps:
     """Makes steps of the same length, and counts them."""
 
     def __init__(self, millions: int) -> None:
-        self.model = Layers(millions)
-        for layer in self.model.layers:
-            layer.grad = torch.full_like(layer, 1e-3)
+        self.model = Layers(1_000_000 * millions)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
         self.made = 0
         self._speed = 0.0
@@ -140,7 +132,7 @@ def train(job: Job) -> None:
     steps = Steps(job.millions)
     steps.measure_speed()
     found = _with_gloo(job, steps) if job.system == "gloo" else _with_gossip(job, steps)
-    _say("found", **asdict(found))
+    say("found", **asdict(found))
     sys.stdin.readline()  # until all others have found theirs
 
 
@@ -163,7 +155,7 @@ def _with_gossip(job: Job, steps: Steps) -> HostFound:
         network=NetworkSettings(host_maddrs=(f"/ip4/{address_of(job.host)}/tcp/0",), preset="wan"),
         on_event=note,
     ) as swarm:
-        _say("up", address=swarm.addresses[0])
+        say("up", address=swarm.addresses[0])
         swarm.wait_for_peers(job.hosts)
         steps.until(lambda: bool(rounds))
         began_s, before, last = time.monotonic(), steps.made, len(rounds) + job.rounds
@@ -180,7 +172,7 @@ def _with_gossip(job: Job, steps: Steps) -> HostFound:
 
 
 def _with_gloo(job: Job, steps: Steps) -> HostFound:
-    _say("up", address=f"{address_of(job.host)}:{PORT}")
+    say("up", address=f"{address_of(job.host)}:{PORT}")
     master = job.addresses[0] if job.addresses else f"{address_of(job.host)}:{PORT}"
     distributed.init_process_group("gloo", init_method=f"tcp://{master}", rank=job.host, world_size=job.hosts)
     flat = torch.cat([layer.detach() for layer in steps.model.layers])
@@ -195,84 +187,47 @@ def _with_gloo(job: Job, steps: Steps) -> HostFound:
         distributed.all_reduce(flat)
         round_s.append(time.monotonic() - started_s)
     seconds, made = time.monotonic() - began_s, steps.made - before
-    sent_mb = 2 * (job.hosts - 1) / job.hosts * 4 * job.millions
-    return HostFound(steps.kept(made, seconds), made, tuple(round_s), sent_mb, job.hosts)
-
-
-def _say(what: str, **told: Any) -> None:
-    sys.stdout.write(json.dumps({"what": what, **told}) + "\n")
-    sys.stdout.flush()
+    return HostFound(steps.kept(made, seconds), made, tuple(round_s), job.sent_mb, job.hosts)
 
 
 # All hosts.
 
 
-class Host:
-    """A process in a namespace, and what it has said."""
-
-    def __init__(self, hosts: Hosts, job: Job) -> None:
-        command = [*hosts.on(job.host), sys.executable, "-m", "benchmarks.links.training", "--as-host"]
-        environment = {**os.environ, "GLOO_SOCKET_IFNAME": DEVICE}
-        self.process = subprocess.Popen(
-            [*command, json.dumps(asdict(job))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self._said: dict[str, dict[str, Any]] = {}
-        self._reader = threading.Thread(target=self._hear, daemon=True)
-        self._reader.start()
-
-    def close(self) -> None:
-        """Ends the process, if it has not ended, and lets go of what it said."""
-        with self.process:
-            self.process.kill()
-            self._reader.join()
-
-    def _hear(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            told = json.loads(line)
-            self._said[told.pop("what")] = told
-
-    def wait_for(self, what: str, *, longest_s: float = WAIT_S) -> dict[str, Any]:
-        """What it says of that kind. Raises RuntimeError where it ends before, or says nothing for too long."""
-        deadline_s = time.monotonic() + longest_s
-        while what not in self._said:
-            if self.process.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError(f"a host did not come to {what!r}")
-            time.sleep(0.05)
-        return self._said[what]
+def _process(hosts: Hosts, job: Job) -> SpeakingProcess:
+    command = [*hosts.on(job.host), sys.executable, "-m", "benchmarks.links.training", "--as-host"]
+    return SpeakingProcess([*command, json.dumps(asdict(job))], env={**os.environ, "GLOO_SOCKET_IFNAME": DEVICE})
 
 
 @contextmanager
-def started(hosts: Hosts, jobs: Sequence[Job]) -> Iterator[list[Host]]:
+def started(hosts: Hosts, jobs: Sequence[Job]) -> Iterator[list[SpeakingProcess]]:
     """One after the other, each with the first one's address; ended whatever happens."""
-    found: list[Host] = []
+    found: list[SpeakingProcess] = []
     try:
         for job in jobs:
-            addresses = (found[0].wait_for("up")["address"],) if found else ()
-            found.append(Host(hosts, Job(**{**asdict(job), "addresses": addresses})))
+            addresses = (found[0].wait_for("up", longest_s=WAIT_S)["address"],) if found else ()
+            found.append(_process(hosts, replace(job, addresses=addresses)))
         yield found
     finally:
         for host in found:
             host.close()
 
 
+def _found(word: Word) -> HostFound:
+    return HostFound(**{name: value for name, value in word.items() if name != "what"})
+
+
 def measure(link: Link, job: Job) -> Row:
     """One system over links of one kind. Raises OSError where there can be no hosts."""
     with laboratory([link] * job.hosts) as hosts:
-        jobs = [Job(**{**asdict(job), "host": number}) for number in range(job.hosts)]
+        jobs = [replace(job, host=number) for number in range(job.hosts)]
         with started(hosts, jobs) as running:
             longest_s = WAIT_S + 2 * (job.rounds + 1) * job.every_s
-            found = [HostFound(**host.wait_for("found", longest_s=longest_s)) for host in running]
-    sent_mb = 2 * (job.hosts - 1) / job.hosts * 4 * job.millions
+            found = [_found(host.wait_for("found", longest_s=longest_s)) for host in running]
     rounds = [seconds for each in found for seconds in each.round_s]
     return Row(
         link.up_mbit,
         job.system,
-        bound_s=sent_mb * 8 / link.up_mbit,
+        bound_s=job.sent_mb * 8 / link.up_mbit,
         kept=tuple(sorted(each.kept for each in found)),
         rounds=min(len(each.round_s) for each in found),
         round_s=statistics.median(rounds) if rounds else 0.0,

@@ -20,6 +20,7 @@ Preset = Literal["local", "lan", "wan"]
 DirectMode = Literal["auto", "direct", "libp2p"]
 CodecName = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 GroupingName = Literal["auto", "crossed", "random", "grid", "exponential", "all"]
+MOST_FRAGMENTS = 256
 StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
 
 
@@ -63,7 +64,7 @@ class GossipSettings(Settings):
     codec: CodecName = "fp32"
     """How values travel. fp16 and bf16 halve the bytes, int8 quarters them, int4 takes an eighth; a group whose members
     differ uses fp32."""
-    fragments: Annotated[int, Field(ge=1, le=256)] | None = None
+    fragments: Annotated[int, Field(ge=1, le=MOST_FRAGMENTS)] | None = None
     """Parts of the model of which a round carries one, in turn, so that each has its round as often as the settings
     above say; see `core.fragments`. The same for all peers. None: one for each 128 MiB of parameters."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

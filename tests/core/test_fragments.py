@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.core.fragments import LARGEST_ELEMENTS, MOST, Fragments
+from gossiptrain.config import MOST_FRAGMENTS
+from gossiptrain.core.fragments import LARGEST_ELEMENTS, Fragments
 from gossiptrain.core.partition import Slice
 
 TENSORS = st.lists(st.integers(1, 1000), min_size=1, max_size=20)
@@ -40,7 +41,7 @@ def test_models_travel_whole_unless_they_are_large() -> None:
     billion = Fragments.of([4 << 20] * 250)
     assert billion.count == 32
     assert billion.longest == LARGEST_ELEMENTS
-    assert Fragments.of([LARGEST_ELEMENTS] * 1000).count <= MOST
+    assert Fragments.of([LARGEST_ELEMENTS] * 1000).count <= MOST_FRAGMENTS
 
 
 def test_a_tensor_that_is_longer_than_a_fragment_should_be_is_one() -> None:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 TASK = Flag(("--task",), str, "The task that is to be trained (any)", metavar="|".join(TASK_NAMES))
 RUN = Flag(("--run",), str, "The run that is to be joined (any)", metavar="NAME")
-DIRECT_PORT = Flag(
-    ("--direct-port",), int, "TCP port for direct connections; 0: any free one (0)", fills="network.direct_port"
-)
 MAX_SECONDS = Flag(("--max-seconds",), float, "Longest time of all checks together (8)", lowest=1, highest=600)
 JSON = Flag(("--json",), bool, "Print the findings as one JSON object.", default=False)
 DOCTOR_FLAGS = (
@@ -41,7 +38,7 @@ DOCTOR_FLAGS = (
     options.INITIAL_PEER,
     options.HOST_MADDR,
     options.ANNOUNCE_MADDR,
-    DIRECT_PORT,
+    options.DIRECT_PORT,
     options.IDENTITY,
     OUT,
     options.DATA_DIR,

@@ -73,6 +73,12 @@ GROUPING = Flag(
     metavar="auto|crossed|random|grid|exponential|all",
     equal_for_all=True,
 )
+DIRECT_PORT = Flag(
+    ("--direct-port", "--lane-port"),
+    int,
+    "TCP port for direct connections; 0: any free one (0)",
+    fills="network.direct_port",
+)
 CODEC = Flag(
     ("--codec",),
     str,

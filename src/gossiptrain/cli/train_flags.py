@@ -30,12 +30,7 @@ NETWORK_FLAGS = (
         fills="network.direct",
         metavar="auto|direct|libp2p",
     ),
-    Flag(
-        ("--direct-port", "--lane-port"),
-        int,
-        "TCP port for direct connections; 0: any free one (0)",
-        fills="network.direct_port",
-    ),
+    options.DIRECT_PORT,
 )
 
 GOSSIP_FLAGS = (

@@ -16,9 +16,8 @@ Vector = npt.NDArray[np.float32]
 
 WEIGHT_SPREAD = 4.0
 """No contribution weighs more than this many times the median of its group, or less than the inverse."""
-
-
 FEW = 64
+"""Values that are compared before all are."""
 
 
 def clipped_weights(samples: Sequence[int]) -> list[float]:

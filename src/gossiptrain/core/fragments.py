@@ -8,16 +8,18 @@ tensors, nor what is done with a fragment.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gossiptrain.config import MOST_FRAGMENTS
 from gossiptrain.core.partition import Slice
 
 LARGEST_ELEMENTS = 32 << 20
 """Up to 128 MiB in float32 a model travels whole where nothing else is asked for: to copy so much takes about as long
 as a step may wait unnoticed."""
-MOST = 256
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Fragments:
         """Cuts a vector between tensors of these lengths, so that the longest fragment is as short as can be.
 
         count: how many fragments there are at most; None: as many as it takes for `LARGEST_ELEMENTS`, and no more than
-        `MOST`. No tensor is cut, so fragments are as long as the longest tensor at least.
+        `MOST_FRAGMENTS`. No tensor is cut, so fragments are as long as the longest tensor at least.
         """
         if count is None:
-            count = min(MOST, -(-sum(tensors) // LARGEST_ELEMENTS))
+            count = min(MOST_FRAGMENTS, -(-sum(tensors) // LARGEST_ELEMENTS))
         shortest, longest = max(tensors, default=0), sum(tensors)
         while shortest < longest:
             middle = (shortest + longest) // 2
@@ -61,7 +63,7 @@ class Fragments:
 
     def of_element(self, element: int) -> int:
         """The number of the fragment in which an element of the flat vector lies."""
-        return next(number for number in range(self.count) if element < self.place(number).stop)
+        return bisect.bisect_right(list(itertools.accumulate(self.lengths)), element)
 
     def of_round(self, run_key: str, number: int) -> int:
         """Which fragment a round of that number carries: each in turn, beginning at one that the run decides."""

@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gossiptrain.config import CodecName
+from gossiptrain.config import MOST_FRAGMENTS, CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
-from gossiptrain.core.fragments import MOST as MOST_FRAGMENTS
 from gossiptrain.net.framing import Message
 from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
