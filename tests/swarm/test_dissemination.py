@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.swarm.dissemination import MANY
 from tests.swarm.swarms import TIMING, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -43,14 +44,27 @@ def test_many_peers_hear_of_each_other_with_few_messages_each() -> None:
     run_on("virtual", scenario)
 
 
+def test_in_a_large_swarm_urgent_news_goes_to_many_and_reaches_all_two_periods_later() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 26) as swarm:
+            telling, *others = (peer.swarm.membership for peer in swarm.peers.values())
+            telling.describe(replace(telling.own, ends_in_s=0.0))
+            await telling.announce_widely()
+            assert MANY <= sum(telling.me in other.ended() for other in others) < len(others)
+            await asyncio.sleep(2 * TIMING.heartbeat_s)
+            assert all(telling.me in other.ended() for other in others)
+
+    run_on("virtual", scenario)
+
+
 @on_both_transports
-def test_who_meets_everyone_hears_what_they_say_now_and_not_what_their_last_heartbeats_said(kind: Kind) -> None:
+def test_who_announces_widely_hears_what_they_say_now_and_not_what_their_last_heartbeats_said(kind: Kind) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 6) as swarm:
             asking, *others = (peer.swarm.membership for peer in swarm.peers.values())
             for other in others:
                 other.describe(replace(other.own, ends_in_s=100.0))
-            await asking.meet_everyone()
+            await asking.announce_widely()
             said = asking.others_end_in_s()
             assert len(said) == len(others)
             assert all(in_s is not None and in_s > 90.0 for in_s in said.values())

@@ -106,7 +106,7 @@ class Course:
             self._network.set_link(name, JOINER, settings=JOINERS_LINKS)
         joiner = await swarm.add(JOINER)
         begin_anew(joiner)
-        await joiner.swarm.membership.meet_everyone()
+        await joiner.swarm.membership.announce_widely()
         return joiner
 
     async def _measure(self, swarm: Swarm, joiner: TestPeer, *, rounds: list[str], victim: Victim) -> Costs:
@@ -177,7 +177,7 @@ def test_a_joiner_whose_only_donor_freezes_says_so_and_waits_for_it_with_nothing
         async with swarm_of(make, 2, timing=TIMING) as swarm:
             donor, joiner = swarm.peers["a"], swarm.peers["b"]
             begin_anew(joiner)
-            await joiner.swarm.membership.meet_everyone()
+            await joiner.swarm.membership.announce_widely()
             said: asyncio.Queue[str] = asyncio.Queue()
             joiner.swarm._joining._report = said.put_nowait
             network.interrupt(points("state", sent=(9,))[0], victim="a", action=lambda: network.freeze("a"))

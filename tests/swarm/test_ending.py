@@ -102,7 +102,7 @@ def test_who_says_that_it_ends_soon_is_waited_for_and_who_does_not_is_not() -> N
             for name, ends_in_s in (("b", 6.0), ("c", 500.0)):
                 membership = swarm.peers[name].swarm.membership
                 membership.describe(replace(membership.own, ready_in_s=None, ends_in_s=ends_in_s))
-                await membership.meet_everyone()
+                await membership.announce_widely()
             began_s = clock.now()
             await asyncio.gather(end_after(swarm.peers["a"], 0.0), end_after(swarm.peers["b"], 6.0))
             assert 6.0 <= clock.now() - began_s < 10.0
@@ -118,7 +118,7 @@ def test_those_that_train_on_are_waited_for_no_longer_than_the_least_grace() -> 
             for name in "bc":
                 membership = swarm.peers[name].swarm.membership
                 membership.describe(replace(membership.own, ends_in_s=500.0))
-                await membership.meet_everyone()
+                await membership.announce_widely()
             began_s = clock.now()
             averaged, *_ = await asyncio.gather(
                 end_after(swarm.peers["a"], 0.0), *(join_when_asked(swarm.peers[name]) for name in "bc")
@@ -154,7 +154,7 @@ def test_who_expects_others_to_end_waits_for_them_though_one_in_a_hurry_has_take
             hurried, waiting, *training = swarm.peers.values()
             for peer in training:
                 peer.swarm.membership.describe(replace(peer.swarm.membership.own, ready_in_s=3.0, ends_in_s=4.0))
-                await peer.swarm.membership.meet_everyone()
+                await peer.swarm.membership.announce_widely()
             async with asyncio.timeout(20.0):
                 left, *_ = await asyncio.gather(
                     end_and_leave(hurried), waiting.end(GRACE), *(train_until_the_end(peer) for peer in training)
@@ -205,7 +205,7 @@ def test_whoever_was_in_a_final_round_is_not_expected_to_end_still() -> None:
             barrier = EndingBarrier(a.swarm.membership, a.swarm.transport.clock, longest_nap_s=0.1)
             for peer in (b, c):
                 peer.swarm.membership.describe(replace(peer.swarm.membership.own, ends_in_s=4.0))
-                await peer.swarm.membership.meet_everyone()
+                await peer.swarm.membership.announce_widely()
             barrier.note_round([a.id, b.id], final=True)
             assert barrier.expects_others(GRACE)
             barrier.note_round([a.id, b.id, c.id], final=False)

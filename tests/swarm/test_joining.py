@@ -31,7 +31,7 @@ async def begin(peer: TestPeer) -> ReceivedState | None:
 async def begin_anew(peer: TestPeer, *, step: int = 0) -> None:
     membership = peer.swarm.membership
     membership.describe(replace(membership.own, joined=False, step=step, ready_in_s=None))
-    await membership.meet_everyone()
+    await membership.announce_widely()
 
 
 def distinct_values(swarm: Swarm) -> int:
@@ -63,7 +63,7 @@ def test_of_peers_that_resume_the_one_in_the_middle_founds_and_a_liar_does_not()
             steps = dict(zip("abcd", (300, 310, 10**9, 305), strict=True))
             for name, step in steps.items():
                 await begin_anew(swarm.peers[name], step=step)
-                await swarm.peers[name].swarm.membership.meet_everyone()
+                await swarm.peers[name].swarm.membership.announce_widely()
             received = await asyncio.gather(*map(begin, swarm.peers.values()))
             founders = [name for name, found in zip("abcd", received, strict=True) if found is None]
             assert founders == ["d"]
@@ -160,7 +160,7 @@ def test_a_donor_that_claims_to_be_far_ahead_is_not_believed() -> None:
             for name, step in (("a", 100), ("b", 120), ("c", 10**9)):
                 membership = swarm.peers[name].swarm.membership
                 membership.describe(replace(membership.own, step=step))
-                await membership.meet_everyone()
+                await membership.announce_widely()
             await begin_anew(swarm.peers["d"])
             received = await begin(swarm.peers["d"])
             assert received is not None

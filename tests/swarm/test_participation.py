@@ -12,16 +12,16 @@ from tests.transports import MakeTransport, run_on
 
 def test_who_has_said_that_it_has_ended_does_not_say_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float | None] = []
-    meet_everyone = Membership.meet_everyone
+    announce_widely = Membership.announce_widely
 
     async def count(self: Membership) -> None:
         told.append(self.own.ends_in_s)
-        await meet_everyone(self)
+        await announce_widely(self)
 
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 2) as swarm:
             a, b = swarm.peers.values()
-            monkeypatch.setattr(Membership, "meet_everyone", count)
+            monkeypatch.setattr(Membership, "announce_widely", count)
             await a.swarm.participation.say_ended()
             assert a.id in b.swarm.membership.ended()
             await a.swarm.participation.say_ended()

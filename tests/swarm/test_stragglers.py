@@ -57,7 +57,7 @@ def test_who_says_it_is_ready_for_ever_and_never_comes_costs_one_round_and_not_e
         async with swarm_of(make, 5) as swarm:
             liar = swarm.peers["e"].swarm.membership
             liar.describe(OwnState(ready_in_s=0.0, finishing=finishing))
-            await liar.meet_everyone()
+            await liar.announce_widely()
             took_s = await seconds_of_rounds(swarm, *"abcd", rounds=8)
             # Once where another one coordinates, and once where it does so itself.
             assert sum(took_s) < 2 * 2.0 + 0.5, took_s

@@ -17,6 +17,11 @@ CHUNKS_A_SLICE = 16
 link carries in an exchange, about 1/16 is the time in which the last means wait for the last contributions."""
 LEAST_CHUNK = 32 << 10
 """Chunks are not cut shorter than this for that: each costs some 0.1 ms."""
+LEAST_SLICE = 4 << 10
+"""Elements of a slice that is worth the streams to its owner in a large group: one from each other member."""
+OWNERS_OF_ANYTHING = 16
+"""So many members own slices however short these are; in larger groups slices are `LEAST_SLICE` long at least. A small
+model in a group of 64 takes 1,000 streams then instead of 4,000."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,23 @@ def slices_by_speed(elements: int, speeds: Sequence[int]) -> list[Slice]:
     k - 1 others: elements + (k - 2) s_i in all, and receives as much. All end at the same time t where s_i is
     (t speed_i - elements) / (k - 2); an owner too slow for that reduces nothing. With two owners slices do not matter.
     Slices of equal owners differ by at most one element. Everybody who is given the same speeds finds the same slices.
+    Where the vector is too short for all of a large group, only the fastest own a slice, and of equals the first.
     """
-    shares = _shares(speeds) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
+    most_owners = max(OWNERS_OF_ANYTHING, elements // LEAST_SLICE)
+    shares = _shares(speeds, most_owners) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
     whole = sum(shares)
     bounds = [0, *(int(elements * share / whole) for share in itertools.accumulate(shares))]
     return [Slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 
 
-def _shares(speeds: Sequence[int]) -> list[Fraction]:
+def _shares(speeds: Sequence[int], most_owners: int) -> list[Fraction]:
     """The lengths of the slices, relative to their sum. In whole numbers, lest rounding differ between computers."""
     others = len(speeds) - 2
-    reducing = sorted(speeds, reverse=True)
+    owners = sorted(range(len(speeds)), key=lambda owner: (-speeds[owner], owner))[:most_owners]
     while True:
         # The sum of all slices is one model: t sum(speeds) - r = k - 2, for the r owners that reduce anything.
-        end = Fraction(others + len(reducing), sum(reducing))
-        if end * reducing[-1] > 1 or len(reducing) == 1:
-            return [max(Fraction(0), end * speed - 1) for speed in speeds]
-        reducing.pop()
+        end = Fraction(others + len(owners), sum(speeds[owner] for owner in owners))
+        if end * speeds[owners[-1]] > 1 or len(owners) == 1:
+            reducing = set(owners)
+            return [max(Fraction(0), end * speed - 1) * (owner in reducing) for owner, speed in enumerate(speeds)]
+        owners.pop()

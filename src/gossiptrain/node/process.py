@@ -172,7 +172,7 @@ class Node:
         membership.describe(replace(own, step=progress.step, ready_in_s=ready_in_s, ends_in_s=progress.ends_in_s))
         if ended_now:
             self._peer.participation.stop_finding()
-            self._start(membership.meet_everyone())
+            self._start(membership.announce_widely())
         elif ready_again:
             self._start(membership.announce())
 

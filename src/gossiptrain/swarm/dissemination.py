@@ -32,6 +32,9 @@ _logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
+MANY = 16
+"""Peers that hear from this one where news should not wait; in a larger swarm these tell the others a period later.
+If each of 64 told all others that it ends, that alone would take 4,000 exchanges."""
 MAX_TRIES = 8
 """Peers that are only heard of, of which so many are tried at once."""
 
@@ -72,7 +75,7 @@ class Dissemination:
                 self._own.beat()
                 self._table.expire()
                 calls, tries = _unfinished(calls), _unfinished(tries)
-                for peer in self._targets():
+                for peer in self._some(FANOUT):
                     if peer not in calls:
                         calls[peer] = tasks.create_task(self._exchange(peer))
                 for peer in self._candidates.due(now_s=self._clock.now()):
@@ -96,12 +99,12 @@ class Dissemination:
     async def announce(self) -> None:
         """Tells a few peers at once, out of turn, what this peer now says of itself."""
         self._own.beat()
-        await asyncio.gather(*(self._exchange(peer) for peer in self._targets()))
+        await asyncio.gather(*(self._exchange(peer) for peer in self._some(FANOUT)))
 
     async def say_goodbye(self) -> None:
-        """Tells as many peers as possible that this one leaves; waits no longer than `probe_timeout_s`."""
+        """Tells others that this one leaves, as `announce_widely` does."""
         self._own.leave()
-        await self.meet_everyone()
+        await self.announce_widely()
 
     async def meet(self, peer: PeerId, *, within_s: float) -> bool:
         """Tells one peer at once what this one says of itself and knows of others, and hears the same.
@@ -115,21 +118,23 @@ class Dissemination:
         except TimeoutError:
             return False
 
-    async def meet_everyone(self) -> None:
-        """Tells all others what this peer now says of itself, and hears the same of them.
+    async def announce_widely(self) -> None:
+        """Tells all others, or as many as suffice for all to hear of it soon, what this peer now says of itself.
 
-        Waits no longer than `probe_timeout_s`; more than a heartbeat costs, so for the few moments when it matters.
+        Hears the same of them, and waits no longer than `probe_timeout_s`; more than a heartbeat costs, so for the few
+        moments when it matters.
         """
         self._own.beat()
         try:
             async with self._clock.timeout(self._timing.probe_timeout_s):
-                await asyncio.gather(*(self._exchange(peer) for peer in self._table.live()))
+                await asyncio.gather(*(self._exchange(peer) for peer in self._some(MANY)))
         except TimeoutError:
             return
 
-    def _targets(self) -> list[PeerId]:
+    def _some(self, most: int) -> list[PeerId]:
+        """All that live, or as many of them, by chance."""
         live = sorted(self._table.live())
-        return live if len(live) <= FANOUT else self._rng.sample(live, FANOUT)
+        return live if len(live) <= most else self._rng.sample(live, most)
 
     async def _try(self, peer: PeerId) -> None:
         """Calls a peer that is only heard of; where it does not answer, it is tried later."""

@@ -146,9 +146,9 @@ class Membership:
         """Exchanges heartbeats with one peer at once. False where it does not answer in time."""
         return await self._dissemination.meet(peer, within_s=within_s)
 
-    async def meet_everyone(self) -> None:
-        """Exchanges heartbeats with all others at once; waits no longer than `probe_timeout_s`."""
-        await self._dissemination.meet_everyone()
+    async def announce_widely(self) -> None:
+        """Exchanges heartbeats with all others, or many, at once; waits no longer than `probe_timeout_s`."""
+        await self._dissemination.announce_widely()
 
     async def meet_candidates(self) -> None:
         """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""

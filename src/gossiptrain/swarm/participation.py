@@ -157,11 +157,11 @@ class Participation:
         self._barrier.hasten()
 
     async def say_ended(self) -> None:
-        """Lets all others know at once that this peer has made its last step, where it has not said so already."""
+        """Lets the others know at once that this peer has made its last step, where it has not said so already."""
         own = self._membership.own
         if own.ends_in_s != 0:
             self._membership.describe(replace(own, ends_in_s=0.0, ready_in_s=None))
-            await self._membership.meet_everyone()
+            await self._membership.announce_widely()
 
     def stop_finding(self) -> None:
         """Ends the search for the group of a round, but not a round that has its group."""
@@ -169,9 +169,9 @@ class Participation:
 
     @asynccontextmanager
     async def _finishing(self) -> AsyncIterator[None]:
-        """While it lasts this peer wants a round with everyone, and all others are told at once."""
+        """While it lasts this peer wants a round with everyone, and the others are told at once."""
         self._membership.describe(replace(self._membership.own, finishing=True, ready_in_s=0.0))
-        telling = asyncio.create_task(self._membership.meet_everyone())
+        telling = asyncio.create_task(self._membership.announce_widely())
         try:
             yield
         finally:

@@ -191,7 +191,7 @@ class SwarmPeer:
             received = part if received is None else received.followed_by(part)
         step = self.membership.own.step if received is None else max(received.step, self.membership.own.step)
         self.membership.describe(replace(self.membership.own, joined=True, step=step))
-        await self.membership.meet_everyone()
+        await self.membership.announce_widely()
         return received
 
     async def leave(self) -> None:
