@@ -9,17 +9,21 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-fast test-lowest planted soak nat check fix cover setup clean
+.PHONY: demo test test-long test-fast test-lowest planted soak nat check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
 
 test: check
+	$(BIN)/$(PYTEST) -m "not long" $(ARGS)
+
+# And all cases of the tables of which `make test` has a part.
+test-long: check
 	$(BIN)/$(PYTEST) $(ARGS)
 
 # All that runs in one process and under virtual time; see CONTRIBUTING.md.
 test-fast: $(STAMP)
-	$(BIN)/$(PYTEST) -m "not real" $(ARGS)
+	$(BIN)/$(PYTEST) -m "not real and not long" $(ARGS)
 
 # The fast tests with the lowest version of each direct dependency, in an environment of their own. Where one of them
 # is not to be had for this computer: make test-lowest LOWEST="torch==2.13.0".

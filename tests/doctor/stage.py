@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +167,15 @@ class Fault:
         if self.besides is not None:
             found.assert_says(*self.besides)
         assert found.code == (1 if any(finding.verdict == "fault" for finding in found.findings) else 0)
+
+
+def each_of(faults: Sequence[Fault], *, short: Collection[str]) -> pytest.MarkDecorator:
+    """Gives a test all faults. `make test` plants those that are named `short`, `make test-long` the rest as well."""
+    assert set(short) <= {fault.what for fault in faults}
+    cases = [
+        pytest.param(fault, id=fault.what, marks=() if fault.what in short else pytest.mark.long) for fault in faults
+    ]
+    return pytest.mark.parametrize("fault", cases)
 
 
 def environment_path(*folders: Path) -> str:

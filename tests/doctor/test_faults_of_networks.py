@@ -9,7 +9,7 @@ from benchmarks.links.packet_switch import PacketSwitchedHosts
 from benchmarks.links.router import RouterKind
 from benchmarks.namespaces import DEVICE, Hosts, Link, address_of, built, run, switched_hosts
 
-from tests.doctor.stage import ID, Diagnosis, Fault, Stage
+from tests.doctor.stage import ID, Diagnosis, Fault, Stage, each_of
 
 HOME = Link(up_mbit=100.0, down_mbit=100.0)
 ELSEWHERE = "/ip4/203.0.113.9/tcp/4011/p2p/" + ID
@@ -155,7 +155,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+@each_of(FAULTS, short=["dropped packets", "no route", "silent name server", "symmetric NAT"])
 def test_the_doctor_names_it(fault: Fault, stage: Stage) -> None:
     fault.check(stage)
 
@@ -167,6 +167,7 @@ def test_where_nothing_stands_between_the_peer_calls_back(stage: Stage) -> None:
     assert "its own address" in found.of("NAT seen")[0].what
 
 
+@pytest.mark.long
 def test_a_router_that_shows_everybody_one_port_is_known_by_it(stage: Stage) -> None:
     hosts = network(stage, "endpoint-independent", "none", "none")
     found = stage.ask(*(helper_on(stage, hosts, host, "--relay") for host in (1, 2)))

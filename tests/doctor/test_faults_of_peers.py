@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-import pytest
-
-from tests.doctor.stage import ID, Fault, Stage
+from tests.doctor.stage import ID, Fault, Stage, each_of
 
 LATER = "import time; now = time.time; time.time = lambda: now() + 7200"
 """A process that begins so has a clock that is two hours ahead."""
@@ -128,7 +126,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+@each_of(FAULTS, short=["mistyped address", "dead peer", "frozen peer", "wrong id", "other version", "other run"])
 def test_the_doctor_names_it(fault: Fault, stage: Stage) -> None:
     fault.check(stage)
 

@@ -7,12 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.hivemind_parts import daemon_program
 from gossiptrain.training.tasks.cifar_files import CHECKSUMS, FOLDER
-from tests.doctor.stage import Fault, Stage, environment_path
+from tests.doctor.stage import Fault, Stage, each_of, environment_path
 
 
 def busy_port(stage: Stage) -> Sequence[str]:
@@ -194,7 +192,18 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+@each_of(
+    FAULTS,
+    short=[
+        "busy port",
+        "full disk",
+        "identity of a living peer",
+        "broken data",
+        "missing GPU library",
+        "no p2pd",
+        "too little memory",
+    ],
+)
 def test_the_doctor_names_it(fault: Fault, stage: Stage) -> None:
     fault.check(stage)
 
