@@ -28,6 +28,16 @@ def test_every_subscriber_gets_every_event_in_order_until_it_unsubscribes() -> N
     assert second == ALL[:1]
 
 
+def test_a_warning_that_nobody_has_subscribed_to_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    bus = EventBus()
+    bus.emit(Notice(level="warning", message="nobody asked"))
+    bus.emit(Notice(message="nothing to worry about"))
+    unsubscribe = bus.subscribe(lambda event: None)
+    bus.emit(Notice(level="warning", message="somebody reads this"))
+    unsubscribe()
+    assert caplog.messages == ["nobody asked"]
+
+
 def test_what_a_subscriber_emits_follows_the_event_it_was_told_of() -> None:
     bus, seen = EventBus(), list[str]()
 

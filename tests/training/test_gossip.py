@@ -131,6 +131,20 @@ def test_merging_outside_the_block_is_refused() -> None:
         gossip(model, standing_still(model)).merge()
 
 
+def test_a_block_without_a_step_of_the_optimizer_says_so() -> None:
+    model, told = Constant(0.0), list[events.Event]()
+    with alone(model, standing_still(model), on_event=told.append) as swarm:
+        assert swarm.is_inside
+    assert not swarm.is_inside
+    warnings = [event.message for event in told if isinstance(event, events.Notice) and event.level == "warning"]
+    assert ["No step of the optimizer" in message for message in warnings] == [True]
+
+
+def test_one_initial_peer_may_be_given_as_a_text() -> None:
+    model = Constant(0.0)
+    assert gossip(model, standing_still(model), initial_peers=NOBODY).network.initial_peers == (NOBODY,)
+
+
 def test_settings_given_as_a_whole_and_one_by_one_go_together() -> None:
     model = Constant(0.0)
 

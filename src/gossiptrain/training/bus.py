@@ -5,6 +5,7 @@ Owns the order, the threads, and what becomes of subscribers that fail. Does not
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,15 +13,16 @@ from typing import TypeAlias
 
 from gossiptrain.events import Event, Notice
 
+_logger = logging.getLogger(__package__)
 EventCallback: TypeAlias = Callable[[Event], None]
 
 
 class EventBus:
     """Hands each event to all subscribers, in the thread that emits it, one event at a time and in one order for all.
 
-    A subscriber may itself emit; such an event follows the one being handed on. A subscriber that raises OSError, a
-    closed pipe or a full disk, is dropped, and a notice tells the others once. Any other exception is a mistake of
-    the subscriber and reaches the emitter.
+    Warnings that nobody has subscribed to are logged. A subscriber may itself emit; such an event follows the one being
+    handed on. A subscriber that raises OSError, a closed pipe or a full disk, is dropped, and a notice tells the others
+    once. Any other exception is a mistake of the subscriber and reaches the emitter.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,8 @@ class EventBus:
                 self._handing_on = False
 
     def _hand_on(self, event: Event) -> None:
+        if not self._subscribers and isinstance(event, Notice) and event.level == "warning":
+            _logger.warning(event.message)
         for subscriber in self._subscribers.copy():
             if not any(subscriber is other for other in self._subscribers):
                 continue  # It was unsubscribed by one that came before it.

@@ -62,8 +62,9 @@ def gossip(
 
     model: may be compiled or wrapped, and may move to another device or precision at any time. Its trained parameters
     and its persistent floating-point buffers are averaged; other buffers are this peer's own. optimizer: where several
-    train the model, a list of all of them. A step of the last one ends an inner step, however often the others have
-    made one before; parameters change only then, so whatever still needs them as they were must be done before.
+    train the model, a list of all of them; accelerate's and Lightning's wrappers are taken, too. A step of the last one
+    ends an inner step, however often the others have made one before; parameters change only then, so whatever still
+    needs them as they were must be done before.
 
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
@@ -79,7 +80,9 @@ def gossip(
         pace = {"every_steps": every_steps, "every_seconds": every_seconds}
         chosen = checked(GossipSettings, **{**chosen.model_dump(), **pace})
     connected = network or NetworkSettings()
-    peers = tuple(initial_peers) or connected.initial_peers
+    # A text is a sequence of texts as well, of one letter each, which nobody means.
+    named = (initial_peers,) if isinstance(initial_peers, str) else tuple(initial_peers)
+    peers = named or connected.initial_peers
     if samples_per_step < 1:
         raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
     joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
@@ -130,13 +133,20 @@ def _fingerprint(
 
 
 def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
-    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    given = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    optimizers = tuple(map(_unwrapped, given))
     if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
         raise UsageError(
             "gossip() was given no optimizer of torch.optim.",
             remedy="Give it the optimizer, or a list of all of them, the one that steps last at the end.",
         )
     return optimizers
+
+
+def _unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimizer itself, where accelerate or Lightning has wrapped it: nobody calls the hooks of a wrapper."""
+    inner = getattr(optimizer, "optimizer", None)
+    return _unwrapped(inner) if isinstance(inner, Optimizer) else optimizer
 
 
 def _tell_started(swarm: Gossip) -> None:

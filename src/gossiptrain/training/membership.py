@@ -15,6 +15,7 @@ from typing import Any, Self
 from torch import nn
 from torch.optim import Optimizer
 
+from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import UsageError
@@ -22,6 +23,11 @@ from gossiptrain.node import control
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training import ending
 from gossiptrain.training.session import Session
+
+NO_STEPS = (
+    "No step of the optimizer was made inside of the `with gossip(...)` block, so nothing was trained or averaged in "
+    "it. The loop belongs inside of the block, and its steps to the optimizer that gossip() was given."
+)
 
 
 class Gossip:
@@ -61,6 +67,8 @@ class Gossip:
         try:
             self._hook.remove()
             if kind is None and self._session.is_inside:
+                if not self._session.progress.samples:
+                    self.bus.emit(events.Notice(level="warning", message=NO_STEPS))
                 self.end()
         finally:
             self._session.close()
@@ -76,6 +84,11 @@ class Gossip:
     def fingerprint(self) -> RunFingerprint:
         """What all peers of the run have in common, its name and that of the task among it."""
         return self._session.launch.fingerprint
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the swarm has been entered, and neither `end` nor the end of the block has left it."""
+        return self._hook is not None and self._session.is_inside
 
     @property
     def peers(self) -> int:

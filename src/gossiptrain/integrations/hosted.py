@@ -1,0 +1,97 @@
+"""A swarm inside of a loop that somebody else has written.
+
+Owns what all such loops have in common: when the swarm is entered and left, which arguments `gossip()` gets, what is
+told of the end to come, and the figures that stand in the host's log. Does not know any host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from gossiptrain.training.gossip import gossip
+from gossiptrain.training.membership import Gossip
+
+TOLD_S = 1.0
+"""Period in which others are told when the last step will be made."""
+
+
+class HostedSwarm:
+    """What a callback holds: the arguments of `gossip()`, and the swarm while it trains."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        """arguments: of `gossip()`, without model and optimizer, which the host has only later."""
+        self._arguments = dict(arguments)
+        self._resumed: Mapping[str, Any] = {}
+        self._began_s = self._told_s = 0.0
+        self._done_at_first = 0
+        self.swarm: Gossip | None = None
+        """The swarm while the host trains, and afterwards for what it may be asked then; None before."""
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """The next swarm goes on from what `state` has returned in an earlier run."""
+        self._resumed = state
+
+    def enter(
+        self, model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, samples_per_step: int, done: int
+    ) -> None:
+        """Joins the swarm. samples_per_step: where the arguments say nothing of it. done: steps that the host counts
+        as made. Raises what `gossip()` and entering its block raise."""
+        self.leave(orderly=False)  # A host whose training failed has perhaps told nobody.
+        arguments = {"samples_per_step": samples_per_step, **self._arguments}
+        swarm = gossip(model, optimizer, **arguments)
+        if self._resumed:
+            swarm.load_state_dict(self._resumed)
+        self._resumed = {}
+        self.swarm = swarm.__enter__()
+        self._began_s = self._told_s = time.monotonic()
+        self._done_at_first = done
+
+    def leave(self, *, orderly: bool) -> None:
+        """Leaves the swarm. orderly: after the last rounds with all that end as well; else at once."""
+        swarm, inside = self.swarm, self.is_inside
+        if swarm is None or not inside:
+            return
+        failed = None if orderly else RuntimeError
+        swarm.__exit__(failed, None, None)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the swarm has been entered and not left."""
+        return self.swarm is not None and self.swarm.is_inside
+
+    def state(self) -> dict[str, Any]:
+        """What has to be kept beside model and optimizer; nothing where there is no swarm."""
+        return self.swarm.state_dict() if self.swarm is not None and self.is_inside else {}
+
+    def expect_end(self, *, done: int, of: int) -> None:
+        """Lets others know, now and then, when the host will have made the last of its steps. of: how many; 0 or less
+        where it does not know."""
+        now_s = time.monotonic()
+        since = done - self._done_at_first
+        if self.swarm is None or not self.is_inside or of <= 0 or since <= 0 or now_s - self._told_s < TOLD_S:
+            return
+        self._told_s = now_s
+        self.swarm.expect_end(max(TOLD_S, (of - done) * (now_s - self._began_s) / since))
+
+    def listen(self) -> None:
+        """Where the host makes no steps for long, as in an evaluation."""
+        if self.swarm is not None and self.is_inside:
+            self.swarm.listen()
+
+    def figures(self) -> dict[str, float]:
+        """For the host's log."""
+        if self.swarm is None or not self.is_inside:
+            return {}
+        found = {
+            "gossip/peers": float(self.swarm.peers),
+            "gossip/rounds": float(self.swarm.rounds),
+            "gossip/bytes_sent": float(self.swarm.bytes_sent),
+        }
+        if self.swarm.disagreement is not None:
+            found["gossip/disagreement"] = self.swarm.disagreement
+        return found

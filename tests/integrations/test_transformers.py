@@ -1,0 +1,74 @@
+"""Trainers of Hugging Face transformers in a swarm: one callback, and everything else as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from gossiptrain.integrations.state_file import STATE_FILE
+from tests.integrations.classifier import parameters_of
+from tests.integrations.trainers import callback, trainer_in
+from tests.processes import Family, Peer
+
+
+class At(TrainerCallback):
+    """Does something when a step has been made."""
+
+    def __init__(self, step: int, act: Callable[[], None]) -> None:
+        self.step, self.act = step, act
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step == self.step:
+            self.act()
+
+
+def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(tmp_path: Path, family: Family) -> None:
+    hosted, started = callback(), list[Peer]()
+
+    def wait_for_another_process() -> None:
+        assert hosted.swarm is not None
+        arguments = ("-m", "tests.integrations.trainers", str(tmp_path / "other"), hosted.swarm.addresses[0])
+        started.append(family.start(*arguments, program=[sys.executable]))
+        assert hosted.swarm.wait_for_peers(2, until=lambda: started[0].process.poll() is not None), started[0].err
+
+    trainer = trainer_in(tmp_path / "own", hosted, At(1, wait_for_another_process), gradient_accumulation_steps=2)
+    trainer.train()
+    assert started[0].wait() == 0, started[0].err
+    assert torch.equal(parameters_of(trainer.model), torch.load(tmp_path / "other" / "parameters.pt"))
+    assert hosted.swarm is not None
+    assert hosted.swarm.step == 40, "steps of the optimizer, not batches"
+    assert hosted.swarm.rounds > 0
+    assert [log["gossip/peers"] for log in trainer.state.log_history if "loss" in log][-1] == 2.0
+
+
+def test_what_the_outer_step_needs_is_in_each_checkpoint_and_is_taken_from_it_again(tmp_path: Path) -> None:
+    trainer_in(tmp_path, callback(), steps=20, save_strategy="steps", save_steps=10).train()
+    assert (tmp_path / "checkpoint-10" / STATE_FILE).exists()
+    resumed = callback()
+    begun_at: list[int] = []
+    first_step = At(11, lambda: begun_at.append(resumed.swarm.step if resumed.swarm else -1))
+    trainer = trainer_in(tmp_path, resumed, first_step, steps=20)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    assert begun_at == [11], "the steps before the checkpoint count"
+
+
+def test_who_fails_in_the_middle_leaves_its_swarm_before_it_trains_anew(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise KeyError("a mistake in somebody's callback")
+
+    hosted = callback()
+    failing = trainer_in(tmp_path, hosted, At(5, fail))
+    with pytest.raises(KeyError):
+        failing.train()
+    before = hosted.swarm
+    failing.remove_callback(At)
+    failing.train()
+    assert before is not None
+    assert hosted.swarm is not before
+    assert not before.is_inside
