@@ -41,6 +41,7 @@ def gossip(
     settings: GossipSettings | None = None,
     network: NetworkSettings | None = None,
     task: str = "custom",
+    base: str = "",
     take_state: bool = True,
     samples_per_step: int = 1,
     on_event: Callable[[events.Event], None] | None = None,
@@ -67,9 +68,12 @@ def gossip(
     needs them as they were must be done before.
 
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
-    share, checked with the model's shape when peers meet. samples_per_step: weighs this peer's contribution against
-    others with another batch size. on_event: called in the training thread with each event of `gossiptrain.events`.
-    on_ready: called once this peer can be reached, before it has met the swarm; by default a `Started` event is told.
+    share, checked with the model's shape when peers meet. base: name and revision of the published model whose frozen
+    weights this one builds on, such as those below an adapter; peers then compare that name, and not the values, which
+    may differ in precision and which it takes a second a gigabyte to compare. samples_per_step: weighs this peer's
+    contribution against others with another batch size. on_event: called in the training thread with each event of
+    `gossiptrain.events`. on_ready: called once this peer can be reached, before it has met the swarm; by default a
+    `Started` event is told.
 
     Raises UsageError and AddressError for wrong settings and for models that cannot be averaged, UsageError also at a
     later step where the model has become another one (tensors that came, went, or are trained only now); entering the
@@ -86,10 +90,11 @@ def gossip(
     if samples_per_step < 1:
         raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
     joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
+    task = f"{task} on {base}" if base else task
     _check_names(run, task, joined)
     settled, strategy = resolved(chosen, every_steps=DEFAULT_EVERY_STEPS)
     optimizers = _as_sequence(optimizer)
-    binding = ModelBinding(model, optimizers)
+    binding = ModelBinding(model, optimizers, compares_frozen=not base)
     fragments = Fragments.of(
         [len(bound.place) for bound in binding.tensors], 1 if strategy.waits else settled.fragments
     )

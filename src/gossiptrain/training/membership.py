@@ -126,6 +126,12 @@ class Gossip:
         return self._session.disagreement
 
     @property
+    def adapter_error(self) -> float | None:
+        """What averaging the two matrices of each LoRA adapter apart cost in the last round, as a share of what they
+        do; see `training.model.adapters`. None where there are none."""
+        return self._session.adapter_error
+
+    @property
     def contributing(self) -> bool:
         """Whether others are shown this peer's parameters."""
         return self._session.contributing

@@ -7,6 +7,9 @@ from gossiptrain.node import control
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.training.bus import EventBus
 
+TOO_FAR_APART = 0.1
+"""Above this error of averaged adapters their owner is told."""
+
 
 def tell_round(bus: EventBus, ended: control.RoundEnded, *, final: bool, alone: bool) -> None:
     """final: whether it was this peer's last merge. alone: whether no other living peer is known."""
@@ -44,3 +47,11 @@ def tell_joining(bus: EventBus, received: ReceivedState) -> None:
     bus.emit(
         events.Joined(donor=received.donor, step=received.step, seconds=received.seconds, bytes=received.size_bytes)
     )
+
+
+def tell_adapters(bus: EventBus, *, before: float | None, now: float | None) -> None:
+    """before, now: the errors of averaged adapters in the last two rounds; see `AdapterPairs.bilinear_error`."""
+    if now is not None and now > TOO_FAR_APART >= (before or 0.0):
+        message = f"{now:.0%} of what the adapters do was lost by averaging their matrices apart, since the peers were "
+        message += "far from each other. Rounds after fewer steps keep them together: every_steps."
+        bus.emit(events.Notice(level="warning", message=message))

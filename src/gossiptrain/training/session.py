@@ -25,6 +25,7 @@ from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
+from gossiptrain.training.model.adapters import AdapterPairs
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Strategy
@@ -68,6 +69,9 @@ class Session:
         """Rounds."""
         self.bytes_sent = 0
         self.disagreement: float | None = None
+        self.adapter_error: float | None = None
+        """Of the last round; see `AdapterPairs.bilinear_error`."""
+        self._pairs = AdapterPairs(binding.tensors if launch.fragments.count == 1 else ())
         self.contributing = True
         self.last_round: AveragedRound | None = None
         """The one that ended last; None where it found no group."""
@@ -270,6 +274,7 @@ class Session:
         self.last_round, self.has_group = ended.averaged, False
         is_last = self.state is State.ENDING
         if ended.averaged is not None and ended.averaged.result.committed:
+            self._note_adapters()
             self.rounds.commit(ended.averaged.number, ended.averaged.samples, whole=is_last)
             self._said_alone = False
             self.committed += 1
@@ -278,6 +283,11 @@ class Session:
         else:
             self.rounds.fail()
         news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)
+
+    def _note_adapters(self) -> None:
+        before, memory = self.adapter_error, self._node.memory
+        self.adapter_error = self._pairs.bilinear_error(memory.snapshot, memory.average) if self._pairs else None
+        news.tell_adapters(self.bus, before=before, now=self.adapter_error)
 
     def _change_fragment(self, wanted: control.FragmentWanted) -> None:
         if self.rounds.in_flight:

@@ -50,6 +50,8 @@ def test_frozen_parameters_are_not_sent_but_change_the_digest() -> None:
         return model
 
     one, same, other = (ModelBinding(frozen_model(value)) for value in (1.0, 1.0, 2.0))
+    named, otherwise = (ModelBinding(frozen_model(value), compares_frozen=False) for value in (1.0, 2.0))
+    assert named.digest == otherwise.digest != one.digest
     assert one.elements == ModelBinding(small_model()).elements - 12
     assert one.digest == same.digest != other.digest
 

@@ -51,8 +51,9 @@ class BoundTensor:
 class ModelBinding:
     """Moves a model's averaged tensors to and from flat vectors of length `elements`, in place and without gaps."""
 
-    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer] = ()) -> None:
-        """optimizers: those that train the model. Raises UsageError for what cannot be averaged."""
+    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer] = (), *, compares_frozen: bool = True) -> None:
+        """optimizers: those that train the model. compares_frozen: whether the values of frozen parameters are part of
+        the digest, and not only their names. Raises UsageError for what cannot be averaged."""
         self._model = model
         self._optimizers = optimizers
         self.tensors: list[BoundTensor] = []
@@ -74,7 +75,12 @@ class ModelBinding:
                 cause="No parameter requires a gradient and there is no persistent floating-point buffer.",
                 remedy="Unfreeze the parameters that are to be trained before gossip() is called.",
             )
-        fixed = [(_spec_of(found), _content_digest(found.tensor)) for found in self._fixed]
+        fixed = [
+            (_spec_of(found), _content_digest(found.tensor))
+            if compares_frozen
+            else (TensorSpec(found.names[0], (), ""), b"")
+            for found in self._fixed
+        ]
         self.digest = model_digest((bound.spec for bound in self.tensors), fixed)
         for optimizer in optimizers:
             self._refuse_foreign(optimizer, self._everything)
@@ -150,8 +156,7 @@ def _spec_of(found: FoundTensor) -> TensorSpec:
 
 
 def _content_digest(tensor: Tensor) -> bytes:
-    raw = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(raw.tobytes()).digest()
+    return hashlib.sha256(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data).digest()
 
 
 def _other_tensors(known: Sequence[FoundTensor], now: Sequence[FoundTensor]) -> UsageError:
