@@ -38,6 +38,18 @@ INITIAL_PEER = Flag(
     fills="network.initial_peers",
     metavar="MADDR",
 )
+JOIN = Flag(
+    ("--join",),
+    list[str],
+    "Join a swarm: alone, one of the local network; or at this address, as --initial-peer. Repeatable.",
+    metavar="[MADDR]",
+)
+LOCAL_NETWORK = Flag(
+    ("--local-network/--no-local-network",),
+    bool,
+    "Be found by --join from the local network, by multicast DNS (yes)",
+    fills="network.local_network",
+)
 IDENTITY = Flag(
     ("--identity",),
     str,

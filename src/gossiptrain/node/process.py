@@ -30,6 +30,7 @@ from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
+from gossiptrain.node.neighbourhood import Neighbourhood
 from gossiptrain.node.snapshots import Snapshots
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
@@ -69,6 +70,7 @@ class Node:
         self._incarnation = incarnation
         self._state_read = asyncio.Event()
         self._peer: SwarmPeer
+        self._neighbourhood: Neighbourhood
         self._tasks: asyncio.TaskGroup
         self._prepared: asyncio.Task[None]
         """Has compiled the loops of the codec; nothing but the first round waits for it."""
@@ -95,7 +97,14 @@ class Node:
         self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
-        beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
+        self._neighbourhood = Neighbourhood(self._peer, configure.network)
+        beside = (
+            self._join(),
+            self._peer.run(),
+            self._watch_daemon(),
+            self._watch_trainer(),
+            self._neighbourhood.run(),
+        )
         background = [asyncio.create_task(work) for work in beside]
         try:
             await _until_done(serving, background)
@@ -113,6 +122,8 @@ class Node:
         configure = self._configure
         try:
             await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
+            if configure.network.search_local_network and not self._peer.membership.live():
+                await self._neighbourhood.join()
         except GossipError:
             if configure.must_join:
                 raise
