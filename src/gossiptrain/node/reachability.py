@@ -6,21 +6,23 @@ a person is told. Does not know how one is asked, nor how a place at a relay is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.net.libp2p.dial_back import ASK_EVERY_S, Verdict
 from gossiptrain.net.libp2p.relay_places import relays_in
 from gossiptrain.net.libp2p.transport import Libp2pTransport
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.peer import SwarmPeer
 
 PERIOD_S = 2.0
 ASK_AGAIN_S = {"unknown": 1.2 * ASK_EVERY_S}
 """By what was found, after how long others are asked again; else after `SETTLED_S`."""
 SETTLED_S = 60.0
+MOST_RELAYS = 8
+"""Members that could carry for this peer; anybody may say that he could."""
 ASKED = 3
 """So many are asked at once."""
 
@@ -40,15 +42,19 @@ class Reachability:
         self._tell = tell
         self._told = ""
 
-    async def run(self) -> NoReturn:
-        """Until cancelled."""
+    async def run(self) -> None:
+        """Until cancelled; returns at once where this peer is neither to be carried nor to carry."""
         clock = self._transport.clock
         ask_at_s = clock.now()
-        while True:
-            self._transport.places.relays = self._relays()
+        places = self._transport.places
+        while self._mode is not False:
+            if places.relays != (relays := self._relays()):
+                places.relays = relays
+                await places.refresh()
             if clock.now() >= ask_at_s and (asked := self._asked()):
                 await self._find_out(asked)
                 ask_at_s = clock.now() + ASK_AGAIN_S.get(self.verdict, SETTLED_S)
+            self._say(self._in_words())
             await clock.sleep(PERIOD_S)
 
     def _relays(self) -> dict[PeerId, tuple[str, ...]]:
@@ -57,7 +63,8 @@ class Reachability:
         told = [address for heartbeat in live.values() if heartbeat.carries for address in heartbeat.addresses]
         own = {self._transport.peer_id}
         found = {**self._named, **relays_in(told, anywhere=False)}
-        return {relay: addresses for relay, addresses in found.items() if relay not in own}
+        known = [(relay, addresses) for relay, addresses in found.items() if relay not in own]
+        return dict(known[: max(MOST_RELAYS, len(self._named))])
 
     def _asked(self) -> list[PeerId]:
         live = self._peer.membership.live()
@@ -70,12 +77,13 @@ class Reachability:
             self.verdict = found
         is_open = self.verdict == "open"
         places = self._transport.places
-        places.wanted = self._mode is not False and (self._mode is True or not is_open)
+        places.wanted = self._mode is True or not is_open
         await places.refresh()
-        await self._transport.refresh_addresses()
+        with contextlib.suppress(UnreachableError):  # where the daemon has ended, others notice it
+            await self._transport.refresh_addresses()
+        carries = is_open or (self._mode is True and self.verdict != "closed")
         membership = self._peer.membership
-        membership.describe(replace(membership.own, carries=self._mode is not False and is_open))
-        self._say(self._in_words())
+        membership.describe(replace(membership.own, carries=carries))
 
     def _say(self, text: str) -> None:
         if text and text != self._told:
@@ -86,8 +94,7 @@ class Reachability:
         held = self._transport.places.held
         through = " and ".join(f"…{relay[-6:]}" for relay in held)
         if self.verdict == "open":
-            carrying = "" if self._mode is False else "; this one carries for those that nobody can dial"
-            return f"others can reach this peer{carrying}"
+            return "others can reach this peer, and it carries for those that nobody can dial"
         if self.verdict not in ("closed", "translated"):
             return ""
         seen = (

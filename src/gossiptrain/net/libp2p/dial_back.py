@@ -22,7 +22,7 @@ from gossiptrain.net.framing import Message, ProtocolViolationError, call, recei
 from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import PeerId, Stream, Transport
 
-DIAL_BACK = "/gossiptrain/dial-back"
+DIAL_BACK = "/gossiptrain/reachable"
 MAX_PORTS = 4
 MAX_DIALS = 8
 """Questions that are answered at once."""

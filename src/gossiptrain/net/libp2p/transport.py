@@ -198,13 +198,7 @@ class Libp2pTransport(Transport):
             return self._open_over_daemon(peer, protocol)
 
         if not bulk_bytes:
-            try:
-                return await over_daemon()
-            except UnreachableError:
-                # Where a relay between two has ended, what they have directly still stands.
-                if (kept := await self._direct.open_kept(peer, protocol)) is None:
-                    raise
-                return kept
+            return await over_daemon()
         return await self._path_choice.open(peer, protocol, bulk_bytes=bulk_bytes, over_libp2p=over_daemon)
 
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
