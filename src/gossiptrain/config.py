@@ -148,9 +148,14 @@ class NetworkSettings(Settings):
     """File of the private key. None: a new identity for this start."""
     peers_path: str | None = None
     """File in which addresses of other peers, and the own port, are kept for the next start. None: nowhere."""
-    relay: bool = False
-    """Whether to be reachable through the initial peers, as one behind a NAT has to; the first peer of a swarm, and one
-    that only helps others, carry with it what those say to each other."""
+    relay: bool | None = None
+    """Whether to be reached through others, as one behind a NAT has to, and to carry for those. None: reached so where
+    nobody seems to be able to dial this peer, and carrying where others can. True: always. False: never."""
+    local_network: bool = True
+    """Whether to make oneself known on the networks to which this computer is attached, where others of the run find
+    this peer with no address, and to look there oneself where `search_local_network` asks for it."""
+    search_local_network: bool = False
+    """Whether to look there for a peer of the run, and to join it; that there is none is an error then."""
     direct: DirectMode = "auto"
     """How parameters travel: over a direct encrypted connection where one can be made (`auto`), over nothing else
     (`direct`), or always through libp2p's daemon (`libp2p`)."""
@@ -158,6 +163,19 @@ class NetworkSettings(Settings):
     """TCP port at which direct connections are taken. 0: any free one."""
     preset: Preset = "lan"
     """Which `TimingSettings` to use: `local` (one computer), `lan` or `wan`."""
+
+    @model_validator(mode="after")
+    def _searches_only_where_it_may(self) -> Self:
+        if self.search_local_network and not self.local_network:
+            raise ValueError(
+                "search_local_network looks for peers where local_network = false keeps this one from looking"
+            )
+        return self
+
+    @property
+    def joins(self) -> bool:
+        """Whether there should be a swarm already, of which this peer takes over the parameters."""
+        return bool(self.initial_peers or self.known_peers or self.search_local_network)
 
     @property
     def timing(self) -> TimingSettings:

@@ -48,19 +48,24 @@ def command_of(train: TrainSettings, gossip: GossipSettings, *, usual: StrategyN
     return command
 
 
-def join_text(started: Started, *, command: Sequence[str]) -> str:
-    """Ready-to-paste commands, or why there is none. `command`: how this peer's own training was started."""
+def join_text(started: Started, *, command: Sequence[str], announced: bool = False) -> str:
+    """Ready-to-paste commands, or why there is none. `command`: how this peer's own training was started.
+
+    announced: whether others find it on its network with no address.
+    """
     places = join_addresses(started.addresses)
     lines = ["Others join with:"]
     lines += _line("this computer", places.this_computer, command) or []
-    lines += _line("this network", places.this_network, command) or [
+    if announced and (places.this_network or places.internet):
+        lines.append(f"  {'this network':<14} {shlex.join([*command, '--join'])}")
+    lines += _line("by its address" if announced else "this network", places.this_network, command) or [
         "  this network   not possible: this peer listens on no network address; "
         "start it with --host-maddr /ip4/0.0.0.0/tcp/0"
     ]
     lines += _line("the internet", places.internet, command) or [
         "  the internet   not possible yet: no public address is known; forward a port to this computer and start",
         "                 with --host-maddr /ip4/0.0.0.0/tcp/4011 --announce-maddr /ip4/YOUR_PUBLIC_IP/tcp/4011,",
-        "                 or join through a peer that has a public address with --relay, both of you",
+        "                 or join through a peer that has a public address, both of you: gossip bootstrap is one",
     ]
     return "\n".join(lines)
 

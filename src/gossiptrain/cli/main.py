@@ -22,6 +22,7 @@ from gossiptrain.cli.demo import demo
 from gossiptrain.cli.doctor import doctor
 from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
+from gossiptrain.cli.joining import with_places
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(with_hyphens(given), prog_name="gossip", standalone_mode=False)
+        code = app(with_places(with_hyphens(given)), prog_name="gossip", standalone_mode=False)
     except GossipError as error:
         _tell(error)
         code = error.exit_code

@@ -38,6 +38,18 @@ INITIAL_PEER = Flag(
     fills="network.initial_peers",
     metavar="MADDR",
 )
+JOIN = Flag(
+    ("--join",),
+    list[str],
+    "Join a swarm: alone, one of the local network; or at this address, as --initial-peer. Repeatable.",
+    metavar="[MADDR]",
+)
+LOCAL_NETWORK = Flag(
+    ("--local-network/--no-local-network",),
+    bool,
+    "Be found by --join from the local network, by multicast DNS (yes)",
+    fills="network.local_network",
+)
 IDENTITY = Flag(
     ("--identity",),
     str,
@@ -48,7 +60,7 @@ IDENTITY = Flag(
 RELAY = Flag(
     ("--relay/--no-relay",),
     bool,
-    "Be reachable behind a NAT through the initial peer, which needs this flag, too (no)",
+    "Be reached through other peers where nobody can dial this one, and carry for those (where it is needed)",
     fills="network.relay",
 )
 PRESET = Flag(

@@ -20,6 +20,7 @@ from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import command_of, join_text
+from gossiptrain.cli.joining import network_settings
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, layered
 from gossiptrain.errors import UsageError
@@ -77,6 +78,8 @@ def train(
 
     gossip train cifar10 --host-maddr /ip4/0.0.0.0/tcp/4011
 
+    gossip train cifar10 --join
+
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
     gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
@@ -89,7 +92,7 @@ def train(
     variant = {name: value for name, value in given.settings("variant").items() if value is not None}
     own = {"task": task, "variant": variant or None, **given.settings("train")}
     network_before = _as_known(before.get("network", {}))
-    network = layered(NetworkSettings, given.settings("network"), file.get("network", {}), network_before)
+    network = layered(NetworkSettings, _network_of(given), file.get("network", {}), network_before)
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
     _run(
         _Order(
@@ -116,7 +119,7 @@ def _run(order: _Order, output: _Output) -> None:
     def joining(started: Started) -> str:
         # Asked for when the peer is up, so its parts are there.
         command = command_of(order.train, order.gossip, usual=parts.task.recipe.strategy)
-        return join_text(started, command=command) if started.addresses else ""
+        return join_text(started, command=command, announced=order.network.local_network) if started.addresses else ""
 
     view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
     with (
@@ -181,10 +184,18 @@ def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]
     return checkpoint, options.read_settings(settings) if settings.is_file() else {}
 
 
+def _network_of(given: Given) -> dict[str, Any]:
+    """What the flags say of the network; `--join` and `--initial-peer` may both name peers."""
+    told, joined = given.settings("network"), network_settings(given[options.JOIN])
+    named = [*(told["initial_peers"] or ()), *joined["initial_peers"]]
+    return {**told, **joined, "initial_peers": list(dict.fromkeys(named))}
+
+
 def _as_known(network: Mapping[str, Any]) -> dict[str, Any]:
     """The network settings of a resumed run: whom it once asked first may be gone, which is no error any more."""
     named = [*network.get("initial_peers", ()), *network.get("known_peers", ())]
-    others = {name: value for name, value in network.items() if name != "initial_peers"}
+    asked = ("initial_peers", "search_local_network")
+    others = {name: value for name, value in network.items() if name not in asked}
     return {**others, "known_peers": list(dict.fromkeys(named))}
 
 

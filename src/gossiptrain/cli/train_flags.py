@@ -22,7 +22,9 @@ TRACE = Flag(
 )
 
 NETWORK_FLAGS = (
+    options.JOIN,
     *options.MEETING,
+    options.LOCAL_NETWORK,
     Flag(
         ("--direct", "--lane"),
         str,

@@ -156,11 +156,12 @@ class NodeHandle:
             process = self._process = _Process(self.memory)
         launch, known = self._launch, self.kept.known
         _logger.info("started the node %d, %s", process.process.pid, "first" if first else "to replace another one")
+        network = launch.network.model_copy(update={"known_peers": known})
         configure = launch.model_copy(
             update={
-                "network": launch.network.model_copy(update={"known_peers": known}),
+                "network": network,
                 "ports": self.kept.ports,
-                "take_state": launch.take_state and first and bool(known or launch.network.initial_peers),
+                "take_state": launch.take_state and first and network.joins,
                 "must_join": first,
             }
         )

@@ -30,6 +30,8 @@ from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
+from gossiptrain.node.neighbourhood import Neighbourhood
+from gossiptrain.node.reachability import Reachability
 from gossiptrain.node.snapshots import Snapshots
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
@@ -69,6 +71,7 @@ class Node:
         self._incarnation = incarnation
         self._state_read = asyncio.Event()
         self._peer: SwarmPeer
+        self._neighbourhood: Neighbourhood
         self._tasks: asyncio.TaskGroup
         self._prepared: asyncio.Task[None]
         """Has compiled the loops of the codec; nothing but the first round waits for it."""
@@ -95,7 +98,16 @@ class Node:
         self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
-        beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
+        reachability = Reachability(self._peer, self._transport, configure.network, self._tell_reached)
+        self._neighbourhood = Neighbourhood(self._peer, configure.network)
+        beside = (
+            self._join(),
+            self._peer.run(),
+            self._watch_daemon(),
+            self._watch_trainer(),
+            self._neighbourhood.run(),
+            reachability.run(),
+        )
         background = [asyncio.create_task(work) for work in beside]
         try:
             await _until_done(serving, background)
@@ -113,6 +125,8 @@ class Node:
         configure = self._configure
         try:
             await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
+            if configure.network.search_local_network and not self._peer.membership.live():
+                await self._neighbourhood.join()
         except GossipError:
             if configure.must_join:
                 raise
@@ -220,6 +234,9 @@ class Node:
                 round=number,
             )
         )
+
+    def _tell_reached(self, text: str, warning: bool) -> None:
+        self._trainer.send(control.Reached(text=text, warning=warning))
 
     async def _watch_daemon(self) -> NoReturn:
         """Raises as soon as libp2p's daemon has ended or stopped answering."""

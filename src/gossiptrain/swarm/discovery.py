@@ -43,7 +43,8 @@ class Discovery:
     async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:
         """Meets the peers at the given addresses, and through them the rest.
 
-        known: addresses of peers that were met in an earlier life; it is no error where none of these answers.
+        known: addresses of peers that were met in an earlier life, or that others say to be there; it is no error where
+        none of these answers.
         Raises RunMismatchError where an initial peer takes part in another run, PeerUnreachableError where none
         answers, nor anybody known.
         """

@@ -146,6 +146,11 @@ class SwarmPeer:
         await self._discovery.join(initial_peers, known)
         self._has_known = bool(known)
 
+    async def join_found(self, addresses: Sequence[str]) -> bool:
+        """Meets peers that were found, whose addresses are anybody's word; says whether anybody lives."""
+        await self._discovery.join((), addresses)
+        return bool(self.membership.live())
+
     async def run(self) -> None:
         """Keeps the membership and the directory fresh until cancelled. Raises NodeFailedError where that fails."""
         failed: GossipError | None = None

@@ -57,7 +57,8 @@ def gossip(
 
     Averages with a small group of other peers every `every_steps` optimizer steps or `every_seconds` seconds, in the
     background. With `initial_peers` (multiaddrs with `/p2p/ID`, of any living peers) the model first takes over a
-    living peer's parameters, unless `take_state` is false; where all begin at the same moment they agree on whose. At
+    living peer's parameters, unless `take_state` is false; with `NetworkSettings(search_local_network=True)` it looks
+    for one on the local network instead. Where all begin at the same moment they agree on whose. At
     the end of the block all that end within `settings.ending_time` of each other wait for each other and merge once
     more: then all hold the same parameters.
 
@@ -104,7 +105,7 @@ def gossip(
         gossip=settled,
         network=joined,
         # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.
-        take_state=take_state and bool(peers or joined.known_peers or joined.peers_path),
+        take_state=take_state and (joined.joins or bool(joined.peers_path)),
         fragments=fragments,
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
@@ -165,6 +166,6 @@ def _tell_started(swarm: Gossip) -> None:
             device=str(first.device),
             parameters=sum(parameter.numel() for parameter in swarm.model.parameters()),
             samples=0,
-            first=not (swarm.network.initial_peers or swarm.network.known_peers),
+            first=not swarm.network.joins,
         )
     )

@@ -121,7 +121,7 @@ class Parts:
             device=f"{self.device} {self.precision.precision}",
             parameters=self.parameters,
             samples=self.batches.samples,
-            first=swarm is None or not (swarm.network.initial_peers or swarm.network.known_peers),
+            first=swarm is None or not swarm.network.joins,
             steps=self.total_steps,
         )
 
