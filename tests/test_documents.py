@@ -51,7 +51,7 @@ MAX_SENSIBLE = 100
 """Upper limits above this one only catch typing errors; a document need not name them."""
 
 KINDS: dict[str, type[BaseModel]] = {"gossip": GossipSettings, "network": NetworkSettings, "train": TrainSettings}
-LEFT_TO_HELP = {"--run", "--seed", "--threads", "--data-dir", "--alone", "--local-network"}
+LEFT_TO_HELP = {"--guard", "--run", "--seed", "--threads", "--data-dir", "--alone", "--local-network"}
 """Flags for settings that the README's table leaves to `--help`."""
 SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     flag.spelling: (KINDS[flag.table], flag.field)

@@ -3,7 +3,7 @@
 Owns the events and their form as one JSON line each. Pure data: does not know who tells or reads them, nor files,
 terminals or the network. Torch is not needed to read a stream.
 
-    started → joined? → (step | round | round_failed | eval | peer | node | checkpoint | ...)* → finished
+    started → joined? → (step | round | round_refused | round_failed | eval | peer | node | ...)* → finished
 """
 
 from __future__ import annotations
@@ -109,6 +109,16 @@ class RoundFailed(EventBase):
     alone: bool = False
 
 
+class RoundRefused(EventBase):
+    """The guard let nothing of a round's average be applied, or only a part of it: it was `times` as far from this
+    peer's parameters as usual."""
+
+    event: Literal["round_refused"] = "round_refused"
+    round: Count
+    times: Number
+    partly: bool = False
+
+
 class Evaluated(EventBase):
     """Loss and accuracy (0 to 1) on test data, of this peer's own model or of the merged one."""
 
@@ -189,6 +199,7 @@ Event: TypeAlias = (
     | StepDone
     | RoundCommitted
     | RoundFailed
+    | RoundRefused
     | Evaluated
     | PeerChanged
     | NodeChanged

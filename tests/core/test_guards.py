@@ -1,4 +1,4 @@
-"""Values that may not touch an average."""
+"""Values that may not touch an average, and how far others may pull."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.averaging import Vector
+from gossiptrain.core.guards import LARGEST, clip_around, is_finite, is_sound, part_distances
 
 
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=200))
@@ -25,3 +26,69 @@ def test_one_bad_value_among_many_is_found(bad: float) -> None:
 
 def test_the_largest_values_are_finite() -> None:
     assert is_finite(np.full(10_000, np.finfo(np.float32).max, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("value", "sound"), [(1e12, True), (-1e12, True), (2e12, False), (3e38, False), (np.nan, False)]
+)
+def test_what_is_larger_than_any_model_is_not_sound(value: float, sound: bool) -> None:
+    vector = np.ones(5000, np.float32)
+    vector[77] = value
+    assert is_sound(vector) == sound
+    assert is_sound(np.full(5000, 0.9 * LARGEST, np.float32)), "many large values are no larger than one"
+
+
+vectors = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).normal(size=(2, 50)).astype(np.float32))
+radii = st.floats(1e-3, 1e3)
+
+
+def clipped(own: Vector, part: Vector, radius: float) -> Vector:
+    moved = part.copy()
+    assert clip_around(own, moved, radius, scratch=np.empty_like(own))
+    return moved
+
+
+def far(one: Vector, other: Vector) -> float:
+    return float(np.linalg.norm(one.astype(np.float64) - other))
+
+
+@given(pair=vectors, radius=radii, scale=st.floats(0.01, 1e6))
+def test_what_is_clipped_is_no_further_away_than_the_radius(pair: Vector, radius: float, scale: float) -> None:
+    own, part = pair[0], np.float32(scale) * pair[1]
+    # Where the radius is small beside the values themselves these have no finer digits.
+    assert far(clipped(own, part, radius), own) <= radius * (1 + 1e-4) + 1e-5
+
+
+@given(pair=vectors)
+def test_what_is_within_the_radius_stays_as_it_is_bit_by_bit(pair: Vector) -> None:
+    own, part = pair
+    assert clipped(own, part, 1.01 * far(own, part)).tobytes() == part.tobytes()
+
+
+@given(pair=vectors, radius=radii, shift=st.floats(-10, 10))
+def test_clipping_does_not_depend_on_where_the_origin_is(pair: Vector, radius: float, shift: float) -> None:
+    own, part = pair
+    by = np.float32(shift)
+    np.testing.assert_allclose(clipped(own + by, part + by, radius), clipped(own, part, radius) + by, atol=1e-4)
+
+
+@given(pair=vectors, radius=radii)
+def test_what_is_clipped_lies_on_the_way_to_where_it_was(pair: Vector, radius: float) -> None:
+    own, part = pair
+    moved = clipped(own, part, radius)
+    assert far(own, moved) + far(moved, part) == pytest.approx(far(own, part), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30, 1e13])
+def test_what_is_not_sound_is_not_clipped_but_named(bad: float) -> None:
+    own, part = np.zeros(50, np.float32), np.ones(50, np.float32)
+    part[7] = bad
+    assert not clip_around(own, part, 1.0, scratch=np.empty_like(own))
+
+
+@given(pair=vectors, cut=st.integers(1, 49))
+def test_distances_by_part_make_up_the_whole(pair: Vector, cut: int) -> None:
+    own, part = pair
+    found = part_distances(own, part, (cut, 50 - cut))
+    assert found[0] == pytest.approx(far(own[:cut], part[:cut]), rel=1e-5)
+    assert float(np.linalg.norm(found)) == pytest.approx(far(own, part), rel=1e-5)

@@ -41,6 +41,7 @@ def result(strategy: Any, *, seed: int = 0, loss: float = 0.5, sent: float = 1e6
         merged=Score(loss, 0.9),
         peers=(Score(loss + 0.1, 0.8), Score(loss + 0.3, 0.7)),
         disagreement=0.05,
+        refused=0,
         rounds=3,
         bytes_per_peer=3 * sent,
         inner_steps=600,

@@ -36,7 +36,9 @@ class InFragments:
     refuses: frozenset[int] = frozenset()
     groups: int = 0
     memory: Buffers = field(
-        default_factory=lambda: Buffers(*(np.zeros(FRAGMENTS.longest, np.float32) for _ in range(2)))
+        default_factory=lambda: Buffers(
+            np.zeros(FRAGMENTS.longest, np.float32), np.zeros(FRAGMENTS.longest, np.float32)
+        )
     )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from gossiptrain.config import CodecName, GossipSettings
 from gossiptrain.core.averaging import clipped_weights, contraction_with_alpha
+from gossiptrain.core.movement import Radii
 from gossiptrain.net.transport import Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
@@ -366,8 +368,69 @@ def test_a_peer_that_sends_nan_all_the_same_is_left_out(monkeypatch: pytest.Monk
             assert len(committed(good)) == 3
             assert len({swarm.peers[name].values.tobytes() for name in "abd"}) == 1
 
-    monkeypatch.setattr("gossiptrain.swarm.participation.is_finite", lambda vector: True)
+    monkeypatch.setattr("gossiptrain.swarm.participation.is_sound", lambda vector: True)
     run_on("virtual", scenario)
+
+
+@on_both_transports
+@pytest.mark.parametrize("bad", [1e13, 3e38])
+def test_absurd_values_are_left_out_like_those_that_are_none(
+    kind: Kind, bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            swarm.peers["c"].values[::7] = bad
+            rounds = await swarm.average()
+            assert len(committed({name: rounds[name] for name in "ab"})) == 2
+            assert max(np.abs(swarm.peers[name].values).max() for name in "ab") < 100
+
+    monkeypatch.setattr("gossiptrain.swarm.participation.is_sound", lambda vector: True)
+    run_on(kind, scenario)
+
+
+def clips(swarm: Swarm, *, radius: float) -> None:
+    """Each peer lets contributions be no further from its own values than this."""
+    for peer in swarm.peers.values():
+        peer.buffers = replace(peer.buffers, radii=Radii([ELEMENTS], np.array([radius])))
+
+
+@on_both_transports
+def test_where_contributions_are_clipped_a_liar_pulls_no_further_than_the_radius(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 4) as swarm:
+            common = swarm.peers["a"].values.copy()
+            for peer in swarm.peers.values():
+                peer.values[:] = common
+            swarm.peers["d"].values[:] = 1e4
+            clips(swarm, radius=1.0)
+            swarm.peers["d"].buffers = replace(swarm.peers["d"].buffers, radii=Radii([ELEMENTS], np.array([0.0])))
+            assert len(committed(await swarm.average())) == 4
+            held = {peer.values.tobytes() for peer in swarm.peers.values()}
+            assert len(held) == 1, "all hold one average, whoever has clipped"
+            # The liar's own slice is what it likes: here its own values, since it lets nobody pull.
+            moved = np.abs(swarm.peers["a"].values - common)
+            honest = moved < 100
+            assert np.count_nonzero(~honest) <= ELEMENTS / 4 + 1
+            assert np.linalg.norm(moved[honest]) <= 1.0 / 4 * (1 + 1e-3)
+
+    run_on(kind, scenario)
+
+
+@pytest.mark.parametrize("codec", ["fp32", "fp16", "int8"])
+def test_where_all_are_within_the_radius_clipping_changes_nothing(codec: CodecName) -> None:
+    held = []
+    for radius in (None, 1e6):
+
+        async def scenario(make: MakeTransport, radius: float | None = radius) -> None:
+            async with swarm_of(make, 3, settings=GossipSettings(matchmaking_time=2.0, codec=codec)) as swarm:
+                if radius is not None:
+                    clips(swarm, radius=radius)
+                assert len(committed(await swarm.average())) == 3
+                held.append({peer.values.tobytes() for peer in swarm.peers.values()})
+
+        run_on("virtual", scenario)
+    assert held[0] == held[1]
+    assert len(held[0]) == 1
 
 
 def test_a_link_that_becomes_too_slow_ends_in_a_commit_among_the_rest() -> None:

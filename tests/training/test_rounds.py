@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from gossiptrain.config import GossipSettings
+from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
@@ -23,7 +24,7 @@ class Recorded(Replica):
 
     def __init__(self, strategy: Strategy, fragments: Fragments | None = None) -> None:
         binding = ModelBinding(nn.Linear(2, 1))
-        memory = Buffers(*(np.zeros(binding.elements, np.float32) for _ in range(2)))
+        memory = Buffers(np.zeros(binding.elements, np.float32), np.zeros(binding.elements, np.float32))
         super().__init__(binding, strategy, memory, fragments=fragments)
         self.works: list[LocalWork] = []
         self.alphas: list[float] = []
@@ -33,7 +34,7 @@ class Recorded(Replica):
         self.works.append(work)
         self.carried.append(fragment)
 
-    def take(self, *, alpha: float, fragment: int = 0) -> None:
+    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None) -> None:
         self.alphas.append(alpha)
 
 

@@ -86,6 +86,15 @@ GOSSIP_FLAGS = (
     ),
     options.CODEC,
     Flag(
+        ("--guard",),
+        str,
+        "What becomes of averages that are unusually far away; clip: for swarms open to strangers (result)",
+        fills="gossip.guard",
+        panel=GOSSIP,
+        metavar="off|result|clip",
+        equal_for_all=True,
+    ),
+    Flag(
         ("--fragments",),
         int,
         "Parts of the model of which a round carries one, in turn (by size)",

@@ -37,7 +37,8 @@ class CommonSettings:
     """Settings, by their names, that have to be equal for groups to come about.
 
     A peer refuses groups below its minimum, whoever forms them; ranks who coordinates a round by the seed; takes its
-    place in a cycle of rounds by the grouping; and brings the fragment whose turn it is. All else may differ: the
+    place in a cycle of rounds by the grouping; brings the fragment whose turn it is; and trusts others to clip what
+    strangers bring, and to weigh all alike, where it does so itself. All else may differ: the
     largest group is up to whoever coordinates, the codec is agreed upon by each group, waits and paces are everybody's
     own.
     """
@@ -46,11 +47,14 @@ class CommonSettings:
     grouping: str = "auto"
     seed: int = 0
     fragments: int = 1
+    guard: str = "result"
 
     @classmethod
     def of(cls, settings: GossipSettings) -> CommonSettings:
         """Those of one peer."""
-        return cls(settings.gossip_min_group_size, settings.grouping, settings.seed, settings.fragments or 1)
+        return cls(
+            settings.gossip_min_group_size, settings.grouping, settings.seed, settings.fragments or 1, settings.guard
+        )
 
 
 @dataclass(frozen=True)

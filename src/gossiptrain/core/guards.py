@@ -1,15 +1,21 @@
-"""What a contribution must be before it may touch the average.
+"""What a contribution must be before it may touch the average, and how far it may pull.
 
-Owns the checks on values. Does not know who sent them.
+Owns the checks on values, and clipping around the own ones. Does not know who sent them, nor how far is usual: that is
+`movement`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from gossiptrain.core.averaging import Vector
+
+LARGEST = 1e12
+"""No value of a model that trains is larger. The squares of so many as a chunk holds still fit in float32."""
 
 
 def is_finite(vector: Vector) -> bool:
@@ -20,3 +26,42 @@ def is_finite(vector: Vector) -> bool:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(float(np.dot(vector, vector))) or math.isfinite(float(np.sum(vector, dtype=np.float64)))
+
+
+def is_sound(vector: Vector) -> bool:
+    """Whether the vector is finite and holds nothing beyond `LARGEST`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if float(np.dot(vector, vector)) <= LARGEST**2:
+            return True
+    return is_finite(vector) and float(np.abs(vector).max(initial=0.0)) <= LARGEST
+
+
+def clip_around(own: Vector, part: Vector, radius: float, *, scratch: Vector) -> bool:
+    """Moves `part` towards `own` until it is no further away than `radius`. False where it is not sound.
+
+    ClippedGossip (He, Karimireddy, Jaggi 2022): own + min(1, radius / |part - own|) (part - own). A part within the
+    radius stays as it is, bit by bit. scratch: memory as long as they are.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.subtract(part, own, out=scratch)
+        distance = float(np.sqrt(np.dot(scratch, scratch)))
+    if not distance <= LARGEST:
+        return False
+    if distance > radius:
+        np.multiply(scratch, np.float32(radius / distance), out=scratch)
+        np.add(own, scratch, out=part)
+    return True
+
+
+def part_distances(ones: Vector, others: Vector, lengths: Sequence[int]) -> npt.NDArray[np.float64]:
+    """How far two vectors are from each other, in each of their parts [parts]. lengths: elements of these."""
+    found = np.empty(len(lengths))
+    scratch = np.empty(max(lengths), np.float32)
+    start = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, elements in enumerate(lengths):
+            difference = scratch[:elements]
+            np.subtract(ones[start : start + elements], others[start : start + elements], out=difference)
+            found[number] = np.dot(difference, difference)
+            start += elements
+    return np.sqrt(found)

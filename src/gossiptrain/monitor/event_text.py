@@ -20,6 +20,7 @@ from gossiptrain.events import (
     PeerChanged,
     RoundCommitted,
     RoundFailed,
+    RoundRefused,
     Started,
 )
 from gossiptrain.monitor.words import counted, data_size, duration, number, percent, printable, short_peer
@@ -69,6 +70,8 @@ class EventText:
                 return Sentence("good", _merged(event)) if event.final else None
             case RoundFailed():
                 return self._round_failed(event)
+            case RoundRefused():
+                return self._round_refused(event)
             case Evaluated(of="merged"):
                 return Sentence("good", f"merged model: test accuracy {percent(event.accuracy)}")
             case CheckpointFailed():
@@ -93,6 +96,19 @@ class EventText:
             return Sentence("info", "waiting for company: no other peer is there yet, training goes on alone")
         reason = printable(event.reason, MESSAGE_CHARS).rstrip(".")
         return Sentence("warning", f"a round did not come about: {reason}; training goes on")
+
+    def _round_refused(self, event: RoundRefused) -> Sentence | None:
+        """The first of a row only: under attack every round would say it."""
+        if "refused" in self._said:
+            return None
+        self._said.add("refused")
+        applied = "was applied in part only" if event.partly else "was not applied"
+        return Sentence(
+            "warning",
+            f"the average of round {event.round:,} {applied}: it is {number(event.times)} times as far from this model "
+            "as usual. A member may send wrong values, or this peer was away for long; training goes on alone until "
+            "the next round. If this goes on, see docs/security.md; where all peers are yours --guard off is safe",
+        )
 
 
 def _started(event: Started) -> str:

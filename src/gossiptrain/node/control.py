@@ -28,6 +28,8 @@ class Configure(Message):
     """Whether to take over the parameters of a living peer before the first round."""
     fragments: Fragments
     """How the model is cut; a round carries one of them."""
+    parts: tuple[tuple[int, ...], ...] = ()
+    """By fragment, the elements of the parts that guards look at."""
     state_vectors: int = 1
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
@@ -67,6 +69,8 @@ class SnapshotTaken(Message):
     samples: int
     fragment: int = 0
     """Which part of the model it is."""
+    radii: tuple[float, ...] = ()
+    """How far contributions of others may be from it, in each part; empty where as far as they are."""
     asked: bool = False
     """Whether it answers `FragmentWanted`."""
     everyone: bool = False
@@ -77,6 +81,10 @@ class SnapshotTaken(Message):
 
 class SnapshotRefused(Message):
     """Answers `FragmentWanted` where the parameters are not to be shown."""
+
+
+class AverageRefused(Message):
+    """The average of the round that committed last was not taken as it is: nobody is to begin with it."""
 
 
 class Hasten(Message):
@@ -217,6 +225,7 @@ TRAINER_SAYS: tuple[type[Message], ...] = (
     Progress,
     SnapshotTaken,
     SnapshotRefused,
+    AverageRefused,
     Hasten,
     StateRead,
     StateTaken,

@@ -67,7 +67,7 @@ class Node:
             lengths=configure.state_lengths,
             average_is_state=configure.average_is_state,
         )
-        self._snapshots = Snapshots(trainer, memory, configure.fragments)
+        self._snapshots = Snapshots(trainer, memory, configure.fragments, parts=configure.parts)
         self._incarnation = incarnation
         self._state_read = asyncio.Event()
         self._peer: SwarmPeer
@@ -155,6 +155,8 @@ class Node:
                     self._note_progress(message)
                 elif isinstance(message, control.SnapshotTaken | control.SnapshotRefused):
                     self._note_snapshot(message)
+                elif isinstance(message, control.AverageRefused):
+                    self._peer.last_average.forget()
                 elif isinstance(message, control.Hasten):
                     self._peer.participation.hasten()
                 elif isinstance(message, control.StateTaken):

@@ -7,8 +7,12 @@ know which fragment is due, nor how it is averaged.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+
+import numpy as np
 
 from gossiptrain.core.fragments import Fragments
+from gossiptrain.core.movement import Radii
 from gossiptrain.node import control
 from gossiptrain.node.control_socket import NodeSide
 from gossiptrain.node.memory import SharedVectors
@@ -22,10 +26,20 @@ LONGEST_STEP_S = 10.0
 class Snapshots:
     """Those of one trainer."""
 
-    def __init__(self, trainer: NodeSide, memory: SharedVectors, fragments: Fragments) -> None:
+    def __init__(
+        self,
+        trainer: NodeSide,
+        memory: SharedVectors,
+        fragments: Fragments,
+        *,
+        parts: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """parts: by fragment, the elements of the parts for which snapshots come with radii."""
         self.fragments = fragments
         self.number = 0
         """Of the fragment that is in the memory."""
+        self._radii: Radii | None = None
+        self._parts = parts
         self._trainer = trainer
         self._memory = memory
         self._wanted: int | None = None
@@ -36,11 +50,12 @@ class Snapshots:
     def buffers(self) -> Buffers:
         """The part of the memory that the fragment takes."""
         elements = self.fragments.lengths[self.number]
-        return Buffers(self._memory.snapshot[:elements], self._memory.average[:elements])
+        return Buffers(self._memory.snapshot[:elements], self._memory.average[:elements], self._radii)
 
     def begin(self, taken: control.SnapshotTaken) -> None:
         """A round begins with this snapshot."""
         self.number = taken.fragment
+        self._note_radii(taken)
 
     def found(self) -> None:
         """See `fragments.Contributions`."""
@@ -66,7 +81,12 @@ class Snapshots:
         """The trainer's answer; one that comes after the round was given up changes nothing."""
         taken = message.fragment if isinstance(message, control.SnapshotTaken) else None
         if not self._answer.done() and taken in (None, self._wanted):
+            if isinstance(message, control.SnapshotTaken):
+                self._note_radii(message)
             self._answer.set_result(taken is not None)
+
+    def _note_radii(self, taken: control.SnapshotTaken) -> None:
+        self._radii = Radii(self._parts[taken.fragment], np.asarray(taken.radii)) if taken.radii else None
 
     def tell_round(self, number: int) -> None:
         """Lets the trainer know which round is next, where it has to know."""

@@ -7,7 +7,7 @@ was, how far a late average is taken. Does not know parameters.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from gossiptrain.core.averaging import clipped_weight
@@ -62,10 +62,19 @@ class Counters:
         for peer in peers:
             self._of[peer].snapshot_step = self._virtual_peers.steps_of(peer)
 
-    def round_committed(self, group: Sequence[int]) -> None:
-        """All these have taken the average of their group."""
+    def paces(self, groups: Sequence[Sequence[int]]) -> dict[int, float]:
+        """By peer, how many times as many samples a usual member of its group has seen."""
+        found: dict[int, float] = {}
+        for group in groups:
+            samples = [self.samples(peer) for peer in group]
+            middle = statistics.median(samples)
+            found |= {peer: middle / max(1, own) for peer, own in zip(group, samples, strict=True)}
+        return found
+
+    def round_committed(self, group: Sequence[int], takers: Container[int]) -> None:
+        """Of this group these have taken the average."""
         median = statistics.median([self.samples(peer) for peer in group])
-        for peer in group:
+        for peer in filter(takers.__contains__, group):
             self._of[peer].committed_step = self._virtual_peers.steps_of(peer)
             self._of[peer].median_samples = median
 

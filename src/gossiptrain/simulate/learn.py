@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gossiptrain.core.averaging import relative_disagreement
 from gossiptrain.simulate.learn_settings import BASELINES, LearnSettings
+from gossiptrain.simulate.lies import Liars
 from gossiptrain.simulate.resolving import resolved, speeds_of
 from gossiptrain.simulate.results import LearnResult, Record, Score, mean_score
 from gossiptrain.simulate.rounds import Contraction, VirtualRoundRules, VirtualRounds
@@ -94,7 +95,13 @@ class _Course:
     def _rules(self) -> VirtualRoundRules:
         settings, found = self._settings, self._resolved
         return VirtualRoundRules(
-            settings.gossip(), found.steps_between_rounds, found.batch, settings.absent, settings.seed
+            settings.gossip(),
+            found.steps_between_rounds,
+            found.batch,
+            settings.absent,
+            settings.seed,
+            Liars(settings.attackers, settings.attack, owners_lie=settings.lying_owners),
+            aggregator=settings.aggregator,
         )
 
     def _inputs(self) -> Iterator[Tensor]:
@@ -140,7 +147,7 @@ class _Course:
         return self._virtual_peers.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
 
     def _record(self, contraction: Contraction | None, mean_peer: Score | None) -> None:
-        values = self._virtual_peers.matrix()
+        values = self._honest()
         steps = self._steps_of_all()
         loss = float(torch.stack(self._losses).sum()) / max(1, steps - self._recorded_steps)
         self._losses, self._recorded_steps = [], steps
@@ -170,10 +177,10 @@ class _Course:
     def _look_at_peers(self) -> Score | None:
         if not self._settings.evaluate_peers or not self._looks():
             return None
-        return mean_score(self._scores_of(self._virtual_peers.matrix(), samples=None))
+        return mean_score(self._scores_of(self._honest(), samples=None))
 
     def _result(self) -> LearnResult:
-        values = self._virtual_peers.matrix()
+        values = self._honest()
         merged = self._scorer.of_mean(values, anew=True)
         return LearnResult(
             resolved=self._resolved,
@@ -184,6 +191,7 @@ class _Course:
             peers=self._scores_of(values, samples=EVALUATION_SAMPLES),
             disagreement=_disagreement(values),
             rounds=self._rounds.number if self._rounds else 0,
+            refused=self._rounds.refused if self._rounds else 0,
             bytes_per_peer=self._bytes_per_peer(),
             inner_steps=self._steps_of_all() * (self._settings.peers if self._settings.strategy == "central" else 1),
             training_seconds=self._training_s,
@@ -193,9 +201,14 @@ class _Course:
     def _scores_of(self, values: Tensor, *, samples: int | None) -> tuple[Score, ...]:
         def of_some(members: range) -> list[Score]:
             scorer = self._scorer.copy()
-            return [scorer.of_row(values[peer], samples=samples) for peer in members]
+            return [scorer.of_row(values[peer], samples=samples) for peer in members if peer < len(values)]
 
         return tuple(itertools.chain.from_iterable(self._virtual_peers.share_out(of_some)))
+
+    def _honest(self) -> Tensor:
+        """The values of all peers that are counted [peers, elements]."""
+        values = self._virtual_peers.matrix()
+        return values[: len(values) - self._settings.attackers]
 
     def _steps_of_all(self) -> int:
         return sum(self._virtual_peers.steps_of(peer) for peer in range(self._virtual_peers.peers))

@@ -10,8 +10,10 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from gossiptrain.config import CodecName, GossipSettings, GroupingName, Settings, StrategyName, checked
+from gossiptrain.config import CodecName, GossipSettings, GroupingName, GuardName, Settings, StrategyName, checked
 from gossiptrain.core.grouping import LARGEST_GROUP
+from gossiptrain.simulate.aggregators import AGGREGATORS, AggregatorName
+from gossiptrain.simulate.attacks import AttackName
 
 CourseName: TypeAlias = Literal[StrategyName, "alone", "central"]
 """How peers learn together: by a strategy of `training.model.strategies`, or as one of two baselines. `alone`: they
@@ -55,6 +57,14 @@ class LearnSettings(Settings):
     """How many times as fast as the slowest peer the fastest one is; the peers' mean speed stays."""
     delay: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Inner steps that pass between a snapshot and the average that comes of it."""
+    guard: Literal[GuardName, AggregatorName] = "result"
+    """What peers do against bad contributions: what real ones do, or another aggregator to compare with."""
+    attackers: Annotated[int, Field(ge=0, le=254)] = 0
+    """Peers that lie to the others in every round. They are not counted in what is found."""
+    attack: AttackName | None = None
+    """How they lie; None: they do as the others do."""
+    lying_owners: bool = False
+    """Whether attackers also give back their own values for the mean of the slice that they reduce."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds parameters, order of data, groups, absences, speeds."""
     evaluate_every: Annotated[int, Field(ge=0, le=2**31)] | None = None
@@ -85,6 +95,26 @@ class LearnSettings(Settings):
             raise ValueError("in central there is one model, and so no spread of speeds")
         return self
 
+    @model_validator(mode="after")
+    def _guards_can_be_compared(self) -> Self:
+        if self.attackers > self.peers - 2:
+            raise ValueError(
+                f"of {self.peers} peers at least 2 are honest, so there are not {self.attackers} attackers"
+            )
+        if self.attack is not None and not self.attackers:
+            raise ValueError(f"the attack {self.attack} needs attackers")
+        own_slices = self.guard == "clip" or self.lying_owners
+        if self.codec != "fp32" and (own_slices or self.aggregator is not None):
+            raise ValueError(f"the laboratory has guard {self.guard} and lying owners in fp32 alone, not {self.codec}")
+        if self.lying_owners and self.aggregator is not None:
+            raise ValueError(f"in {self.guard} each member aggregates for itself, so there are no owners that lie")
+        return self
+
+    @property
+    def aggregator(self) -> AggregatorName | None:
+        """What takes the place of the weighted mean."""
+        return self.guard if self.guard in AGGREGATORS else None
+
     def gossip(self) -> GossipSettings:
         """The same for real peers. Only for strategies that meet. Raises UsageError."""
         return checked(
@@ -96,5 +126,6 @@ class LearnSettings(Settings):
             outer_learning_rate=self.outer_learning_rate,
             outer_momentum=self.outer_momentum,
             codec=self.codec,
+            guard=self.guard if self.aggregator is None else "off",
             seed=self.seed,
         )

@@ -7,6 +7,7 @@ know rounds, strategies and models.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from gossiptrain.config import TimingSettings
 from gossiptrain.core.averaging import clipped_weights
 from gossiptrain.core.codecs import Codec
 from gossiptrain.core.modular import Modular
+from gossiptrain.core.movement import Radii
 from gossiptrain.core.partition import Slice, chunk_length, slices_by_speed
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding, Scratch
 from gossiptrain.swarm.near_coding import FallbackCoding, NearCoding, SpreadEstimate
-from gossiptrain.swarm.reduction import Reduction
+from gossiptrain.swarm.reduction import Clip, Reduction
 
 MOST_CHUNK_ELEMENTS = TimingSettings().chunk_bytes // ELEMENT_BYTES
 
@@ -37,6 +39,21 @@ def meet_plainly(members: Sequence[Buffers], samples: Sequence[int]) -> int:
     for member in members[1:]:
         np.copyto(member.average, first.average)
     return 2 * (len(members) - 1) * ELEMENT_BYTES * elements
+
+
+@dataclass(frozen=True)
+class SliceOwner:
+    """How a member reduces its slice. radii: how far contributions may be from its own values, None: as far as they
+    are. lies: whether it gives back its own values for the mean."""
+
+    radii: Radii | None = None
+    lies: bool = False
+
+
+def meet_guarded(members: Sequence[Buffers], samples: Sequence[int], owners: Sequence[SliceOwner]) -> int:
+    """The same with each member reducing its own slice in its own way. Returns the bytes that all members send."""
+    chunks = _chunks_of(members)
+    return _meet([PlainCoding(member) for member in members], chunks, samples, owners=owners)
 
 
 def meet_coded(members: Sequence[Buffers], samples: Sequence[int], codec: Codec) -> int:
@@ -87,7 +104,13 @@ def _chunks_of(members: Sequence[Buffers]) -> list[list[Slice]]:
     return [piece.chunks(length) for piece in slices_by_speed(elements, [1] * len(members))]
 
 
-def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples: Sequence[int]) -> int:
+def _meet(
+    codings: Sequence[Coding],
+    chunks: Sequence[Sequence[Slice]],
+    samples: Sequence[int],
+    *,
+    owners: Sequence[SliceOwner] | None = None,
+) -> int:
     weights = clipped_weights(samples)
     longest = max(len(chunk) for own in chunks for chunk in own)
     scratches = [coding.scratch(longest) for coding in codings]
@@ -95,7 +118,7 @@ def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples:
     told = [_tell_all(codings, chunks, teller, scratches[teller]) for teller in range(len(codings))]
     sent_bytes = sum(map(len, (wire for wires in told for wire in wires.values())))
     for owner, coding in enumerate(codings):
-        reduction = Reduction(coding, weights, longest=longest)
+        reduction = _reduction(coding, weights, owner, owners[owner] if owners else SliceOwner(), longest=longest)
         for chunk in chunks[owner]:
             parts = []
             for member in range(len(codings)):
@@ -112,6 +135,12 @@ def _meet(codings: Sequence[Coding], chunks: Sequence[Sequence[Slice]], samples:
                     taker.take_mean(chunk, scratches[member])
                     sent_bytes += coding.size_bytes(chunk)
     return sent_bytes
+
+
+def _reduction(coding: Coding, weights: Sequence[float], place: int, owner: SliceOwner, *, longest: int) -> Reduction:
+    clip = Clip(place, owner.radii) if owner.radii is not None else None
+    own_alone = [float(member == place) for member in range(len(weights))]
+    return Reduction(coding, own_alone if owner.lies else weights, longest=longest, clip=clip)
 
 
 def _tell_all(

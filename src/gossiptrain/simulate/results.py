@@ -50,7 +50,8 @@ class LearnResult:
 
     merged: the exact mean of all peers, its running statistics estimated anew where it has any, on all held-out data.
     peers: each by itself, at the end, on 2,000 samples at most; of the baseline `central` there is one. samples:
-    training samples that each peer sees. inner_steps: of all peers together. training_seconds: in inner steps, and
+    training samples that each peer sees. inner_steps: of all peers together. refused: averages that honest peers did
+    not apply, or applied in part, because they were too far away. training_seconds: in inner steps, and
     seconds: in everything but reading the data.
     """
 
@@ -62,6 +63,7 @@ class LearnResult:
     peers: tuple[Score, ...]
     disagreement: float
     rounds: int
+    refused: int
     bytes_per_peer: float
     inner_steps: int
     training_seconds: float

@@ -1,7 +1,8 @@
 """The rounds of all virtual peers: who takes part, what each brings, who meets whom, and what everyone makes of it.
 
 Owns what peers keep between rounds, as matrices with one peer in each row. The rules are those of real peers:
-groups, codecs and guards come from `core`, strategies from `training.model`. Does not know how peers learn.
+groups, codecs and guards come from `core`, strategies from `training.model`. Does not know how peers learn, nor how
+liars lie.
 """
 
 from __future__ import annotations
@@ -18,10 +19,22 @@ from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import expected_contraction
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.grouping import GroupLimits, form_groups, limits_for
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.core.modular import Modular
+from gossiptrain.core.movement import parts_of
+from gossiptrain.simulate.aggregators import AGGREGATORS, AggregatorName
 from gossiptrain.simulate.counters import Counters
-from gossiptrain.simulate.meeting import longest_chunk, meet_coded, meet_far_apart, meet_nearby, meet_plainly
+from gossiptrain.simulate.guarding import VirtualGuards
+from gossiptrain.simulate.lies import NOBODY, Liars, Lies
+from gossiptrain.simulate.meeting import (
+    SliceOwner,
+    longest_chunk,
+    meet_coded,
+    meet_far_apart,
+    meet_guarded,
+    meet_nearby,
+    meet_plainly,
+)
 from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
 from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
@@ -36,13 +49,16 @@ RUN = "laboratory"
 
 @dataclass(frozen=True)
 class VirtualRoundRules:
-    """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one."""
+    """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one.
+    aggregator: in place of the weighted mean."""
 
     gossip: GossipSettings
     every_steps: int
     batch: int
     absent: float
     seed: int
+    liars: Liars = NOBODY
+    aggregator: AggregatorName | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class VirtualRounds:
         """Of the round that has met and has not been taken."""
         self.fallbacks = 0
         """Groups that could not read int8 or int4 and met in another codec."""
+        self.refused = 0
+        """Averages that honest peers did not apply, or not as they were."""
         self._rules = rules
         self._virtual_peers = virtual_peers
         gossip = rules.gossip
@@ -87,6 +105,12 @@ class VirtualRounds:
         self._spreads = [SpreadEstimate(values.shape[1]) for _ in near]
         self._shared = torch.empty_like(values)
         self._average = np.empty(values.shape, np.float32)
+        lengths = parts_of([len(bound.place) for bound in virtual_peers.stack.flat.tensors])
+        self._guards = VirtualGuards(values, lengths)
+        self._lies = Lies(
+            rules.liars, peers=len(values), elements=values.shape[1], seed=seed_from("attack", rules.seed)
+        )
+        self._watches = gossip.guard != "off" or rules.liars.attack is not None
         self._trained = virtual_peers.stack.trained_elements
         self._state = [torch.empty_like(values[:, : self._trained]) for _ in self.strategy.state_names]
         for _, rule, parameters in self._parameter_state(values, range(virtual_peers.peers)):
@@ -98,34 +122,64 @@ class VirtualRounds:
         values = self._virtual_peers.matrix()
         trying = [peer for peer in range(self._virtual_peers.peers) if peer not in self._stopped]
         self._contribute(values, trying)
+        if self._watches:
+            self._guards.see(self._shared)
         snapshots = self._shared.cpu().numpy()
         # As a real peer does: what is not finite is shown to nobody, and its owner does not take part any more.
-        self._stopped |= {peer for peer in trying if not is_finite(snapshots[peer])}
+        self._stopped |= {peer for peer in trying if not is_sound(snapshots[peer])}
         away = self._absences.random(self._virtual_peers.peers) < self._rules.absent
         ready = [peer for peer in trying if not (away[peer] or peer in self._stopped)]
         self._form_groups(ready)
+        shown = self._lies.shown(self.groups, snapshots, self._guards.anchors.cpu().numpy())
+        self._leave_out([peer for peer in ready if not is_sound(shown[peer])])
         for group in self.groups:
-            self._average_group(group, snapshots)
+            self._average_group(group, shown)
         self.number += 1
         return self._contraction(values, ready) if measured else None
 
+    def _leave_out(self, unsound: Sequence[int]) -> None:
+        """As real peers do: an attempt that fails on a member is repeated without it."""
+        if unsound:
+            kept = [[peer for peer in group if peer not in unsound] for group in self.groups]
+            self.groups = [group for group in kept if len(group) >= self._rules.gossip.gossip_min_group_size]
+
     @torch.no_grad()
     def take(self) -> None:
-        """Everyone who found a group moves by its average."""
-        rows = sorted(peer for group in self.groups for peer in group)
-        if not rows:
-            return
-        values = self._virtual_peers.matrix()
-        average = torch.from_numpy(self._average[rows]).to(values.device)
-        alpha = self._rules.gossip.gossip_alpha
-        shares = _column([alpha * self._counters.late_share(peer) for peer in rows], values)
-        for columns, rule, parameters in self._parameter_state(values, rows):
-            rule.take(parameters, average[:, columns], alpha=shares)
-        self._virtual_peers.put(values)
+        """Everyone who found a group moves by its average, as far as its guard lets it."""
+        rows, average = self._guarded(sorted(peer for group in self.groups for peer in group))
+        if rows:
+            values = self._virtual_peers.matrix()
+            alpha = self._rules.gossip.gossip_alpha
+            shares = _column([alpha * self._counters.late_share(peer) for peer in rows], values)
+            shown = self._shared[rows]
+            for columns, rule, parameters in self._parameter_state(values, rows):
+                rule.take(parameters, average[:, columns], alpha=shares)
+            self._virtual_peers.put(values)
+            if self._watches:
+                self._guards.note(rows, average - shown, torch.lerp(shown, average, shares))
         for group in self.groups:
-            self._counters.round_committed(group)
-        self._urgent -= set(rows)
+            self._counters.round_committed(group, set(rows))
+        self._urgent -= {peer for group in self.groups for peer in group}
         self.groups = []
+
+    def _guarded(self, rows: Sequence[int]) -> tuple[list[int], Tensor]:
+        """Who of these takes its average, and what it takes for that."""
+        shown = self._shared[list(rows)]
+        average = torch.from_numpy(self._average[list(rows)]).to(shown.device)
+        guard = self._rules.gossip.guard
+        if guard == "off" or not rows:
+            return list(rows), average
+        allowed = self._guards.allowed(
+            rows, average - shown, paces=self._counters.paces(self.groups), clip=guard == "clip"
+        )
+        allowed[[peer not in self._lies.honest for peer in rows]] = 1.0
+        self.refused += int(np.count_nonzero(allowed.min(axis=1) < 1))
+        takes = allowed.max(axis=1) > 0
+        if (allowed < 1).any() and guard == "clip":
+            average = torch.lerp(shown, average, self._guards.elementwise(allowed).to(shown.device))
+        stays = [peer for peer, does in zip(rows, takes, strict=True) if not does]
+        self._guards.stay(stays, self._shared[stays])
+        return [peer for peer, does in zip(rows, takes, strict=True) if does], average[torch.from_numpy(takes)]
 
     def _contribute(self, values: Tensor, peers: Sequence[int]) -> None:
         """These prepare what they bring; moves `values` and the peers where the strategy does."""
@@ -157,8 +211,14 @@ class VirtualRounds:
 
     def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:
         members = [Buffers(snapshots[peer], self._average[peer]) for peer in group]
-        samples = [self._counters.samples(peer) if self.strategy.weighs_average else 1 for peer in group]
+        clips = self._rules.gossip.guard == "clip"
+        weighs = self.strategy.weighs_average and not clips
+        samples = [self._counters.samples(peer) if weighs else 1 for peer in group]
         match self._rules.gossip.codec:
+            case "fp32" if self._rules.aggregator is not None:
+                sent_bytes = self._aggregate(members, self._rules.aggregator)
+            case "fp32" if clips or self._rules.liars.owners_lie:
+                sent_bytes = meet_guarded(members, samples, [self._owner(peer) for peer in group])
             case "fp32":
                 sent_bytes = meet_plainly(members, samples)
             case "int8" | "int4":
@@ -166,6 +226,17 @@ class VirtualRounds:
             case name:
                 sent_bytes = meet_coded(members, samples, codec_named(name))
         self.bytes_per_peer += sent_bytes / self._virtual_peers.peers
+
+    def _owner(self, peer: int) -> SliceOwner:
+        clips = self._rules.gossip.guard == "clip" and peer in self._lies.honest
+        return SliceOwner(self._guards.radii(peer) if clips else None, lies=self._lies.owner_lies(peer))
+
+    def _aggregate(self, members: Sequence[Buffers], name: AggregatorName) -> int:
+        """Each member sends all it has to all others, and aggregates for itself."""
+        found = AGGREGATORS[name](np.stack([member.snapshot for member in members]))
+        for member in members:
+            np.copyto(member.average, found)
+        return len(members) * (len(members) - 1) * found.nbytes
 
     def _meet_nearby(self, group: Sequence[int], members: Sequence[Buffers], samples: Sequence[int]) -> int:
         spreads = [self._spreads[peer] for peer in group]

@@ -145,6 +145,7 @@ class Admission:
             grouping=mine.common.grouping,
             seed=mine.common.seed,
             fragments=mine.common.fragments,
+            guard=mine.common.guard,
             helper=self._is_helper,
         )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from gossiptrain.core.averaging import Vector, squared_distances
 from gossiptrain.core.codecs import Bytes, Codec
+from gossiptrain.core.movement import Radii
 from gossiptrain.core.partition import Slice
 
 ELEMENT_BYTES = 4
@@ -22,10 +23,14 @@ ELEMENT_BYTES = 4
 
 @dataclass(frozen=True)
 class Buffers:
-    """The memory of a round: what this peer brings and where the average goes, both of the model's flat length."""
+    """The memory of a round: what this peer brings and where the average goes, both of the model's flat length.
+
+    radii: how far contributions of others may be from the snapshot, None: as far as they are.
+    """
 
     snapshot: Vector
     average: Vector
+    radii: Radii | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.net.framing import send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.attempt import LinkFailedError, blaming
@@ -79,6 +79,6 @@ class Contribution:
                         context.silence.heard(owner)
                     budget.spend(deadline.moved())
                     context.digests[owner].update(target)
-                    if not is_finite(context.coding.take_mean(chunk, scratch)):
+                    if not is_sound(context.coding.take_mean(chunk, scratch)):
                         raise LinkFailedError(owner, surely=True)
         context.silence.complete(owner)

@@ -135,6 +135,7 @@ def _context_of(
         statistics,
         SilenceWatch(admission, attempt, expected),
         stall_s=statistics.adaptive_timeout.stall_s,
+        radii=buffers.radii,
         digests={peer: blake3() for peer in attempt.members},
     )
 

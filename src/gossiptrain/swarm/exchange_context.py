@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from gossiptrain.config import TimingSettings
+from gossiptrain.core.movement import Radii
 from gossiptrain.net.transport import Clock, PeerId, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.coding import Coding, Scratch
@@ -41,6 +42,8 @@ class ExchangeContext:
     silence: SilenceWatch
     stall_s: float
     """How long a link may stand still in this attempt."""
+    radii: Radii | None
+    """How far contributions may be from the own values."""
     digests: dict[PeerId, blake3]
     """By owner, of the means of its slice as they are on the wire."""
     streams: list[Stream] = field(default_factory=list)

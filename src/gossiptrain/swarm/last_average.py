@@ -70,6 +70,10 @@ class LastAverage:
         self._committed_s = now_s
         self._held = held
 
+    def forget(self) -> None:
+        """It is not what this peer holds after all."""
+        self._held = None
+
     async def settle(self, *, within_s: float) -> None:
         """Until no exchange is under way, and no longer than this."""
         try:

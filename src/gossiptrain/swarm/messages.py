@@ -126,13 +126,14 @@ class Hello(Message):
     grouping: ShortText = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fragments: Annotated[int, Field(ge=1, le=MOST_FRAGMENTS)] = 1
+    guard: ShortText = "result"
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 
     @property
     def fingerprint(self) -> RunFingerprint:
         """The run that the other side takes part in."""
-        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed, self.fragments)
+        common = CommonSettings(self.gossip_min_group_size, self.grouping, self.seed, self.fragments, self.guard)
         return RunFingerprint(self.protocol, self.run, self.task, self.model, self.elements, self.strategy, common)
 
 

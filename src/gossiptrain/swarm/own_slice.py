@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gossiptrain.core.averaging import Vector, clipped_weights
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.core.partition import Slice
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.attempt import LinkFailedError, blaming
 from gossiptrain.swarm.coding import Scratch
 from gossiptrain.swarm.exchange_context import ExchangeContext
-from gossiptrain.swarm.reduction import Reduction
+from gossiptrain.swarm.reduction import Clip, Reduction
 from gossiptrain.swarm.timeouts import BehindError, ProgressDeadline
 
 
@@ -46,8 +46,12 @@ class OwnSlice:
         self._context = context
         self._plan = context.plan
         self._coding = context.coding
+        plan = context.plan
         self.reduction = Reduction(
-            context.coding, clipped_weights(context.plan.attempt.samples), longest=context.plan.longest
+            context.coding,
+            clipped_weights(plan.attempt.samples),
+            longest=plan.longest,
+            clip=Clip(plan.attempt.members.index(plan.me), context.radii) if context.radii is not None else None,
         )
         self._inbound: dict[PeerId, asyncio.Future[Stream]] = {
             peer: asyncio.get_running_loop().create_future() for peer in self._plan.others
@@ -130,7 +134,7 @@ class OwnSlice:
     def _add(self, chunk: Slice, scratches: dict[PeerId, Scratch]) -> None:
         parts = [self._part_of(peer, chunk, scratches) for peer in self._plan.attempt.members]
         if not self.reduction.add(chunk, parts):
-            raise LinkFailedError(self._not_finite(parts), surely=True)
+            raise LinkFailedError(self._not_sound(parts), surely=True)
         self._context.digests[self._plan.me].update(self._coding.mean(chunk))
         self._reduced_chunks.advance()
 
@@ -139,6 +143,6 @@ class OwnSlice:
             return self._coding.own_part(chunk)
         return self._coding.contributed(chunk, scratches[peer])
 
-    def _not_finite(self, parts: Sequence[Vector]) -> PeerId:
+    def _not_sound(self, parts: Sequence[Vector]) -> PeerId:
         members = self._plan.attempt.members
-        return next(peer for peer, part in zip(members, parts, strict=True) if not is_finite(part))
+        return next(peer for peer, part in zip(members, parts, strict=True) if not is_sound(part))

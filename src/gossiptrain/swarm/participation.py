@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.averager import Averager, Part
@@ -76,7 +76,7 @@ class Participation:
         None where no group was found, or where the snapshot is not finite and therefore not shown to anyone. Where it
         committed, the average of the fragment that was carried last is in the buffers.
         """
-        if not is_finite(own.buffers.snapshot):
+        if not is_sound(own.buffers.snapshot):
             return None
         started_s = self._clock.now()
         step = self._membership.own.step
@@ -187,4 +187,4 @@ class Participation:
 
 
 async def _brings(own: Contributions, number: int, assignment: Assignment, *, averaged: bool) -> bool:
-    return await own.bring(number, assignment, averaged=averaged) and is_finite(own.buffers.snapshot)
+    return await own.bring(number, assignment, averaged=averaged) and is_sound(own.buffers.snapshot)

@@ -84,7 +84,9 @@ class SwarmPeer:
         self._discovery = Discovery(self.admission, self.membership, self.reunion, rng=environment.rng)
         promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
         self._matchmaker = self._make_matchmaker(settings, promises, environment.rng)
-        rules = RoundRules(settings.gossip_min_group_size, weighs_members=weighs_average)
+        # What strangers say of their samples is worth nothing.
+        weighs_members = weighs_average and settings.guard != "clip"
+        rules = RoundRules(settings.gossip_min_group_size, weighs_members=weighs_members)
         self._averager = Averager(self.admission, rules)
         self.last_average = LastAverage(self._clock)
         self.participation = self._make_participation(settings, promises)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import ProtocolViolationError, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
@@ -92,8 +92,8 @@ class StateSource:
                 await self._stream.read_into(values[piece.start : piece.stop].data.cast("B"))
         if digest_of(values) != self.offer.digests[index]:
             raise ProtocolViolationError("a chunk of the state that arrived is not the one that was offered")
-        if not is_finite(values):
-            raise ProtocolViolationError("the state holds values that are not finite")
+        if not is_sound(values):
+            raise ProtocolViolationError("the state holds values that are not finite, or larger than any model's")
         self._asked.popleft()
         self.received += 1
         return index, values

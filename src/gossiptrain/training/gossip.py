@@ -15,6 +15,7 @@ from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, checked
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.core.fragments import Fragments
+from gossiptrain.core.movement import parts_by_fragment
 from gossiptrain.errors import UsageError
 from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node import control
@@ -96,9 +97,8 @@ def gossip(
     settled, strategy = resolved(chosen, every_steps=DEFAULT_EVERY_STEPS)
     optimizers = _as_sequence(optimizer)
     binding = ModelBinding(model, optimizers, compares_frozen=not base)
-    fragments = Fragments.of(
-        [len(bound.place) for bound in binding.tensors], 1 if strategy.waits else settled.fragments
-    )
+    lengths = [len(bound.place) for bound in binding.tensors]
+    fragments = Fragments.of(lengths, 1 if strategy.waits else settled.fragments)
     settled = settled.model_copy(update={"fragments": fragments.count})
     launch = control.Configure(
         fingerprint=_fingerprint(run, task, binding, strategy, settled),
@@ -107,6 +107,7 @@ def gossip(
         # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.
         take_state=take_state and (joined.joins or bool(joined.peers_path)),
         fragments=fragments,
+        parts=parts_by_fragment(lengths, fragments),
         state_vectors=kept_vectors(strategy),
         weighs_average=strategy.weighs_average,
         average_is_state=strategy.average_is_state and fragments.count == 1,

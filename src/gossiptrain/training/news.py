@@ -6,6 +6,7 @@ from gossiptrain import events
 from gossiptrain.node import control
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.training.bus import EventBus
+from gossiptrain.training.guarding import Judgement
 
 TOO_FAR_APART = 0.1
 """Above this error of averaged adapters their owner is told."""
@@ -34,6 +35,11 @@ def tell_round(bus: EventBus, ended: control.RoundEnded, *, final: bool, alone: 
             final=final,
         )
     )
+
+
+def tell_refusal(bus: EventBus, number: int, judged: Judgement) -> None:
+    """Nothing, or only a part, of the average of this round was taken."""
+    bus.emit(events.RoundRefused(round=number, times=judged.times, partly=judged.taken == "part"))
 
 
 def tell_peer(bus: EventBus, changed: control.PeerChanged) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
+from gossiptrain.training.guarding import Judgement, TrainerGuard
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share
 from gossiptrain.training.pacing import Pace
@@ -34,6 +35,7 @@ class _Counts:
     """Of one fragment: where this peer stood when its rounds began and ended."""
 
     snapshot_step: int = 0
+    told_samples: int = 0
     round_step: int = 0
     round_samples: int = 0
     median_samples: float = 0.0
@@ -69,6 +71,7 @@ class Rounds:
         self._progress = progress
         self._counts = [_Counts(progress.step, progress.step, progress.samples) for _ in replica.fragments.lengths]
         self._snapshot_told = True
+        self._guard = TrainerGuard(settings.guard, replica.parts, replica.memory, values_at=replica.values_at)
 
     @property
     def _own(self) -> _Counts:
@@ -126,7 +129,14 @@ class Rounds:
         if self._snapshot_told or not self.in_flight or not self.replica.snapshot_is_there:
             return False
         self._snapshot_told = True
+        self._own.told_samples = self.samples
+        self._guard.see(self.fragment)
         return True
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """How far contributions to the round in flight may be from the snapshot, see `TrainerGuard.radii`."""
+        return self._guard.radii(self.fragment)
 
     def fail(self) -> None:
         """The round is over, and nothing has changed."""
@@ -134,20 +144,28 @@ class Rounds:
         self.in_flight = False
         self.pace.round_failed(time.monotonic())
 
-    def commit(self, number: int, samples: Sequence[int], *, whole: bool) -> None:
-        """The round of this number is over: takes the average that is in shared memory.
+    def commit(self, number: int, samples: Sequence[int], *, whole: bool) -> Judgement:
+        """The round of this number is over: takes the average that is in shared memory, as far as the guard lets it.
 
-        samples: of each member. whole: all of the average, whatever alpha and the average's age say.
+        samples: of each member. whole: all of the average, whatever alpha and the average's age say. Where nothing was
+        taken, what was learnt still counts as learnt since the last round.
         """
         _logger.info("the round ends at step %d: committed, samples of the members %s", self._progress.step, samples)
         self.in_flight = False
-        own = self._own
-        alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
-        self.replica.take(alpha=alpha, fragment=self.fragment)
         self.pace.round_committed(number, time.monotonic())
+        own = self._own
+        usual_samples = statistics.median(samples) if samples else 0.0
+        judged = self._guard.judge(self.fragment, pace=usual_samples / max(1, own.told_samples))
+        if judged.taken == "nothing":
+            _logger.info("its average is %.1f times as far away as usual, and is not taken", judged.times)
+            return judged
+        alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
+        self._guard.note(self.fragment, judged.average, alpha=alpha)
+        self.replica.take(alpha=alpha, fragment=self.fragment, average=judged.average)
         own.round_samples = self._progress.samples
         own.round_step = self._progress.step
-        own.median_samples = statistics.median(samples) if samples else 0.0
+        own.median_samples = usual_samples
+        return judged
 
     def _share_of_late_average(self, own: _Counts) -> float:
         """The first round has nothing to be late by; later ones count in what lay between the last two snapshots."""
@@ -161,6 +179,7 @@ class Rounds:
         for own in self._counts:
             own.snapshot_step = own.round_step = self._progress.step
             own.round_samples = self._progress.samples
+        self._guard.begin()
 
     def counts(self) -> dict[str, float]:
         """What a checkpoint must keep, so that what was learnt since the last round counts in the next one."""

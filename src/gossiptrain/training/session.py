@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gossiptrain import events
-from gossiptrain.core.guards import is_finite
+from gossiptrain.core.guards import is_sound
 from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
@@ -189,9 +189,14 @@ class Session:
             return
         rounds, asked = self.rounds, self._asked
         self._asked = False
-        if is_finite(self._node.memory.snapshot[: rounds.replica.fragments.lengths[rounds.fragment]]):
+        if is_sound(self._node.memory.snapshot[: rounds.replica.fragments.lengths[rounds.fragment]]):
             taken = control.SnapshotTaken(
-                samples=rounds.samples, fragment=rounds.fragment, asked=asked, everyone=everyone, last=last
+                samples=rounds.samples,
+                fragment=rounds.fragment,
+                radii=rounds.radii,
+                asked=asked,
+                everyone=everyone,
+                last=last,
             )
             self._node.send(taken)
             return
@@ -200,7 +205,9 @@ class Session:
         rounds.fail()
         self.contributing = False
         self.bus.emit(
-            events.Notice(level="warning", message="The parameters are not finite; they are shown to nobody.")
+            events.Notice(
+                level="warning", message="The parameters are not finite, or absurdly large; they are shown to nobody."
+            )
         )
 
     def hasten(self) -> None:
@@ -277,11 +284,13 @@ class Session:
         is_last = self.state is State.ENDING
         if ended.averaged is not None and ended.averaged.result.committed:
             self._note_adapters()
-            self.rounds.commit(ended.averaged.number, ended.averaged.samples, whole=is_last)
             self._said_alone = False
-            self.committed += 1
             self.bytes_sent += ended.averaged.result.bytes_sent
             self.disagreement = ended.averaged.result.disagreement
+            if not self._take_average(ended.averaged.number, ended.averaged.samples):
+                self.last_round = None
+                return
+            self.committed += 1
         else:
             self.rounds.fail()
         news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)
@@ -291,10 +300,19 @@ class Session:
         self.adapter_error = self._pairs.bilinear_error(memory.snapshot, memory.average) if self._pairs else None
         news.tell_adapters(self.bus, before=before, now=self.adapter_error)
 
+    def _take_average(self, number: int, samples: tuple[int, ...]) -> bool:
+        """Whether any of it was taken."""
+        judged = self.rounds.commit(number, samples, whole=self.state is State.ENDING)
+        if judged.taken != "all":
+            # Nobody is to begin with it.
+            self._node.send(control.AverageRefused())
+            news.tell_refusal(self.bus, number, judged)
+        return judged.taken != "nothing"
+
     def _change_fragment(self, wanted: control.FragmentWanted) -> None:
         if self.rounds.in_flight:
             if wanted.samples is not None:
-                self.rounds.commit(wanted.round, wanted.samples, whole=self.state is State.ENDING)
+                self._take_average(wanted.round, wanted.samples)
             self.rounds.begin(wanted.fragment)
             self._asked = True
 

@@ -76,7 +76,7 @@ def peer_with(
     model = model or model_with_statistics()
     binding = ModelBinding(model)
     cut = Fragments.of([len(bound.place) for bound in binding.tensors], fragments)
-    memory = Buffers(*(np.zeros(cut.longest, np.float32) for _ in range(2)))
+    memory = Buffers(np.zeros(cut.longest, np.float32), np.zeros(cut.longest, np.float32))
     return Peer(model, binding, memory, Replica(binding, strategy, memory, fragments=cut, copies=copies))
 
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fragments import Fragments
+from gossiptrain.core.movement import parts_by_fragment
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
@@ -114,6 +117,7 @@ class Replica:
 
         memory: as long as the longest fragment. fragments: None where the model is in one piece.
         """
+        self.memory = memory
         self._binding = binding
         self.fragments = fragments or Fragments((binding.elements,))
         self._strategy = strategy
@@ -151,6 +155,11 @@ class Replica:
         return [piece for piece in self._pieces() if piece.fragment == fragment]
 
     @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """By fragment, the elements of the parts that guards look at."""
+        return parts_by_fragment([len(bound.place) for bound in self._binding.tensors], self.fragments)
+
+    @property
     def kept_vectors(self) -> int:
         """Flat vectors that `write_state` fills."""
         return kept_vectors(self._strategy)
@@ -182,13 +191,26 @@ class Replica:
         return self._copies.arrived
 
     @torch.no_grad()
-    def take(self, *, alpha: float, fragment: int = 0) -> None:
-        """Moves the model by the average that a round has left in the shared memory."""
+    def values_at(self, positions: npt.NDArray[np.int64], fragment: int) -> Vector:
+        """The model's values at some positions of a fragment's flat vector, which ascend."""
+        begins_at = self.fragments.place(fragment).start
+        found = []
+        for piece in self._pieces_of(fragment):
+            start, stop = piece.bound.place.start - begins_at, piece.bound.place.stop - begins_at
+            own = torch.from_numpy(positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)])
+            values = piece.parameters().local.reshape(-1)
+            found.append(values[(own - start).to(values.device)].cpu())
+        return torch.cat(found).numpy()
+
+    @torch.no_grad()
+    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None) -> None:
+        """Moves the model by the average that a round has left in the shared memory, or by another one."""
+        whole = self._average if average is None else torch.from_numpy(average)
         for piece in self._pieces_of(fragment):
             parameters = piece.parameters()
-            memory = self._in_fragment(piece.bound, fragment, self._average)
-            average = self._copies.from_host(memory, piece.shared.device)
-            piece.rule.take(parameters, average, alpha=alpha)
+            memory = self._in_fragment(piece.bound, fragment, whole)
+            values = self._copies.from_host(memory, piece.shared.device)
+            piece.rule.take(parameters, values, alpha=alpha)
             piece.write(parameters)
 
     # For joiners: the vectors one after the other in one.

@@ -1,0 +1,79 @@
+"""The guards of all virtual peers: what `training.guarding` is for a real one.
+
+Owns where each peer stood after the last average that it was offered, and its history. Does not know who is honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gossiptrain.core.movement import Distances, MovementHistory, Radii, Usual
+
+
+class VirtualGuards:
+    """Of all peers; the rows of matrices are peers."""
+
+    def __init__(self, values: Tensor, lengths: Sequence[int]) -> None:
+        """values: where they begin [peers, elements]. lengths: elements of each part."""
+        self._lengths = lengths
+        self._anchors = values.clone()
+        self._histories = [MovementHistory(lengths) for _ in values]
+        self._learnt: Distances = np.zeros((len(values), len(lengths)))
+
+    @property
+    def anchors(self) -> Tensor:
+        """Where each peer stood after the last average that it was offered."""
+        return self._anchors
+
+    def see(self, shared: Tensor) -> None:
+        """A round begins, for which the peers have prepared these values."""
+        self._learnt = self._distances(shared - self._anchors)
+
+    def _usual(self, peer: int, *, pace: float = 1.0) -> Usual | None:
+        return self._histories[peer].usual(self._learnt[peer], pace=pace)
+
+    def radii(self, peer: int) -> Radii | None:
+        """How far contributions may be from this peer's own values; None where nothing is known yet."""
+        usual = self._usual(peer)
+        return Radii(self._lengths, usual.reach) if usual is not None else None
+
+    def allowed(self, rows: Sequence[int], way: Tensor, *, paces: Mapping[int, float], clip: bool) -> Distances:
+        """How much of its way to the average each peer goes, part by part [rows, parts].
+
+        paces: how many times as many samples as each of these peers a usual member of its group has seen.
+        way: average less what was shown, of these peers. clip: whether only what is too far is left; otherwise
+        nothing is taken then.
+        """
+        found = np.ones((len(rows), len(self._lengths)))
+        for place, (peer, moved) in enumerate(zip(rows, self._distances(way), strict=True)):
+            usual = self._usual(peer, pace=paces[peer])
+            if usual is None:
+                continue
+            if clip:
+                found[place] = usual.shares(moved)
+            elif usual.excess(moved) > 1:
+                found[place] = 0.0
+        return found
+
+    def stay(self, rows: Sequence[int], positions: Tensor) -> None:
+        """These peers have taken nothing of their average, and stand where they did."""
+        self._anchors[list(rows)] = positions
+
+    def note(self, rows: Sequence[int], way: Tensor, positions: Tensor) -> None:
+        """These peers have gone this way, and stand there."""
+        for peer, moved in zip(rows, self._distances(way), strict=True):
+            self._histories[peer].note(moved, self._learnt[peer])
+        self._anchors[list(rows)] = positions
+
+    def elementwise(self, shares: Distances) -> Tensor:
+        """Numbers by part [rows, parts] as numbers by element [rows, elements]."""
+        lengths = torch.tensor(self._lengths)
+        return torch.from_numpy(shares).float().repeat_interleave(lengths, dim=1)
+
+    def _distances(self, differences: Tensor) -> Distances:
+        parts = torch.split(differences.square(), list(self._lengths), dim=1)
+        return np.stack([part.sum(dim=1, dtype=torch.float64).sqrt().cpu().numpy() for part in parts], axis=1)
