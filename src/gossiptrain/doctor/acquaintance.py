@@ -64,7 +64,7 @@ class Acquaintance:
         """Whether it is a peer of this project that can be asked more."""
         admission = Admission(self._transport, None, timing=TimingSettings(dial_timeout_s=ANSWER_S))
         try:
-            hello = (await admission.introduce(peer)).hello
+            introduced = await admission.introduce(peer)
         except UnreachableError as error:
             if str(error) == UNKNOWN_PROTOCOL:
                 cause = "It is a program of another kind that uses libp2p, such as hivemind or IPFS."
@@ -82,11 +82,11 @@ class Acquaintance:
         except ConnectionError as error:
             self._note(answers.silent(printable(str(error))))
             return False
-        if hello.protocol != PROTOCOL_VERSION:
-            self._note(answers.other_version(str(hello.protocol)))
+        if introduced.reply.protocol != PROTOCOL_VERSION:
+            self._note(answers.other_version(str(introduced.reply.protocol)))
             return True
         self._note(ok("version", f"It speaks protocol {PROTOCOL_VERSION}, as this computer does."))
-        self._note(answers.judged(hello, expected))
+        self._note(answers.judged(introduced, expected))
         return True
 
     async def _compare_clocks(self, peer: PeerId) -> None:

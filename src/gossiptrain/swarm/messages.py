@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from gossiptrain.config import MOST_FRAGMENTS, CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
+from gossiptrain.swarm.access.private import ANSWER_BYTES, KNOCK_BYTES, Reason
 from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
 MAX_MEMBERS = 64
@@ -111,8 +112,30 @@ class HeartbeatBatch(Message):
     records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
 
 
+class Knock(Message):
+    """The first word on every acquaintance. It says nothing of a run, and to a stranger nothing at all."""
+
+    protocol: Count
+    kind: Literal["open", "private", "visitor"]
+    """The swarm of the caller; a visitor takes part in none."""
+    shown: Annotated[bytes, Field(max_length=KNOCK_BYTES)] = b""
+    """Of a private swarm: the caller's credential, sealed; see `access.private`."""
+
+
+class KnockReply(Message):
+    """The answer: whether the caller may go on to say `Hello`."""
+
+    protocol: Count
+    kind: Literal["open", "private", "helper"]
+    """The swarm of the answering side; a helper takes part in none."""
+    refusal: Literal["", "version", "kind", Reason] = ""
+    """Why not. Only who knows the secret of a private swarm is told more than that it is one."""
+    shown: Annotated[bytes, Field(max_length=ANSWER_BYTES)] = b""
+    """Of a private swarm that lets the caller in: the credential of the answering side, sealed."""
+
+
 class Hello(Message):
-    """The first word on every acquaintance, before anything else is said."""
+    """Which run the caller takes part in, once both sides know that they may tell."""
 
     protocol: Count
     run: ShortText
