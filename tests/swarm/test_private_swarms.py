@@ -25,6 +25,7 @@ from gossiptrain.swarm.admission import HELLO, KNOCK_LIMIT_BYTES, Admission
 from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
+from gossiptrain.swarm.intake import ENTRY_ADDRESSES
 from gossiptrain.swarm.messages import (
     ExchangeHeader,
     Hello,
@@ -34,6 +35,7 @@ from gossiptrain.swarm.messages import (
     Ready,
     StateRequest,
 )
+from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.silence import PROBE
 from gossiptrain.swarm.state import STATE
@@ -412,3 +414,34 @@ def test_a_member_of_another_version_is_told_so() -> None:
             await made[0].handshake(made[1].transport.peer_id)
 
     run_on("virtual", scenario)
+
+
+@on_both_transports
+def test_a_stranger_that_keeps_a_part_of_the_directory_reads_nothing_in_it(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        stage = await staged(make)
+        try:
+            a, b = (stage.swarm.peers[name].swarm for name in ("a", "b"))
+            await stage.stranger.bootstrap([a.transport.peer_id])
+            for peer in (a, b):
+                await Rendezvous(peer.admission).tell(lifetime_s=60.0)
+            found = dict(await Rendezvous(a.admission).found())
+            assert set(found) == {a.transport.peer_id, b.transport.peer_id}
+            assert found[b.transport.peer_id] == b.transport.addresses[:ENTRY_ADDRESSES]
+            # Somebody who is no member finds nothing by the name of the run, and nothing where he is told to look.
+            directory = stage.stranger.directory
+            assert await directory.get(RUN.key) == {}
+            entries = await directory.get(Rendezvous(a.admission).key)
+            assert len(entries) == 2
+            told = repr(entries)
+            for word in (RUN.run, RUN.key, f"/p2p/{a.transport.peer_id}", *a.transport.addresses):
+                assert word not in told
+            # What a stranger puts there is nobody.
+            await directory.put(
+                Rendezvous(a.admission).key, "nobody", b'["/ip4/127.0.0.1/tcp/1/p2p/x"]', lifetime_s=60.0
+            )
+            assert dict(await Rendezvous(a.admission).found()) == found
+        finally:
+            await stage.swarm.close()
+
+    run_on(kind, scenario)

@@ -38,6 +38,19 @@ INITIAL_PEER = Flag(
     fills="network.initial_peers",
     metavar="MADDR",
 )
+OPEN = Flag(
+    ("--open/--private",),
+    bool,
+    "Whether everybody who knows an address may take part; the same for all (private)",
+    fills="network.open",
+)
+JOIN = Flag(
+    ("--join",),
+    str,
+    "Link of `gossip invite`, in place of --initial-peer; - reads it from standard input, @FILE from a file, which "
+    "no other user of this computer sees ($GOSSIPTRAIN_JOIN)",
+    metavar="LINK",
+)
 IDENTITY = Flag(
     ("--identity",),
     str,

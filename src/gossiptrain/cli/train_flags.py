@@ -23,6 +23,8 @@ TRACE = Flag(
 
 NETWORK_FLAGS = (
     *options.MEETING,
+    options.JOIN,
+    options.OPEN,
     Flag(
         ("--direct", "--lane"),
         str,

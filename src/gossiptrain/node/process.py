@@ -26,11 +26,13 @@ from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.access import Upkeep, access_of
 from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.snapshots import Snapshots
+from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
@@ -52,7 +54,9 @@ class Node:
         transport: Libp2pTransport,
         *,
         incarnation: int,
+        access: PrivateAccess | None,
     ) -> None:
+        """access: what makes the peer a member of a private swarm; None for an open one."""
         self._transport = transport
         self._trainer = trainer
         self._memory = memory
@@ -67,6 +71,7 @@ class Node:
         )
         self._snapshots = Snapshots(trainer, memory, configure.fragments)
         self._incarnation = incarnation
+        self._access = access
         self._state_read = asyncio.Event()
         self._peer: SwarmPeer
         self._tasks: asyncio.TaskGroup
@@ -78,7 +83,7 @@ class Node:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         self._peer = SwarmPeer(
-            Environment(self._transport, random.Random(os.urandom(16)), self._incarnation),
+            Environment(self._transport, random.Random(os.urandom(16)), self._incarnation, self._access),
             configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -95,7 +100,10 @@ class Node:
         self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
-        beside = (self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer())
+        beside = [self._join(), self._peer.run(), self._watch_daemon(), self._watch_trainer()]
+        if self._access is not None and self._access.founded_here:
+            upkeep = Upkeep(configure.fingerprint, self._peer.membership, addresses=lambda: self._transport.addresses)
+            beside.append(upkeep.run())
         background = [asyncio.create_task(work) for work in beside]
         try:
             await _until_done(serving, background)
@@ -247,6 +255,7 @@ async def serve(trainer: NodeSide, memory_descriptor: int) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     with Identity.kept_or_new(network.identity_path) as identity:
+        access = access_of(configure, identity.peer_id)
         transport = await start_at_old_ports(
             network, configure.ports, start=functools.partial(Libp2pTransport.start, identity=identity)
         )
@@ -254,7 +263,8 @@ async def serve(trainer: NodeSide, memory_descriptor: int) -> None:
         trainer.send(
             control.NodeReady(peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid)
         )
-        work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
+        node = Node(trainer, memory, configure, transport, incarnation=incarnation, access=access)
+        work = asyncio.create_task(node.run())
         interrupted = asyncio.create_task(stopped.wait())
         try:
             await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)

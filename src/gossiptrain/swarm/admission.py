@@ -9,6 +9,7 @@ member: that is `access`.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -65,6 +66,8 @@ class Admission:
         self._admitted_by: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
         """Who has answered this peer's own handshake, and so has admitted it. To have admitted somebody is not enough:
         a stream could then overtake the answer, and be cut off by the other side."""
+        self._served: defaultdict[PeerId, set[Stream]] = defaultdict(set)
+        """The streams of members that are being answered."""
 
     async def open(self) -> None:
         """From now on answers handshakes."""
@@ -91,6 +94,22 @@ class Admission:
         """Whether the peer itself has ever shown to be of this run."""
         return peer in self._admitted
 
+    def learn_revocations(self, data: bytes) -> bool:
+        """Takes in a list of revocations, and cuts off whom it names; says whether it was a newer one."""
+        if self.access is None or not self.access.learn(data):
+            return False
+        for peer in [peer for peer in self._admitted if self.access.is_revoked(peer)]:
+            _logger.info("%s was thrown out", peer)
+            self._admitted.pop(peer)
+            self.forget(peer)
+            for stream in tuple(self._served.get(peer, ())):
+                stream.abort()
+        return True
+
+    def is_revoked(self, peer: PeerId) -> bool:
+        """Whether the peer was thrown out, as far as this one has heard."""
+        return self.access is not None and self.access.is_revoked(peer)
+
     async def introduce(self, peer: PeerId) -> Introduced:
         """Says who this peer is, as far as the other one may know it, and hears who that is. Raises UnreachableError,
         StreamClosedError, ProtocolViolationError or TimeoutError, and RunMismatchError where the other one does not
@@ -100,6 +119,8 @@ class Admission:
             opened(self.transport, peer, protocol=HELLO) as stream,
         ):
             await send_message(stream, self._knock(peer))
+            if self.access is None:  # It hides nothing, and so need not wait.
+                await send_message(stream, self._hello())
             reply = await receive_message(stream, KnockReply, limit_bytes=KNOCK_LIMIT_BYTES)
             if reply.kind == "helper" or reply.refusal or (self.access is not None and reply.kind != "private"):
                 return Introduced(reply)
@@ -108,7 +129,7 @@ class Admission:
                     self.access.check_answer(peer, reply.shown)
                 except NotAdmitted as refused:
                     raise not_admitted(peer, refused.reason, by_me=True) from None
-            await send_message(stream, self._hello())
+                await send_message(stream, self._hello())
             return Introduced(reply, await receive_message(stream, Welcome))
 
     async def handshake(self, peer: PeerId) -> bool:
@@ -164,11 +185,16 @@ class Admission:
                 stream.abort()
                 return
             self._admitted[stream.remote] = None
+            self._served[stream.remote].add(stream)
             try:
                 await handler(stream)
             except (ConnectionError, TimeoutError) as error:
                 _logger.debug("a stream of %s on %s broke: %r", stream.remote, protocol, error)
                 stream.abort()
+            finally:
+                self._served[stream.remote].discard(stream)
+                if not self._served[stream.remote]:
+                    del self._served[stream.remote]
 
         await self.transport.serve(protocol, guarded)
 

@@ -14,6 +14,7 @@ from gossiptrain.config import MOST_FRAGMENTS, CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
 from gossiptrain.swarm.access.private import ANSWER_BYTES, KNOCK_BYTES, Reason
+from gossiptrain.swarm.access.revocations import LIMIT_BYTES as REVOCATIONS_LIMIT_BYTES
 from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
 MAX_MEMBERS = 64
@@ -22,7 +23,7 @@ MAX_RECORDS = 64
 MAX_KNOWN = 1024
 """Members that are remembered, living or not."""
 MAX_ADDRESSES = 16
-BEATS_LIMIT_BYTES = 160 << 10
+BEATS_LIMIT_BYTES = 168 << 10
 """Largest message with heartbeats: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
 
@@ -33,6 +34,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+RevocationBytes = Annotated[bytes, Field(max_length=REVOCATIONS_LIMIT_BYTES)]
 Speed = Annotated[Finite, Field(ge=0, le=1)]
 Purpose = Literal["round", "merge", "end"]
 """`round`: one of many. `merge`: with everyone. `end`: with everyone, by a peer that has made its last step."""
@@ -96,6 +98,8 @@ class HeartbeatSummary(Message):
     own: SignedHeartbeat
     versions: Annotated[dict[PeerKey, tuple[Count, Count]], Field(max_length=MAX_KNOWN)]
     """Of its living members, by the end of their ids: incarnation and counter of what it heard of them last."""
+    revocations: Count = 0
+    """Number of the newest list of revocations that it knows; 0 for none."""
 
 
 class HeartbeatReply(Message):
@@ -104,12 +108,17 @@ class HeartbeatReply(Message):
     records: Annotated[tuple[SignedHeartbeat, ...], Field(min_length=1, max_length=MAX_RECORDS)]
     wanted: Annotated[tuple[PeerKey, ...], Field(max_length=MAX_RECORDS)]
     """Whose heartbeats the answering side lacks. Where there are any, the caller ends the exchange with a batch."""
+    revocations: RevocationBytes = b""
+    """A newer list of revocations than the caller's, if the answering side knows one."""
+    wants_revocations: bool = False
+    """Whether the caller knows a newer one, with which it then ends the exchange."""
 
 
 class HeartbeatBatch(Message):
     """Heartbeats that the other side has asked for, with the sender's own first."""
 
     records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
+    revocations: RevocationBytes = b""
 
 
 class Knock(Message):

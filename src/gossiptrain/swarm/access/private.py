@@ -82,6 +82,11 @@ class PrivateAccess:
         """By key of the invite, the digests of the peers that have come with it."""
         self._credentials: Recent[PeerId, Credential] = Recent(MAX_PEERS)
 
+    @property
+    def founded_here(self) -> bool:
+        """Whether this peer has the authority over the swarm."""
+        return self._authority is not None
+
     # At the door.
 
     def knock(self, peer: PeerId) -> bytes:
@@ -121,6 +126,10 @@ class PrivateAccess:
         _logger.info("heard of %d revocations, number %d", len(heard.entries), heard.serial)
         self._keep(self.credential, heard)
         return True
+
+    def newer_than(self, serial: int) -> bytes:
+        """The list of revocations; nothing where the one of that number is as new."""
+        return self.revocations.encode() if self.revocations.serial > serial else b""
 
     def is_revoked(self, peer: PeerId) -> bool:
         """Whether the peer was thrown out, itself or by the invite with which it came here."""
