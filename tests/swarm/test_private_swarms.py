@@ -445,3 +445,52 @@ def test_a_stranger_that_keeps_a_part_of_the_directory_reads_nothing_in_it(kind:
             await stage.swarm.close()
 
     run_on(kind, scenario)
+
+
+@on_both_transports
+def test_members_find_each_other_through_a_helper_that_is_told_nothing(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        founder = Founder()
+        helper = await make("helper")
+        heard_frames: list[bytes] = []
+
+        async def listen(stream: Stream) -> None:
+            heard_frames.append(await read_frame(stream, limit_bytes=LIMIT_BYTES))
+            reply = KnockReply(protocol=PROTOCOL_VERSION, kind="helper")
+            await write_frame(stream, encode_message(reply), limit_bytes=LIMIT_BYTES)
+
+        await helper.serve(HELLO, listen)
+
+        def access_of(name: str, me: PeerId) -> PrivateAccess:
+            return founder.own(me) if name == "a" else founder.invited(me)
+
+        swarm = Swarm(make, GossipSettings(), timing=TIMING, run=RUN, access_of=access_of)
+        try:
+            for name in "abc":
+                peer = await swarm.add(name, initial=None)
+                await peer.swarm.join([helper.addresses[0]])
+            await swarm.know_each_other()
+            assert heard_frames
+            assert {decode_message(frame, Knock).kind for frame in heard_frames} == {"private"}
+        finally:
+            await swarm.close()
+
+    run_on(kind, scenario)
+
+
+def test_a_link_leads_in_though_one_of_its_addresses_is_that_of_somebody_else() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        stage = await staged(make)
+        try:
+            other = await make("other")
+            elsewhere = Admission(other, RUN, timing=TIMING, access=Founder().own(other.peer_id))
+            await elsewhere.open()
+            joiner = await stage.swarm.add("c", initial=None)
+            with pytest.raises(NotAdmittedError):
+                await joiner.swarm.join([other.addresses[0]])
+            await joiner.swarm.join([other.addresses[0], stage.victim.swarm.transport.addresses[0]])
+            await stage.swarm.know_each_other()
+        finally:
+            await stage.swarm.close()
+
+    run_on("virtual", scenario)
