@@ -7,8 +7,6 @@ the road to the peer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Callable
 
 from gossiptrain.config import TimingSettings
@@ -16,7 +14,6 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.doctor import answers
 from gossiptrain.doctor.finding import Finding, fault, not_checked, ok, warning
 from gossiptrain.doctor.routes import source_for
-from gossiptrain.errors import NotAdmittedError, UsageError
 from gossiptrain.monitor.words import duration, printable
 from gossiptrain.net.addresses import Address
 from gossiptrain.net.direct.messages import SeenAt
@@ -24,13 +21,10 @@ from gossiptrain.net.framing import ProtocolViolationError
 from gossiptrain.net.libp2p.daemon_control import UNKNOWN_PROTOCOL
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import PeerId, UnreachableError
-from gossiptrain.node.own_swarms import OwnSwarms
-from gossiptrain.swarm.access.private import PrivateAccess
-from gossiptrain.swarm.admission import Admission, Introduced
+from gossiptrain.node.access import introduced_as_member
+from gossiptrain.swarm.admission import Admission
 
 HANDSHAKE_S = 3.0
-MOST_SWARMS = 16
-"""Of this user, of which a peer may be."""
 ANSWER_S = 2.0
 TOLERABLE_S = 20.0
 """Entries of the directory are renewed after this time, and live three times as long, by the clocks of those who keep
@@ -73,7 +67,8 @@ class Acquaintance:
         try:
             introduced = await admission.introduce(peer)
             if introduced.reply.kind == "private" and introduced.reply.protocol == PROTOCOL_VERSION:
-                introduced = await self._introduced_as_member(peer, expected.run) or introduced
+                known = await introduced_as_member(self._transport, peer, run=expected.run, within_s=ANSWER_S)
+                introduced = known or introduced
         except UnreachableError as error:
             if str(error) == UNKNOWN_PROTOCOL:
                 cause = "It is a program of another kind that uses libp2p, such as hivemind or IPFS."
@@ -97,25 +92,6 @@ class Acquaintance:
         self._note(ok("version", f"It speaks protocol {PROTOCOL_VERSION}, as this computer does."))
         self._note(answers.judged(introduced, expected))
         return True
-
-    async def _introduced_as_member(self, peer: PeerId, run: str | None) -> Introduced | None:
-        """As a member of a private swarm that this user has founded; None where the peer is of none of them.
-
-        run: the one that is tried first. Raises as `Admission.introduce`.
-        """
-        me = self._transport.peer_id
-        try:
-            swarms = OwnSwarms().all()
-        except UsageError:
-            return None
-        for swarm in sorted(swarms, key=lambda swarm: swarm.run != run)[:MOST_SWARMS]:
-            access = PrivateAccess(me, swarm.holding(me), unix_time=time.time)
-            admission = Admission(self._transport, None, timing=TimingSettings(dial_timeout_s=ANSWER_S), access=access)
-            with contextlib.suppress(NotAdmittedError):
-                introduced = await admission.introduce(peer)
-                if introduced.welcome is not None:
-                    return introduced
-        return None
 
     async def _compare_clocks(self, peer: PeerId) -> None:
         try:

@@ -8,27 +8,34 @@ changed the list. Does not know what a member may do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from gossiptrain.config import TimingSettings
 from gossiptrain.core.fingerprint import RunFingerprint
-from gossiptrain.errors import UsageError
-from gossiptrain.net.transport import PeerId
+from gossiptrain.errors import NotAdmittedError, RunMismatchError, UsageError
+from gossiptrain.net.transport import PeerId, Transport
 from gossiptrain.node import control
 from gossiptrain.node.kept_membership import KeptMembership
 from gossiptrain.node.living_peers import MOST_OTHERS, LivingPeer, LivingPeers
 from gossiptrain.node.own_swarms import OwnSwarm, OwnSwarms
 from gossiptrain.swarm.access.private import PrivateAccess
+from gossiptrain.swarm.access.refusals import of_another_run
 from gossiptrain.swarm.access.revocations import Revocations
 from gossiptrain.swarm.access.tokens import Credential
+from gossiptrain.swarm.address_book import peer_of
+from gossiptrain.swarm.admission import Admission, Introduced
 from gossiptrain.swarm.intake import tellable_addresses
 from gossiptrain.swarm.membership import Membership
 
 _logger = logging.getLogger(__package__)
+MOST_SWARMS = 16
+"""Of this user, of which a peer may be that refuses this one."""
 LOOK_S = 2.0
 """How often the files are looked at and written."""
 
@@ -69,6 +76,43 @@ def _invited(kept: KeptMembership, path: Path | None, me: PeerId) -> PrivateAcce
     access = PrivateAccess(me, kept.holding(me), unix_time=time.time, keep=keep)
     keep(access.credential, access.revocations)
     return access
+
+
+async def introduced_as_member(
+    transport: Transport, peer: PeerId, *, run: str | None, within_s: float
+) -> Introduced | None:
+    """What a peer says to a visitor who is a member of one of this user's own swarms; None where it is of none of them.
+
+    run: of the swarm that is tried first. Raises UnreachableError, StreamClosedError, ProtocolViolationError or
+    TimeoutError.
+    """
+    try:
+        swarms = OwnSwarms().all()
+    except UsageError:
+        return None
+    for swarm in sorted(swarms, key=lambda swarm: swarm.run != run)[:MOST_SWARMS]:
+        access = PrivateAccess(transport.peer_id, swarm.holding(transport.peer_id), unix_time=time.time)
+        admission = Admission(transport, None, timing=TimingSettings(dial_timeout_s=within_s), access=access)
+        with contextlib.suppress(NotAdmittedError):
+            introduced = await admission.introduce(peer)
+            if introduced.welcome is not None:
+                return introduced
+    return None
+
+
+async def mismatch_with(
+    transport: Transport, addresses: Iterable[str], fingerprint: RunFingerprint, *, within_s: float
+) -> RunMismatchError | None:
+    """In what a peer of this user at one of the addresses differs that is of another run, and so of another swarm."""
+    for peer in dict.fromkeys(peer for peer in map(peer_of, addresses) if peer is not None):
+        try:
+            introduced = await introduced_as_member(transport, peer, run=None, within_s=within_s)
+        except (ConnectionError, TimeoutError):
+            continue
+        if introduced is not None and introduced.welcome is not None:
+            difference = fingerprint.difference(introduced.welcome.hello.fingerprint)
+            return None if difference is None else of_another_run(peer, difference)
+    return None
 
 
 class Upkeep:

@@ -19,14 +19,14 @@ from dataclasses import replace
 from typing import NoReturn
 
 from gossiptrain.core.codecs import prepare
-from gossiptrain.errors import GossipError, NodeFailedError
+from gossiptrain.errors import GossipError, NodeFailedError, NotAdmittedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
-from gossiptrain.node.access import Upkeep, access_of
+from gossiptrain.node.access import Upkeep, access_of, mismatch_with
 from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
@@ -121,14 +121,23 @@ class Node:
         configure = self._configure
         try:
             await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
-        except GossipError:
+        except GossipError as error:
             if configure.must_join:
-                raise
+                raise await self._explained(error) from None
         received = await self._take_state() if configure.take_state else None
         peers = len(self._peer.membership.live()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         trainers = len(self._peer.membership.trainers())
         self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
+
+    async def _explained(self, error: GossipError) -> GossipError:
+        """Peers of one user may hear of each other's runs, though each is a private swarm of its own."""
+        if not isinstance(error, NotAdmittedError):
+            return error
+        configure, within_s = self._configure, self._configure.network.timing.dial_timeout_s
+        addresses = configure.network.initial_peers
+        known = await mismatch_with(self._transport, addresses, configure.fingerprint, within_s=within_s)
+        return known or error
 
     async def _take_state(self) -> ReceivedState | None:
         return await self._peer.take_state(

@@ -21,7 +21,7 @@ from gossiptrain.errors import RunMismatchError
 from gossiptrain.net.framing import opened, receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError, Transport, UnreachableError
 from gossiptrain.swarm.access.private import NotAdmitted, PrivateAccess
-from gossiptrain.swarm.access.refusals import not_admitted
+from gossiptrain.swarm.access.refusals import not_admitted, of_another_run
 from gossiptrain.swarm.messages import Hello, Knock, KnockReply, Welcome
 
 _logger = logging.getLogger(__package__)
@@ -149,11 +149,7 @@ class Admission:
             raise not_admitted(peer, "open" if reply.kind == "open" else reply.refusal or "kind")
         if difference is not None or welcome is None or not welcome.accepted:
             _logger.info("%s is of another run: %s", peer, difference or "it refuses this one")
-            raise RunMismatchError(
-                f"The peer {peer} takes part in another run: {difference or 'it refuses this one'}.",
-                cause="Peers average only with peers of the same run, task, model and protocol version.",
-                remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
-            )
+            raise of_another_run(peer, difference or "it refuses this one")
         self._admitted[peer] = self._admitted_by[peer] = None
         _logger.info("admitted %s, which has let this peer in", peer)
         return True

@@ -5,7 +5,7 @@ Owns the words for each reason, and what can be done about it.
 
 from __future__ import annotations
 
-from gossiptrain.errors import NotAdmittedError
+from gossiptrain.errors import NotAdmittedError, RunMismatchError
 from gossiptrain.net.transport import PeerId
 
 ASK_FOR_A_LINK = "Ask for a link, which `gossip invite` prints on a computer of the swarm, and start with --join LINK."
@@ -58,6 +58,15 @@ _NO_MEMBER = (
     "It is another swarm's, or was thrown out; it was told nothing.",
     "Use the address of a member.",
 )
+
+
+def of_another_run(peer: PeerId, difference: str) -> RunMismatchError:
+    """difference: in words."""
+    return RunMismatchError(
+        f"The peer {peer} takes part in another run: {difference}.",
+        cause="Peers average only with peers of the same run, task, model and protocol version.",
+        remedy="Start this peer with the same settings as the swarm's, or join another swarm.",
+    )
 
 
 def not_admitted(peer: PeerId, reason: str, *, by_me: bool = False) -> NotAdmittedError:
