@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from hypothesis import HealthCheck, settings
 from tests.processes import Command, Family
 
 ROOT = Path(__file__).parents[1]
+# Private swarms are founded in a folder of the tests, never in that of the user who runs them.
+_STATE = tempfile.TemporaryDirectory(prefix="gossip-test-state-")
+atexit.register(_STATE.cleanup)
+os.environ["XDG_STATE_HOME"] = _STATE.name
 REAL_FIXTURES = {"family", "children", "stage"}
 REAL_KINDS = {"libp2p", "direct"}
 BENCHMARKS = ROOT / "tests" / "benchmarks"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -34,6 +35,8 @@ MARK_VARIABLE = "GOSSIPTRAIN_TEST_FAMILY"
 GENEROUS_S = 90.0
 """Longest wait for what must happen. Only a broken program ever waits so long, on however loaded a machine."""
 POLL_S = 0.02
+SECRET_OF_LINK = re.compile(r"gossip://\S+#[A-Za-z0-9_-]{40}")
+"""Nothing but `gossip invite` ever says it."""
 NODE, DAEMON = "gossiptrain.node", "p2pd"
 """By these words in their command line the process beside a trainer and libp2p's daemon are known."""
 
@@ -153,7 +156,11 @@ class Family:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        said = [(peer.command, peer.out + peer.err) for peer in self.peers]
         self.end()
+        if error is None:
+            for command, text in said:
+                assert "invite" in command or not SECRET_OF_LINK.search(text), f"it has said a secret: {command[:3]}"
 
 
 class Peer:

@@ -43,6 +43,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/reliability.md",
+    "docs/security.md",
 )
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""

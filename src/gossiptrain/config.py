@@ -150,6 +150,11 @@ class NetworkSettings(Settings):
     known_peers: tuple[str, ...] = ()
     """Addresses, as those of initial peers, at which members lived in an earlier life of this peer. They are tried as
     well, again and again; that none of them answers is no error."""
+    open: bool = False
+    """Whether everybody who knows an address may take part. The same for all peers. By default the swarm is private: it
+    takes peers of its founder's user on the same computer, and those that come with a link of `gossip invite`."""
+    membership_path: str | None = None
+    """File in which an invitation is kept for the next start. None: nowhere."""
     identity_path: str | None = None
     """File of the private key. None: a new identity for this start."""
     peers_path: str | None = None

@@ -7,6 +7,7 @@
     │   ├── PortInUseError           12    another program listens there
     │   ├── PeerUnreachableError     13    an initial peer does not answer
     │   ├── RunMismatchError         14    the swarm trains something else
+    │   │   └── NotAdmittedError     17    the swarm is private, and this peer no member
     │   ├── IdentityInUseError       15    another live peer has this identity
     │   └── NodeFailedError          16    the process beside the trainer cannot be started
     ├── DataError                    20    the data set is not usable
@@ -80,6 +81,12 @@ class RunMismatchError(NetworkError):
     """The other side trains another run, task or model, or speaks another protocol version."""
 
     exit_code = 14
+
+
+class NotAdmittedError(RunMismatchError):
+    """The other side is of a private swarm and this peer is no member of it, or the other way round."""
+
+    exit_code = 17
 
 
 class IdentityInUseError(NetworkError):

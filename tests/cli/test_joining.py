@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossiptrain.cli.joining import NEARBY, network_settings, with_places
+from gossiptrain.cli.joining import NEARBY, link_of, network_settings, with_places
 from gossiptrain.errors import UsageError
 
 PLACE = "/ip4/192.168.1.7/tcp/4011/p2p/12D3KooWGRUaAYQbLM5gPeJcoWcTcqS8DkFTbdKPJYxmpvx8vWTY"
@@ -32,6 +32,15 @@ def test_alone_it_looks_on_the_local_network_and_with_an_address_it_names_an_ini
     assert network_settings([PLACE]) == {"initial_peers": [PLACE], "search_local_network": None}
 
 
-def test_what_is_no_place_is_refused() -> None:
-    with pytest.raises(UsageError, match="says nowhere"):
-        network_settings(["http://example.org"])
+def test_what_is_no_address_is_a_link_or_says_where_one_stands() -> None:
+    for told in ("-", "@link.txt", "gossip://join/abc"):
+        assert with_places(["--join", told]) == ["--join", told]
+        assert link_of([NEARBY, PLACE, told]) == told
+    assert link_of([NEARBY, PLACE]) is None
+    assert link_of(None) is None
+
+
+def test_several_links_are_refused_without_being_quoted() -> None:
+    with pytest.raises(UsageError, match="was given 2 links") as refused:
+        link_of(["gossip://join/secret", "gossip://join/other"])
+    assert "secret" not in str(refused.value)

@@ -6,11 +6,17 @@ import pytest
 
 from gossiptrain.doctor.answers import Expected, is_ip, judged, no_handshake, other_version
 from gossiptrain.net.addresses import parse_dial_address
-from gossiptrain.swarm.messages import Hello
+from gossiptrain.swarm.admission import Introduced
+from gossiptrain.swarm.messages import Hello, KnockReply, Welcome
 from tests.doctor.stage import ID
 
 HELLO = Hello(protocol=6, run="ours", task="digits/mlp", model="ab", elements=1000, strategy="average")
+OPEN = KnockReply(protocol=6, kind="open")
 ADDRESS = parse_dial_address(f"/ip4/203.0.113.7/tcp/4011/p2p/{ID}")
+
+
+def saying(hello: Hello) -> Introduced:
+    return Introduced(OPEN, Welcome(hello=hello, accepted=False))
 
 
 @pytest.mark.parametrize(
@@ -25,12 +31,18 @@ ADDRESS = parse_dial_address(f"/ip4/203.0.113.7/tcp/4011/p2p/{ID}")
     ],
 )
 def test_a_run_is_compared_with_what_was_asked_for(expected: Expected, verdict: str) -> None:
-    assert judged(HELLO, expected).verdict == verdict
+    assert judged(saying(HELLO), expected).verdict == verdict
+
+
+def test_a_private_swarm_is_told_from_a_fault() -> None:
+    found = judged(Introduced(KnockReply(protocol=6, kind="private", refusal="kind")), Expected(run="ours"))
+    assert found.verdict == "ok"
+    assert "private swarm" in found.what
 
 
 def test_a_peer_cannot_move_the_cursor() -> None:
     evil = HELLO.model_copy(update={"run": "a\x1b[2J\nb", "task": "\u202edigits"})
-    for finding in (judged(evil, Expected()), no_handshake("another peer lives there: \x1b[2J", ADDRESS)):
+    for finding in (judged(saying(evil), Expected()), no_handshake("another peer lives there: \x1b[2J", ADDRESS)):
         assert all(letter.isprintable() for letter in finding.what + finding.remedy)
 
 

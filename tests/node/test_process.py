@@ -79,6 +79,7 @@ class Peer:
             configure,
             cast(Libp2pTransport, transport),
             incarnation=1,
+            access=None,
         )
         self.task = asyncio.create_task(self._node.run())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.fragments import WholeModel
@@ -116,8 +117,16 @@ class Swarm:
     """Starts peers that know each other through the first of them."""
 
     def __init__(
-        self, make_transport: MakeTransport, settings: GossipSettings, *, timing: TimingSettings, run: RunFingerprint
+        self,
+        make_transport: MakeTransport,
+        settings: GossipSettings,
+        *,
+        timing: TimingSettings,
+        run: RunFingerprint,
+        access_of: Callable[[str, PeerId], PrivateAccess | None] = lambda name, peer: None,
     ) -> None:
+        """access_of: by name and id what makes each a member of a private swarm; by default the swarm is open."""
+        self._access_of = access_of
         self._make_transport = make_transport
         self._settings = settings
         self._timing = timing
@@ -139,7 +148,7 @@ class Swarm:
             return Donation(peer.values.copy(), swarm.membership.own.step)
 
         swarm = SwarmPeer(
-            Environment(transport, random.Random(self._starts), incarnation=self._starts),
+            Environment(transport, random.Random(self._starts), self._starts, self._access_of(name, transport.peer_id)),
             run or self._run,
             settings=self._settings,
             timing=self._timing,

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.config import GossipSettings, StrategyName
@@ -48,21 +49,31 @@ def command_of(train: TrainSettings, gossip: GossipSettings, *, usual: StrategyN
     return command
 
 
-def join_text(started: Started, *, command: Sequence[str], announced: bool = False) -> str:
+Kind = Literal["open", "founded", "invited"]
+"""Of the swarm: for everybody, private and founded by this user, or private and by somebody else."""
+
+
+def join_text(started: Started, *, command: Sequence[str], kind: Kind = "open", announced: bool = False) -> str:
     """Ready-to-paste commands, or why there is none. `command`: how this peer's own training was started.
 
     announced: whether others find it on its network with no address.
     """
+    if kind == "invited":
+        return "The swarm is private: others join with a link that whoever has founded it makes with `gossip invite`."
     places = join_addresses(started.addresses)
     lines = ["Others join with:"]
     lines += _line("this computer", places.this_computer, command) or []
-    if announced and (places.this_network or places.internet):
+    invite = None
+    if kind == "founded":
+        invite = shlex.join([*_program(command), "invite", "--run", started.run])
+    announced = announced and kind == "open" and bool(places.this_network or places.internet)
+    if announced:
         lines.append(f"  {'this network':<14} {shlex.join([*command, '--join'])}")
-    lines += _line("by its address" if announced else "this network", places.this_network, command) or [
+    lines += _line("by its address" if announced else "this network", places.this_network, command, invite) or [
         "  this network   not possible: this peer listens on no network address; "
         "start it with --host-maddr /ip4/0.0.0.0/tcp/0"
     ]
-    lines += _line("the internet", places.internet, command) or [
+    lines += _line("the internet", places.internet, command, invite) or [
         "  the internet   not possible yet: no public address is known; forward a port to this computer and start",
         "                 with --host-maddr /ip4/0.0.0.0/tcp/4011 --announce-maddr /ip4/YOUR_PUBLIC_IP/tcp/4011,",
         "                 or join through a peer that has a public address, both of you: gossip bootstrap is one",
@@ -75,5 +86,13 @@ def join_command(address: str, command: Sequence[str]) -> str:
     return shlex.join([*command, "--initial-peer", address])
 
 
-def _line(place: str, addresses: Sequence[str], command: Sequence[str]) -> list[str]:
-    return [f"  {place:<14} {join_command(addresses[0], command)}"] if addresses else []
+def _line(place: str, addresses: Sequence[str], command: Sequence[str], invite: str | None = None) -> list[str]:
+    """invite: the command that prints a link, where an address is not enough."""
+    if not addresses:
+        return []
+    return [f"  {place:<14} {join_command(addresses[0], command) if invite is None else f'a link: {invite}'}"]
+
+
+def _program(command: Sequence[str]) -> list[str]:
+    """How `gossip` itself is called where a training was started by `command`."""
+    return [".venv/bin/gossip"] if command[:1] == ["python"] else [command[0]]

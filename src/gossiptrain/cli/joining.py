@@ -1,7 +1,7 @@
-"""What `--join` may be followed by: nothing, or where somebody of the swarm is.
+"""What `--join` may be followed by: nothing, where somebody of the swarm is, or a link.
 
-Owns which word after it belongs to it, and what each kind means for the settings. Another kind of word, such as a link,
-is one more case of `network_settings`. Does not look for anybody.
+Owns which word after it belongs to it, and what each kind means for the settings. Does not look for anybody, nor into a
+link.
 """
 
 from __future__ import annotations
@@ -29,17 +29,23 @@ def with_places(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def network_settings(places: Sequence[str] | None) -> dict[str, Any]:
-    """What the words after `--join` fill of the network settings. Raises UsageError for one of no known kind."""
-    named = [place for place in places or () if place != NEARBY]
-    for place in named:
-        if not place.startswith("/"):
-            raise UsageError(
-                f"{FLAG} {place}: this says nowhere where a peer could be.",
-                remedy=f"{FLAG} alone looks on the local network; {FLAG} /ip4/.../tcp/.../p2p/... names a peer.",
-            )
-    return {"initial_peers": named, "search_local_network": NEARBY in (places or ()) or None}
+def network_settings(words: Sequence[str] | None) -> dict[str, Any]:
+    """What the words after `--join` fill of the network settings."""
+    words = words or ()
+    addresses = [word for word in words if word.startswith("/")]
+    return {"initial_peers": addresses, "search_local_network": NEARBY in words or None}
+
+
+def link_of(words: Sequence[str] | None) -> str | None:
+    """The one among them that is a link, or says where one is to be read; None where there is none.
+
+    Raises UsageError for several, without quoting them.
+    """
+    links = [word for word in words or () if word != NEARBY and not word.startswith("/")]
+    if len(links) > 1:
+        raise UsageError(f"{FLAG} was given {len(links)} links.", remedy="Each leads to one swarm; give one of them.")
+    return links[0] if links else None
 
 
 def _is_place(word: str) -> bool:
-    return word == NEARBY or word.startswith("/") or "://" in word
+    return word in (NEARBY, "-") or word.startswith(("/", "@")) or "://" in word

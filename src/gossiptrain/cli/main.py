@@ -22,7 +22,9 @@ from gossiptrain.cli.demo import demo
 from gossiptrain.cli.doctor import doctor
 from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
+from gossiptrain.cli.invite import invite
 from gossiptrain.cli.joining import with_places
+from gossiptrain.cli.revoke import revoke
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
@@ -57,6 +59,8 @@ def gossip(
 
 app.command()(demo)
 app.command()(train)
+app.command()(invite)
+app.command()(revoke)
 app.command()(bootstrap)
 app.command()(doctor)
 app.command("eval")(evaluate)

@@ -38,17 +38,25 @@ INITIAL_PEER = Flag(
     fills="network.initial_peers",
     metavar="MADDR",
 )
-JOIN = Flag(
-    ("--join",),
-    list[str],
-    "Join a swarm: alone, one of the local network; or at this address, as --initial-peer. Repeatable.",
-    metavar="[MADDR]",
+OPEN = Flag(
+    ("--open/--private",),
+    bool,
+    "Whether everybody who knows an address may take part; the same for all (private)",
+    fills="network.open",
 )
 LOCAL_NETWORK = Flag(
     ("--local-network/--no-local-network",),
     bool,
     "Be found by --join from the local network, by multicast DNS (yes)",
     fills="network.local_network",
+)
+JOIN = Flag(
+    ("--join",),
+    list[str],
+    "Join a swarm: with a link of `gossip invite` (- reads it from standard input, @FILE from a file, which no other "
+    "user of this computer sees; $GOSSIPTRAIN_JOIN), at an address, as --initial-peer, or, alone, one of the local "
+    "network.",
+    metavar="[LINK|MADDR]",
 )
 IDENTITY = Flag(
     ("--identity",),

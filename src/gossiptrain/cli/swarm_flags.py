@@ -46,6 +46,7 @@ SWARM_FLAGS = (
     options.PRESET.into("swarm"),
     Flag(("--group-size",), int, "Most peers that average together, 2-64 (16)", fills="swarm.group_size", panel=GOSSIP),
     Flag(("--every-seconds",), float, "Virtual time between two rounds (5)", fills="swarm.every_seconds", panel=GOSSIP),
+    Flag(("--private",), bool, "Let the swarm be a private one.", fills="swarm.private", default=False),
     FAULTS,
     Flag(
         ("--faults-per-minute",),

@@ -7,10 +7,12 @@ trainer's.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -19,8 +21,8 @@ import typer
 from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
-from gossiptrain.cli.join_text import command_of, join_text
-from gossiptrain.cli.joining import network_settings
+from gossiptrain.cli.join_text import Kind, command_of, join_text
+from gossiptrain.cli.joining import link_of, network_settings
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, layered
 from gossiptrain.errors import UsageError
@@ -29,14 +31,21 @@ from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.terminal import TerminalView
 from gossiptrain.monitor.view import Format
 from gossiptrain.net.trace import traced
+from gossiptrain.net.transport import PeerId
+from gossiptrain.node.living_peers import LivingPeers
+from gossiptrain.node.own_swarms import OwnSwarms
+from gossiptrain.swarm.access.link import InviteLink
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.interrupts import Interrupts
+from gossiptrain.training.invitation import link_in
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
 
 if TYPE_CHECKING:
     from gossiptrain.training.runs.checkpoint_state import Checkpoint
+
+JOIN_VARIABLE = "GOSSIPTRAIN_JOIN"
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class _Order:
     folder: Path | None = None
     folder_holds_the_run: bool = False
     checkpoint: Checkpoint | None = None
+    join: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,8 @@ def train(
 
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
+    gossip invite | ssh elsewhere gossip train cifar10 --join -
+
     gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
 
     gossip train text --data-dir ~/data
@@ -94,6 +106,9 @@ def train(
     network_before = _as_known(before.get("network", {}))
     network = layered(NetworkSettings, _network_of(given), file.get("network", {}), network_before)
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
+    join = _invited(link_of(given[options.JOIN]))
+    if join is not None and own["run"] is None:
+        own["run"] = join.run
     _run(
         _Order(
             train=layered(TrainSettings, own, file.get("train", {}), before.get("train", {})),
@@ -102,6 +117,7 @@ def train(
             folder=folder,
             folder_holds_the_run=holds_the_run,
             checkpoint=checkpoint,
+            join=None if join is None else join.encode(),
         ),
         _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
     )
@@ -119,7 +135,13 @@ def _run(order: _Order, output: _Output) -> None:
     def joining(started: Started) -> str:
         # Asked for when the peer is up, so its parts are there.
         command = command_of(order.train, order.gossip, usual=parts.task.recipe.strategy)
-        return join_text(started, command=command, announced=order.network.local_network) if started.addresses else ""
+        kind = _kind_of(order, folder)
+        if kind == "open":
+            command.append(options.OPEN.spelling)
+        elif kind == "founded":
+            LivingPeers(OwnSwarms(), started.run).tell_command(PeerId(started.peer_id), shlex.join(command))
+        announced = order.network.local_network
+        return join_text(started, command=command, kind=kind, announced=announced) if started.addresses else ""
 
     view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
     with (
@@ -133,7 +155,9 @@ def _run(order: _Order, output: _Output) -> None:
     ):
         bus.subscribe(view.handle, name="the output")
         try:
-            inputs = TrainerInputs(order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint)
+            inputs = TrainerInputs(
+                order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint, order.join
+            )
             parts = Parts(inputs)
             trainer = Trainer(inputs, parts)
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
@@ -145,6 +169,18 @@ def _run(order: _Order, output: _Output) -> None:
             view.close()
             if not order.folder_holds_the_run:
                 _forget_unless_started(folder, new=order.folder is None)
+
+
+def _kind_of(order: _Order, folder: RunFolder) -> Kind:
+    if order.network.open:
+        return "open"
+    return "invited" if order.join is not None or folder.membership.exists() else "founded"
+
+
+def _invited(given: str | None) -> InviteLink | None:
+    """The link that was given, or that stands in the environment. Raises UsageError."""
+    given = given or os.environ.get(JOIN_VARIABLE)
+    return InviteLink.parse(link_in(given)) if given else None
 
 
 def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:

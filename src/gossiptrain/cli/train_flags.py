@@ -24,6 +24,7 @@ TRACE = Flag(
 NETWORK_FLAGS = (
     options.JOIN,
     *options.MEETING,
+    options.OPEN,
     options.LOCAL_NETWORK,
     Flag(
         ("--direct", "--lane"),

@@ -21,6 +21,7 @@ from gossiptrain.net.framing import ProtocolViolationError
 from gossiptrain.net.libp2p.daemon_control import UNKNOWN_PROTOCOL
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import PeerId, UnreachableError
+from gossiptrain.node.access import introduced_as_member
 from gossiptrain.swarm.admission import Admission
 
 HANDSHAKE_S = 3.0
@@ -64,7 +65,10 @@ class Acquaintance:
         """Whether it is a peer of this project that can be asked more."""
         admission = Admission(self._transport, None, timing=TimingSettings(dial_timeout_s=ANSWER_S))
         try:
-            hello = (await admission.introduce(peer)).hello
+            introduced = await admission.introduce(peer)
+            if introduced.reply.kind == "private" and introduced.reply.protocol == PROTOCOL_VERSION:
+                known = await introduced_as_member(self._transport, peer, run=expected.run, within_s=ANSWER_S)
+                introduced = known or introduced
         except UnreachableError as error:
             if str(error) == UNKNOWN_PROTOCOL:
                 cause = "It is a program of another kind that uses libp2p, such as hivemind or IPFS."
@@ -82,11 +86,11 @@ class Acquaintance:
         except ConnectionError as error:
             self._note(answers.silent(printable(str(error))))
             return False
-        if hello.protocol != PROTOCOL_VERSION:
-            self._note(answers.other_version(str(hello.protocol)))
+        if introduced.reply.protocol != PROTOCOL_VERSION:
+            self._note(answers.other_version(str(introduced.reply.protocol)))
             return True
         self._note(ok("version", f"It speaks protocol {PROTOCOL_VERSION}, as this computer does."))
-        self._note(answers.judged(hello, expected))
+        self._note(answers.judged(introduced, expected))
         return True
 
     async def _compare_clocks(self, peer: PeerId) -> None:

@@ -13,7 +13,7 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.doctor.finding import Finding, fault, ok, warning
 from gossiptrain.monitor.words import printable
 from gossiptrain.net.addresses import Address
-from gossiptrain.swarm.messages import Hello
+from gossiptrain.swarm.admission import Introduced
 
 _ANOTHER_PEER = "another peer lives there: "
 
@@ -52,15 +52,18 @@ def no_handshake(reason: str, address: Address) -> Finding:
     )
 
 
-def judged(hello: Hello, expected: Expected) -> Finding:
+def judged(introduced: Introduced, expected: Expected) -> Finding:
     """What a peer of the same version trains, and whether that is what was asked for."""
-    if hello.helper:
+    if introduced.reply.kind == "helper":
         return warning(
             "run",
             "It is a helper and trains nothing: it only leads to others.",
             cause="`gossip bootstrap` runs there.",
             remedy="That is enough where a trainer of your run has named it as well; else ask for one's address.",
         )
+    if introduced.welcome is None:
+        return ok("run", "It is of a private swarm, and tells nothing to who is no member of it.")
+    hello = introduced.welcome.hello
     run, task = printable(hello.run, 60), printable(hello.task, 60)
     said = f"It trains {task} in the run {run!r}, {hello.elements:,} values, strategy {printable(hello.strategy, 40)}."
     wanted_task = expected.task is not None and hello.task.partition("/")[0] != expected.task

@@ -5,7 +5,7 @@ Owns the words. Does not know how they travel, nor what either side does when it
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class Configure(Message):
     """Whether a group weighs its members by samples."""
     average_is_state: bool = False
     """Whether the average of a round is all that a newcomer needs."""
+    join: Annotated[str, Field(repr=False)] = ""
+    """The link with which the peer was invited. Secret."""
     step: int = 0
     """Inner steps that the trainer has made in an earlier run."""
     ports: dict[str, int] = Field(default_factory=dict)

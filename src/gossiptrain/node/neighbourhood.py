@@ -14,6 +14,7 @@ from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import PeerUnreachableError
 from gossiptrain.net.addresses import join_addresses
 from gossiptrain.swarm.peer import SwarmPeer
+from gossiptrain.swarm.rendezvous import Rendezvous
 
 if TYPE_CHECKING:
     from gossiptrain.net.local_network import LocalNetwork
@@ -37,7 +38,9 @@ class Neighbourhood:
             # Imported late, since where it is switched off a node's whole life passes without.
             from gossiptrain.net.local_network import LocalNetwork
 
-            self._local = LocalNetwork.open(self._peer.fingerprint.key, self._peer.transport.peer_id)
+            # Of a private swarm strangers are not even told the run.
+            name = Rendezvous(self._peer.admission).key
+            self._local = LocalNetwork.open(name, self._peer.transport.peer_id)
         return self._local
 
     async def run(self) -> None:

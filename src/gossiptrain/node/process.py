@@ -19,13 +19,14 @@ from dataclasses import replace
 from typing import NoReturn
 
 from gossiptrain.core.codecs import prepare
-from gossiptrain.errors import GossipError, NodeFailedError
+from gossiptrain.errors import GossipError, NodeFailedError, NotAdmittedError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.incarnation import next_incarnation
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.old_ports import start_at_old_ports
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node import control
+from gossiptrain.node.access import Upkeep, access_of, mismatch_with
 from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
@@ -33,6 +34,7 @@ from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.neighbourhood import Neighbourhood
 from gossiptrain.node.reachability import Reachability
 from gossiptrain.node.snapshots import Snapshots
+from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.participation import AveragedRound
@@ -54,7 +56,9 @@ class Node:
         transport: Libp2pTransport,
         *,
         incarnation: int,
+        access: PrivateAccess | None,
     ) -> None:
+        """access: what makes the peer a member of a private swarm; None for an open one."""
         self._transport = transport
         self._trainer = trainer
         self._memory = memory
@@ -69,6 +73,7 @@ class Node:
         )
         self._snapshots = Snapshots(trainer, memory, configure.fragments, parts=configure.parts)
         self._incarnation = incarnation
+        self._access = access
         self._state_read = asyncio.Event()
         self._peer: SwarmPeer
         self._neighbourhood: Neighbourhood
@@ -81,7 +86,7 @@ class Node:
         """Joins the swarm and takes part until the trainer says `Leave`. Raises GossipError where it cannot."""
         configure = self._configure
         self._peer = SwarmPeer(
-            Environment(self._transport, random.Random(os.urandom(16)), self._incarnation),
+            Environment(self._transport, random.Random(os.urandom(16)), self._incarnation, self._access),
             configure.fingerprint,
             settings=configure.gossip,
             timing=configure.network.timing,
@@ -100,14 +105,17 @@ class Node:
         serving = asyncio.create_task(self._serve())
         reachability = Reachability(self._peer, self._transport, configure.network, self._tell_reached)
         self._neighbourhood = Neighbourhood(self._peer, configure.network)
-        beside = (
+        beside = [
             self._join(),
             self._peer.run(),
             self._watch_daemon(),
             self._watch_trainer(),
             self._neighbourhood.run(),
             reachability.run(),
-        )
+        ]
+        if self._access is not None and self._access.founded_here:
+            upkeep = Upkeep(configure.fingerprint, self._peer.membership, addresses=lambda: self._transport.addresses)
+            beside.append(upkeep.run())
         background = [asyncio.create_task(work) for work in beside]
         try:
             await _until_done(serving, background)
@@ -127,14 +135,23 @@ class Node:
             await self._peer.join(configure.network.initial_peers, configure.network.known_peers)
             if configure.network.search_local_network and not self._peer.membership.live():
                 await self._neighbourhood.join()
-        except GossipError:
+        except GossipError as error:
             if configure.must_join:
-                raise
+                raise await self._explained(error) from None
         received = await self._take_state() if configure.take_state else None
         peers = len(self._peer.membership.live()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         trainers = len(self._peer.membership.trainers())
         self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
+
+    async def _explained(self, error: GossipError) -> GossipError:
+        """Peers of one user may hear of each other's runs, though each is a private swarm of its own."""
+        if not isinstance(error, NotAdmittedError):
+            return error
+        configure, within_s = self._configure, self._configure.network.timing.dial_timeout_s
+        addresses = configure.network.initial_peers
+        known = await mismatch_with(self._transport, addresses, configure.fingerprint, within_s=within_s)
+        return known or error
 
     async def _take_state(self) -> ReceivedState | None:
         return await self._peer.take_state(
@@ -266,6 +283,7 @@ async def serve(trainer: NodeSide, memory_descriptor: int) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     with Identity.kept_or_new(network.identity_path) as identity:
+        access = access_of(configure, identity.peer_id)
         transport = await start_at_old_ports(
             network, configure.ports, start=functools.partial(Libp2pTransport.start, identity=identity)
         )
@@ -273,7 +291,8 @@ async def serve(trainer: NodeSide, memory_descriptor: int) -> None:
         trainer.send(
             control.NodeReady(peer_id=transport.peer_id, addresses=transport.addresses, daemon_pid=transport.daemon_pid)
         )
-        work = asyncio.create_task(Node(trainer, memory, configure, transport, incarnation=incarnation).run())
+        node = Node(trainer, memory, configure, transport, incarnation=incarnation, access=access)
+        work = asyncio.create_task(node.run())
         interrupted = asyncio.create_task(stopped.wait())
         try:
             await asyncio.wait([work, interrupted], return_when=asyncio.FIRST_COMPLETED)

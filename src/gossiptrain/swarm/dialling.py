@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.errors import NotAdmittedError, PeerUnreachableError, RunMismatchError
 from gossiptrain.net.transport import PeerId, Transport, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Membership
@@ -55,8 +55,11 @@ class Dialled:
     """Why the first that takes part in another run was not met."""
 
     def check(self) -> None:
-        """Raises RunMismatchError where one takes part in another run, PeerUnreachableError where nobody answered."""
-        if self.mismatch is not None:
+        """Raises RunMismatchError where one takes part in another run, PeerUnreachableError where nobody answered.
+
+        One that does not let this peer in is none of a run where others do: it may have been thrown out itself.
+        """
+        if self.mismatch is not None and not (self.reached and isinstance(self.mismatch, NotAdmittedError)):
             raise self.mismatch
         if self.failures and not self.reached:
             raise PeerUnreachableError(

@@ -17,8 +17,8 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.address_book import peer_of
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.dialling import MAX_AT_ONCE, Dialled, Introduction, dial_all
-from gossiptrain.swarm.intake import addresses_in, directory_entry
 from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reunion import Reunion
 
 MAX_HINTS = 64
@@ -32,7 +32,7 @@ class Discovery:
 
     def __init__(self, admission: Admission, membership: Membership, reunion: Reunion, *, rng: random.Random) -> None:
         self._introduction = Introduction(admission, membership)
-        self._key = admission.fingerprint.key
+        self._rendezvous = Rendezvous(admission)
         self._transport = admission.transport
         self._clock = admission.transport.clock
         self._timing = admission.timing
@@ -69,15 +69,13 @@ class Discovery:
 
     async def consult_directory(self) -> None:
         """Renews the own entry, and meets peers that the directory knows and this one does not."""
-        directory, key = self._transport.directory, self._key
-        entry = directory_entry(self._transport.addresses)
-        await directory.put(key, self._transport.peer_id, entry, lifetime_s=3 * self._timing.directory_s)
+        await self._rendezvous.tell(lifetime_s=3 * self._timing.directory_s)
         known = self._membership.live().keys() | {self._transport.peer_id}
-        strangers = sorted((peer, value) for peer, value in (await directory.get(key)).items() if peer not in known)
+        strangers = [(peer, addresses) for peer, addresses in await self._rendezvous.found() if peer not in known]
         # By chance, so that nobody can push others out by the names that it makes up.
         hints = self._rng.sample(strangers, min(len(strangers), MAX_HINTS))
         free = asyncio.Semaphore(MAX_AT_ONCE)
-        await asyncio.gather(*(self._follow_hint(PeerId(peer), value, free) for peer, value in hints))
+        await asyncio.gather(*(self._follow_hint(peer, addresses, free) for peer, addresses in hints))
 
     async def _dial_until_met(self, addresses: Sequence[str]) -> Dialled:
         """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""
@@ -104,14 +102,11 @@ class Discovery:
             self._transport, addresses, timeout_s=timeout_s, meet=self._introduction.meet, connect=connect
         )
 
-    async def _follow_hint(self, peer: PeerId, value: bytes, free: asyncio.Semaphore) -> None:
+    async def _follow_hint(self, peer: PeerId, addresses: Sequence[str], free: asyncio.Semaphore) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
-        addresses = addresses_in(value)
-        if addresses and peer in self._reunion.book:
+        if peer in self._reunion.book:
             # Tried again and again anyway, from now on there as well.
             self._reunion.learn(peer, addresses)
-            return
-        if not addresses:
             return
         async with free:
             if peer in self._membership.live():

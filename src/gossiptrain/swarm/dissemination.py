@@ -131,6 +131,13 @@ class Dissemination:
         except TimeoutError:
             return
 
+    def learn_revocations(self, data: bytes) -> None:
+        """Takes in a list of revocations, which goes on with the heartbeats; whom it names is gone."""
+        if self._admission.learn_revocations(data):
+            for peer in self._table.live():
+                if self._admission.is_revoked(peer):
+                    self._table.suspect(peer)
+
     def _some(self, most: int) -> list[PeerId]:
         """All that live, or as many of them, by chance."""
         live = sorted(self._table.live())
@@ -167,14 +174,19 @@ class Dissemination:
 
     async def _ask(self, stream: Stream) -> None:
         """The caller's side: says what it has, hears what it lacks, and gives what the other side wants."""
-        summary = HeartbeatSummary(own=self._own.record, versions=self._table.versions())
+        access = self._admission.access
+        serial = 0 if access is None else access.revocations.serial
+        summary = HeartbeatSummary(own=self._own.record, versions=self._table.versions(), revocations=serial)
         await send_message(stream, summary, limit_bytes=BEATS_LIMIT_BYTES)
         reply = await receive_message(stream, HeartbeatReply, limit_bytes=BEATS_LIMIT_BYTES)
+        self.learn_revocations(reply.revocations)
         self._table.absorb(reply.records, told_by=stream.remote)
-        if reply.wanted:
+        if reply.wanted or reply.wants_revocations:
             wanted = self._table.records_of(reply.wanted)
             records = records_that_fit(self._own.record, wanted)
-            await send_message(stream, HeartbeatBatch(records=records), limit_bytes=BEATS_LIMIT_BYTES)
+            newest = access.newer_than(0) if access is not None and reply.wants_revocations else b""
+            batch = HeartbeatBatch(records=records, revocations=newest)
+            await send_message(stream, batch, limit_bytes=BEATS_LIMIT_BYTES)
 
     async def _answer(self, stream: Stream) -> None:
         """The other side."""
@@ -186,10 +198,18 @@ class Dissemination:
             theirs.pop(key_of(peer), None)
         told = self._table.records_of(lacking(theirs, mine, self._rng))
         wanted = tuple(lacking(mine, theirs, self._rng)[:MAX_RECORDS])
-        reply = HeartbeatReply(records=records_that_fit(self._own.record, told), wanted=wanted)
+        access = self._admission.access
+        wants_revocations = access is not None and summary.revocations > access.revocations.serial
+        reply = HeartbeatReply(
+            records=records_that_fit(self._own.record, told),
+            wanted=wanted,
+            revocations=b"" if access is None else access.newer_than(summary.revocations),
+            wants_revocations=wants_revocations,
+        )
         await send_message(stream, reply, limit_bytes=BEATS_LIMIT_BYTES)
-        if wanted:
+        if wanted or wants_revocations:
             batch = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
+            self.learn_revocations(batch.revocations)
             self._table.absorb(batch.records, told_by=stream.remote)
 
 

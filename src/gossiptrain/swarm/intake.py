@@ -27,8 +27,8 @@ ROUNDS_AT_ONCE = 64
 ROUNDS_PER_S = 1000
 """Faster than any swarm goes from round to round; what was heard of a peer may be as old as its lifetime."""
 MAX_SECONDS = 1e9
-BESIDE_RECORDS_BYTES = 8 << 10
-"""Left in a message for what stands beside the records of peers."""
+BESIDE_RECORDS_BYTES = 16 << 10
+"""Left in a message for what stands beside the records of peers: keys of others, and a list of revocations."""
 ENTRY_ADDRESSES = 4
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(AddressText)
@@ -75,10 +75,10 @@ def tellable_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(address for address in addresses if _is_tellable(address))[:MAX_ADDRESSES]
 
 
-def directory_entry(addresses: Sequence[str]) -> bytes:
+def directory_entry(addresses: Sequence[str], *, limit_bytes: int = MAX_VALUE_BYTES) -> bytes:
     """The own entry: as many of the first addresses as there is room for."""
     told = list(tellable_addresses(addresses)[:ENTRY_ADDRESSES])
-    while len(entry := json.dumps(told).encode()) > MAX_VALUE_BYTES:
+    while len(entry := json.dumps(told).encode()) > limit_bytes:
         told.pop()
     return entry
 

@@ -107,7 +107,7 @@ class MemberTable:
             if seen_of is not None and seen_of != told_by:
                 continue
             heartbeat = self._checked(record)
-            if heartbeat is None:
+            if heartbeat is None or self._admission.is_revoked(PeerId(heartbeat.peer)):
                 continue
             self._seen[record.signature] = PeerId(heartbeat.peer)
             peer = PeerId(heartbeat.peer)

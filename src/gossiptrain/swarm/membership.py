@@ -72,6 +72,10 @@ class Membership:
         """Notes that the round before `number` is over, where that can be."""
         self._own.reach_round(number)
 
+    def learn_revocations(self, data: bytes) -> None:
+        """Takes in a list of revocations of this peer's private swarm; whom it names is gone."""
+        self._dissemination.learn_revocations(data)
+
     # All peers.
 
     def live(self) -> dict[PeerId, Heartbeat]:

@@ -13,6 +13,8 @@ from pydantic import Field, StringConstraints
 from gossiptrain.config import MOST_FRAGMENTS, CodecName
 from gossiptrain.core.fingerprint import CommonSettings, RunFingerprint
 from gossiptrain.net.framing import Message
+from gossiptrain.swarm.access.private import ANSWER_BYTES, KNOCK_BYTES, Reason
+from gossiptrain.swarm.access.revocations import LIMIT_BYTES as REVOCATIONS_LIMIT_BYTES
 from gossiptrain.swarm.versions import KEY_LENGTH, Version
 
 MAX_MEMBERS = 64
@@ -21,7 +23,7 @@ MAX_RECORDS = 64
 MAX_KNOWN = 1024
 """Members that are remembered, living or not."""
 MAX_ADDRESSES = 16
-BEATS_LIMIT_BYTES = 160 << 10
+BEATS_LIMIT_BYTES = 168 << 10
 """Largest message with heartbeats: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
 
@@ -32,6 +34,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+RevocationBytes = Annotated[bytes, Field(max_length=REVOCATIONS_LIMIT_BYTES)]
 Speed = Annotated[Finite, Field(ge=0, le=1)]
 Purpose = Literal["round", "merge", "end"]
 """`round`: one of many. `merge`: with everyone. `end`: with everyone, by a peer that has made its last step."""
@@ -97,6 +100,8 @@ class HeartbeatSummary(Message):
     own: SignedHeartbeat
     versions: Annotated[dict[PeerKey, tuple[Count, Count]], Field(max_length=MAX_KNOWN)]
     """Of its living members, by the end of their ids: incarnation and counter of what it heard of them last."""
+    revocations: Count = 0
+    """Number of the newest list of revocations that it knows; 0 for none."""
 
 
 class HeartbeatReply(Message):
@@ -105,16 +110,43 @@ class HeartbeatReply(Message):
     records: Annotated[tuple[SignedHeartbeat, ...], Field(min_length=1, max_length=MAX_RECORDS)]
     wanted: Annotated[tuple[PeerKey, ...], Field(max_length=MAX_RECORDS)]
     """Whose heartbeats the answering side lacks. Where there are any, the caller ends the exchange with a batch."""
+    revocations: RevocationBytes = b""
+    """A newer list of revocations than the caller's, if the answering side knows one."""
+    wants_revocations: bool = False
+    """Whether the caller knows a newer one, with which it then ends the exchange."""
 
 
 class HeartbeatBatch(Message):
     """Heartbeats that the other side has asked for, with the sender's own first."""
 
     records: Annotated[tuple[SignedHeartbeat, ...], Field(max_length=MAX_RECORDS)]
+    revocations: RevocationBytes = b""
+
+
+class Knock(Message):
+    """The first word on every acquaintance. It says nothing of a run, and to a stranger nothing at all."""
+
+    protocol: Count
+    kind: Literal["open", "private", "visitor"]
+    """The swarm of the caller; a visitor takes part in none."""
+    shown: Annotated[bytes, Field(max_length=KNOCK_BYTES)] = b""
+    """Of a private swarm: the caller's credential, sealed; see `access.private`."""
+
+
+class KnockReply(Message):
+    """The answer: whether the caller may go on to say `Hello`."""
+
+    protocol: Count
+    kind: Literal["open", "private", "helper"]
+    """The swarm of the answering side; a helper takes part in none."""
+    refusal: Literal["", "version", "kind", Reason] = ""
+    """Why not. Only who knows the secret of a private swarm is told more than that it is one."""
+    shown: Annotated[bytes, Field(max_length=ANSWER_BYTES)] = b""
+    """Of a private swarm that lets the caller in: the credential of the answering side, sealed."""
 
 
 class Hello(Message):
-    """The first word on every acquaintance, before anything else is said."""
+    """Which run the caller takes part in, once both sides know that they may tell."""
 
     protocol: Count
     run: ShortText

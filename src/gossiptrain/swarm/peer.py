@@ -17,6 +17,7 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import GossipError
 from gossiptrain.net.transport import PeerId, Transport
+from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coordinator import Coordinator
@@ -50,6 +51,8 @@ class Environment:
     rng: random.Random
     incarnation: int
     """Larger than at any earlier start of the same identity."""
+    access: PrivateAccess | None = None
+    """What makes the peer a member of a private swarm; None for an open one."""
 
 
 class SwarmPeer:
@@ -72,7 +75,7 @@ class SwarmPeer:
         self.transport = environment.transport
         self.fingerprint = fingerprint
         self._clock = environment.transport.clock
-        self.admission = Admission(self.transport, fingerprint, timing=timing)
+        self.admission = Admission(self.transport, fingerprint, timing=timing, access=environment.access)
         self.membership = Membership(
             self.admission,
             rng=environment.rng,

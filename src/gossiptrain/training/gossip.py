@@ -20,6 +20,7 @@ from gossiptrain.errors import UsageError
 from gossiptrain.net.addresses import check_addresses
 from gossiptrain.node import control
 from gossiptrain.training.bus import EventBus
+from gossiptrain.training.invitation import invitation_of
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import kept_vectors
@@ -35,8 +36,10 @@ def gossip(
     model: nn.Module,
     optimizer: Optimizer | Sequence[Optimizer],
     *,
-    run: str = "default",
+    run: str | None = None,
     initial_peers: Sequence[str] = (),
+    join: str | None = None,
+    open: bool | None = None,
     every_steps: int | None = None,
     every_seconds: float | None = None,
     settings: GossipSettings | None = None,
@@ -69,6 +72,10 @@ def gossip(
     ends an inner step, however often the others have made one before; parameters change only then, so whatever still
     needs them as they were must be done before.
 
+    The swarm is private: peers of the same user on the same computer find each other by `run`; all others come with a
+    link that `gossip invite` prints there, given as `join`, which takes the place of `initial_peers` and brings the
+    name of the run. `open`: everybody who knows an address may take part; the same for all peers.
+
     settings, network: everything else; the arguments above go before them. task: a name that all peers of the run
     share, checked with the model's shape when peers meet. base: name and revision of the published model whose frozen
     weights this one builds on, such as those below an adapter; peers then compare that name, and not the values, which
@@ -79,19 +86,21 @@ def gossip(
 
     Raises UsageError and AddressError for wrong settings and for models that cannot be averaged, UsageError also at a
     later step where the model has become another one (tensors that came, went, or are trained only now); entering the
-    block raises PeerUnreachableError, RunMismatchError, PortInUseError, IdentityInUseError or NodeFailedError.
+    block raises PeerUnreachableError, RunMismatchError, NotAdmittedError, PortInUseError, IdentityInUseError or
+    NodeFailedError.
     """
     chosen = settings or GossipSettings()
     if every_steps is not None or every_seconds is not None:
         pace = {"every_steps": every_steps, "every_seconds": every_seconds}
         chosen = checked(GossipSettings, **{**chosen.model_dump(), **pace})
-    connected = network or NetworkSettings()
-    # A text is a sequence of texts as well, of one letter each, which nobody means.
-    named = (initial_peers,) if isinstance(initial_peers, str) else tuple(initial_peers)
-    peers = named or connected.initial_peers
     if samples_per_step < 1:
         raise UsageError(f"samples_per_step is at least 1, not {samples_per_step}.")
-    joined = checked(NetworkSettings, **{**connected.model_dump(), "initial_peers": peers})
+    given = network or NetworkSettings()
+    # A text is a sequence of texts as well, of one letter each, which nobody means.
+    named = (initial_peers,) if isinstance(initial_peers, str) else tuple(initial_peers)
+    changes = {"initial_peers": named or given.initial_peers, "open": given.open if open is None else open}
+    invitation = invitation_of(join, checked(NetworkSettings, **{**given.model_dump(), **changes}), run=run)
+    joined, run = invitation.network, invitation.run
     task = f"{task} on {base}" if base else task
     _check_names(run, task, joined)
     settled, strategy = resolved(chosen, every_steps=DEFAULT_EVERY_STEPS)
@@ -100,8 +109,11 @@ def gossip(
     lengths = [len(bound.place) for bound in binding.tensors]
     fragments = Fragments.of(lengths, 1 if strategy.waits else settled.fragments)
     settled = settled.model_copy(update={"fragments": fragments.count})
+    fingerprint = _fingerprint(run, task, binding, strategy, settled)
+    invitation.check(fingerprint)
     launch = control.Configure(
-        fingerprint=_fingerprint(run, task, binding, strategy, settled),
+        fingerprint=fingerprint,
+        join=invitation.link,
         gossip=settled,
         network=joined,
         # What stands in the file of known peers is seen by the handle, which does not ask where it is empty.

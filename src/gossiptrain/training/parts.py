@@ -7,7 +7,7 @@ run folder the peer keeps its key and the addresses of others. Does not train.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -43,6 +43,8 @@ class TrainerInputs:
     bus: EventBus
     interrupts: Interrupts
     resume: Checkpoint | None = None
+    join: str | None = field(default=None, repr=False)
+    """The link with which the peer was invited; its run is in `train`. Secret."""
 
 
 class Parts:
@@ -96,14 +98,19 @@ class Parts:
     def swarm(self, resumed: TrainingState, *, on_ready: Callable[[Gossip], None]) -> Gossip:
         """The membership of the trainer, to be entered. resumed: where an earlier run has ended."""
         given, folder = self._given, self._given.folder
-        identity = given.network.identity_path or str(folder.identity)
+        kept = {
+            "identity_path": given.network.identity_path or str(folder.identity),
+            "membership_path": given.network.membership_path or str(folder.membership),
+            "peers_path": str(folder.peers),
+        }
         swarm = gossip(
             self.model,
             self.optimizer,
             run=self.run_name,
             task=self.task.description,
             settings=self.gossip_settings,
-            network=given.network.model_copy(update={"identity_path": identity, "peers_path": str(folder.peers)}),
+            network=given.network.model_copy(update=kept),
+            join=given.join,
             samples_per_step=self.batch,
             on_event=given.bus.emit,
             on_ready=on_ready,

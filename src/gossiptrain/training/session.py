@@ -31,6 +31,11 @@ from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.rounds import LocalProgress, Rounds
 
+OPEN_WARNING = (
+    "THE SWARM IS OPEN: everybody who knows an address and has the same model can join, see the parameters and change "
+    "them. Without --open (open=True) only those can whom you invite."
+)
+
 
 class State(enum.Enum):
     """Where a membership stands."""
@@ -328,6 +333,8 @@ class Session:
             self.state = State.JOINING
             self.peer_id = ready.peer_id
             self._on_ready()
+            if self.launch.network.open:
+                self.bus.emit(events.Notice(level="warning", message=OPEN_WARNING))
         elif set(ready.addresses) != set(before):
             self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 

@@ -16,7 +16,7 @@ from gossiptrain.simulate.swarms.peers import SimulatedPeer
 from gossiptrain.simulate.swarms.plan import Crash, Cut, Flood, Freeze, Lie, OneWay, Plan, Reset, Skew, Slow
 from gossiptrain.simulate.swarms.results import SwarmResult
 from gossiptrain.simulate.swarms.running import run
-from gossiptrain.simulate.swarms.seeds import shrunk
+from gossiptrain.simulate.swarms.seeds import command_for, shrunk
 from gossiptrain.simulate.swarms.settings import SwarmSettings, read_faults
 from gossiptrain.swarm.attempt import Outcome
 from gossiptrain.swarm.leader import Verdict
@@ -69,6 +69,14 @@ ALL_AT_WORK: Plan = (
     OneWay(29.0, 1.0, "p1", "p2"),
     Crash(30.0, 0.0, "nobody"),
 )
+
+
+def test_a_private_swarm_bears_the_same_faults() -> None:
+    settings = SHORT.model_copy(update={"private": True, "faults": read_faults("crash,cut,flood,lie"), "seed": 3})
+    result = run(settings.model_copy(update={"faults_per_minute": 20.0}))
+    assert result.violations == ()
+    assert any(each.committed for each in result.rounds)
+    assert "--private" in command_for(settings)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ A message that is added to the protocol is covered without a word here.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -74,6 +75,8 @@ def _ends(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Any]:
             yield from (schema.get("minimum", FAR_INTEGERS[0]), schema.get("maximum", FAR_INTEGERS[1]))
         case {"type": "number"}:
             yield from (schema.get("minimum", -MAX_NUMBER), 5e-324, schema.get("maximum", MAX_NUMBER))
+        case {"type": "string", "format": "base64url"}:
+            yield from ("", base64.urlsafe_b64encode(b"\xff" * schema["maxLength"]).decode())
         case {"type": "string"}:
             yield from _text_ends(
                 schema.get("pattern", ""), schema.get("minLength", 0), schema.get("maxLength", LONGEST_FREE_TEXT)

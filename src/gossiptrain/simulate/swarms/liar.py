@@ -18,6 +18,7 @@ from gossiptrain.net.framing import Message, decode_message, encode_message, rea
 from gossiptrain.net.transport import PeerId, Stream, Transport
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
 from gossiptrain.swarm import messages
+from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
@@ -58,9 +59,16 @@ def ordinary_heartbeat(peer: str, *, run_key: str, counter: int, addresses: Sequ
 class Liar:
     """A member, truly of the run, that lies."""
 
-    def __init__(self, transport: Transport, fingerprint: RunFingerprint, timing: TimingSettings) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        fingerprint: RunFingerprint,
+        timing: TimingSettings,
+        access: PrivateAccess | None = None,
+    ) -> None:
+        """access: what makes it a member of a private swarm."""
         self.transport = transport
-        self.admission = Admission(transport, fingerprint, timing=timing)
+        self.admission = Admission(transport, fingerprint, timing=timing, access=access)
         self._fingerprint = fingerprint
         self._counter = count(1)
 

@@ -115,7 +115,12 @@ class SimulatedPeer:
         self._told_to_end = asyncio.Event()
         self._hurried = asyncio.Event()
         self.swarm = SwarmPeer(
-            Environment(transport, random.Random(f"{seed}/swarm"), birth.incarnation),
+            Environment(
+                transport,
+                random.Random(f"{seed}/swarm"),
+                birth.incarnation,
+                settings.access(transport.peer_id),
+            ),
             settings.fingerprint(),
             settings=self._gossip,
             timing=self._timing,

@@ -97,6 +97,7 @@ def command_for(settings: SwarmSettings) -> str:
         "--every-seconds": f"{settings.every_seconds:g}" if settings.every_seconds != usual.every_seconds else "",
         "--only-faults": only_in_words(settings.only_faults) if settings.only_faults is not None else "",
     }
+    words += ["--private"] if settings.private else []
     return " ".join([*words, *(f"{flag} {value}" for flag, value in flags.items() if value)])
 
 

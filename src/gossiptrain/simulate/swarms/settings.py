@@ -5,6 +5,7 @@ Owns names, defaults and ranges, and the phases of a run. Does not know the comm
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field
@@ -12,6 +13,9 @@ from pydantic import Field
 from gossiptrain.config import PRESETS, GossipSettings, PositiveSeconds, Preset, Settings, TimingSettings, checked
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, CommonSettings, RunFingerprint
 from gossiptrain.errors import UsageError
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.access.private import Holding, PrivateAccess
+from gossiptrain.swarm.access.tokens import Authority
 from gossiptrain.swarm.ending import UNDER_WAY_S
 
 FaultName: TypeAlias = Literal[
@@ -62,7 +66,18 @@ class SwarmSettings(Settings):
     preset: Preset = "lan"
     group_size: Annotated[int, Field(ge=2, le=64)] = 16
     every_seconds: PositiveSeconds = 5.0
+    private: bool = False
+    """Whether the peers are members of a private swarm."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    def access(self, peer: PeerId) -> PrivateAccess | None:
+        """What makes a peer a member; None where the swarm is open."""
+        if not self.private:
+            return None
+        seed, secret = (hashlib.sha256(f"{self.seed}/{name}".encode()).digest() for name in ("authority", "secret"))
+        authority = Authority(seed)
+        holding = Holding(authority.swarm, secret, authority.credential_for(peer))
+        return PrivateAccess(peer, holding, unix_time=lambda: 0.0)
 
     @property
     def timing(self) -> TimingSettings:

@@ -122,7 +122,8 @@ class World:
 
     def start_liar(self, name: str) -> None:
         """Has a member join that lies."""
-        liar = Liar(self.network.transport(name), self.settings.fingerprint(), self.settings.timing)
+        transport, settings = self.network.transport(name), self.settings
+        liar = Liar(transport, settings.fingerprint(), settings.timing, settings.access(transport.peer_id))
         self.liars.add(name)
 
         def addresses() -> list[str]:

@@ -6,6 +6,7 @@
     checkpoints/    see `checkpoints`
     identity.key    the peer's private key, and beside it the number of its last start
     peers.json      where other peers live, and the own port
+    membership.key  of a peer that was invited: the invitation
 
 Owns names, the lock and what is told where the disk does not take something; does not know what settings, events or
 checkpoints mean. A disk that fills up never stops training.
@@ -114,6 +115,11 @@ class RunFolder:
     def peers(self) -> Path:
         """`peers.json`: where the node's side keeps addresses of other peers; nothing here reads or writes it."""
         return self.path / "peers.json"
+
+    @property
+    def membership(self) -> Path:
+        """`membership.key`: where the node's side keeps what a link has given; nothing here reads or writes it."""
+        return self.path / "membership.key"
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes `config.toml` from nested settings; those that are None are left out. Raises UsageError."""
