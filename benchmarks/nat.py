@@ -3,8 +3,8 @@
     python -m benchmarks.nat                                        # every pair of kinds
     python -m benchmarks.nat --kinds symmetric firewall --repetitions 3
 
-For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip bootstrap
---relay`, and one `gossip train digits` behind a router of each kind, with `--relay` where there is one. The hosts can
+For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip
+bootstrap`, and one `gossip train digits` behind a router of each kind, none with any flag about that. The hosts can
 reach each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of
 the trainers, importing torch included. The path is the one that parameters take in a later round, since the first ones
 go through the helper while a direct connection is still being made. Exits with 1 where a pair did not meet.
@@ -76,8 +76,8 @@ def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
         with _helper(hosts, folder) as initial_peer, started_processes() as processes:
             began_s = time.time()
             folders = [folder / "first", folder / "second"]
-            for host, (kind, out) in enumerate(zip(kinds, folders, strict=True), start=1):
-                flags = ["--initial-peer", initial_peer, *(["--relay"] if kind != "none" else [])]
+            for host, out in enumerate(folders, start=1):
+                flags = ["--initial-peer", initial_peer]
                 processes.append(_start(hosts, host, flags, out=out))
             return _meeting(folders, processes, began_s)
 
@@ -111,7 +111,7 @@ def _helper(hosts: Hosts, folder: Path) -> Iterator[str]:
     said = folder / "helper.txt"
     with started_processes() as processes:
         with said.open("wb") as out:
-            processes.append(subprocess.Popen([*hosts.on(0), *GOSSIP, "bootstrap", "--relay", *place], stdout=out))
+            processes.append(subprocess.Popen([*hosts.on(0), *GOSSIP, "bootstrap", *place], stdout=out))
         while not (found := re.search(rf"\S+/tcp/{HELPER_PORT}/p2p/\w+\n", said.read_text())):
             if processes[0].poll() is not None:
                 raise RuntimeError("the helper ended before it was ready")

@@ -25,6 +25,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
+from gossiptrain.net.libp2p import dial_back
 from gossiptrain.node import control
 from gossiptrain.swarm import messages
 from gossiptrain.training.settings import TrainSettings
@@ -57,7 +58,7 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     for flag in TRAIN_FLAGS
     if flag.table in KINDS and flag.spelling not in LEFT_TO_HELP
 }
-WORDS_FOR_NONE = {"by strategy", "by task", "by size", "none", "once an epoch", "all", "run folder"}
+WORDS_FOR_NONE = {"by strategy", "by task", "by size", "none", "once an epoch", "all", "run folder", "where needed"}
 
 
 def text_of(document: str) -> str:
@@ -227,9 +228,8 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    assert described == {
-        kind.__name__ for module in (messages, direct_messages, direct_connection) for kind in message_kinds(module)
-    }
+    spoken = (messages, direct_messages, direct_connection, dial_back)
+    assert described == {kind.__name__ for module in spoken for kind in message_kinds(module)}
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 

@@ -148,9 +148,9 @@ class NetworkSettings(Settings):
     """File of the private key. None: a new identity for this start."""
     peers_path: str | None = None
     """File in which addresses of other peers, and the own port, are kept for the next start. None: nowhere."""
-    relay: bool = False
-    """Whether to be reachable through the initial peers, as one behind a NAT has to; the first peer of a swarm, and one
-    that only helps others, carry with it what those say to each other."""
+    relay: bool | None = None
+    """Whether to be reached through others, as one behind a NAT has to, and to carry for those. None: reached so where
+    nobody seems to be able to dial this peer, and carrying where others can. True: always. False: never."""
     local_network: bool = True
     """Whether to make oneself known on the networks to which this computer is attached, where others of the run find
     this peer with no address, and to look there oneself where `search_local_network` asks for it."""

@@ -45,7 +45,7 @@ def test_without_a_public_address_it_says_how_to_get_one() -> None:
     lines = text_for(HERE, NEAR)
     assert lines[3].startswith("  the internet   not possible yet")
     assert "--announce-maddr" in lines[4]
-    assert "--relay" in lines[5]
+    assert "gossip bootstrap" in lines[5]
 
 
 def test_a_peer_that_listens_on_this_computer_alone_says_what_would_open_it() -> None:

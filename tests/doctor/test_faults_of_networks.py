@@ -121,7 +121,7 @@ def provider_that_shares_addresses(stage: Stage) -> Sequence[str]:
 
 def symmetric_router(stage: Stage) -> Sequence[str]:
     hosts = network(stage, "symmetric", "none", "none")
-    return [helper_on(stage, hosts, host, "--relay") for host in (1, 2)]
+    return [helper_on(stage, hosts, host) for host in (1, 2)]
 
 
 FAULTS = [
@@ -148,7 +148,13 @@ FAULTS = [
         besides=("DNS", "warning", "Data cannot be fetched"),
     ),
     Fault("no name server", no_name_server, "DNS", ("names no server",), verdict="warning"),
-    Fault("own firewall", closed_to_calls, "calling back", ("cannot call this computer", "--relay"), verdict="warning"),
+    Fault(
+        "own firewall",
+        closed_to_calls,
+        "calling back",
+        ("cannot call", "gossip bootstrap"),
+        verdict="warning",
+    ),
     Fault("router", behind_a_router, "NAT", ("a router translates", "forward a port"), verdict="warning"),
     Fault("shared address", provider_that_shares_addresses, "NAT", ("shares with other", "IPv6"), verdict="warning"),
     Fault("symmetric NAT", symmetric_router, "NAT seen", ("symmetric NAT", "Forward a port"), verdict="warning"),
@@ -162,14 +168,14 @@ def test_the_doctor_names_it(fault: Fault, stage: Stage) -> None:
 
 def test_where_nothing_stands_between_the_peer_calls_back(stage: Stage) -> None:
     hosts = network(stage, "none", "none")
-    found = stage.ask(helper_on(stage, hosts, 1, "--relay"))
+    found = stage.ask(helper_on(stage, hosts, 1))
     assert verdict_of(found, "calling back") == "ok"
     assert "its own address" in found.of("NAT seen")[0].what
 
 
 def test_a_router_that_shows_everybody_one_port_is_known_by_it(stage: Stage) -> None:
     hosts = network(stage, "endpoint-independent", "none", "none")
-    found = stage.ask(*(helper_on(stage, hosts, host, "--relay") for host in (1, 2)))
+    found = stage.ask(*(helper_on(stage, hosts, host) for host in (1, 2)))
     assert "shows all others the same port" in found.of("NAT seen")[0].what
     assert verdict_of(found, "calling back") == "warning", "the router knows the port of the daemon alone"
 

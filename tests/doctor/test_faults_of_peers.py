@@ -98,7 +98,7 @@ def trainer_of_another_task(stage: Stage) -> Sequence[str]:
 
 
 def relay_that_carries_nobody(stage: Stage) -> Sequence[str]:
-    return [f"{stage.helper('--relay')[1]}/p2p-circuit/p2p/{ID}"]
+    return [f"{stage.helper()[1]}/p2p-circuit/p2p/{ID}"]
 
 
 def name_that_does_not_exist(stage: Stage) -> Sequence[str]:

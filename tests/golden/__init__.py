@@ -15,10 +15,11 @@ from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import Message
+from gossiptrain.net.libp2p import dial_back
 from gossiptrain.swarm import messages
 
 GOLDEN = Path(__file__).with_name("messages.json")
-MODULES = (messages, direct_messages, direct_connection)
+MODULES = (messages, direct_messages, direct_connection, dial_back)
 NOT_SENT = ("title", "description")
 """Parts of a schema that are for people: changing them changes nothing on the wire."""
 

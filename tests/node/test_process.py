@@ -70,7 +70,7 @@ class Peer:
             fragments=Fragments((ELEMENTS,)),
             average_is_state=True,
             gossip=GossipSettings(),
-            network=NetworkSettings(initial_peers=(initial_peer,), preset="local", local_network=False),
+            network=NetworkSettings(initial_peers=(initial_peer,), preset="local", local_network=False, relay=False),
             take_state=False,
         )
         self._node = Node(

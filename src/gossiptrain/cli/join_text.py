@@ -65,7 +65,7 @@ def join_text(started: Started, *, command: Sequence[str], announced: bool = Fal
     lines += _line("the internet", places.internet, command) or [
         "  the internet   not possible yet: no public address is known; forward a port to this computer and start",
         "                 with --host-maddr /ip4/0.0.0.0/tcp/4011 --announce-maddr /ip4/YOUR_PUBLIC_IP/tcp/4011,",
-        "                 or join through a peer that has a public address with --relay, both of you",
+        "                 or join through a peer that has a public address, both of you: gossip bootstrap is one",
     ]
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ IDENTITY = Flag(
 RELAY = Flag(
     ("--relay/--no-relay",),
     bool,
-    "Be reachable behind a NAT through the initial peer, which needs this flag, too (no)",
+    "Be reached through other peers where nobody can dial this one, and carry for those (where it is needed)",
     fills="network.relay",
 )
 PRESET = Flag(

@@ -143,6 +143,6 @@ class Acquaintance:
                     cause="A firewall or a router of this side turns calls away, or --host-maddr is for this "
                     "computer alone.",
                     remedy="Let TCP in at a fixed port (--direct-port), and behind a router forward it. Where both "
-                    "sides turn calls away, use --relay.",
+                    "sides turn calls away, both need a peer that others can dial, such as `gossip bootstrap`.",
                 )
             )

@@ -42,7 +42,7 @@ def no_handshake(reason: str, address: Address) -> Finding:
             "libp2p",
             f"The relay does not lead to the peer: {printable(reason) or 'no answer in time'}.",
             cause="The peer has ended, or the relay does not carry for it.",
-            remedy="Start the peer, and the one that carries for it, with --relay.",
+            remedy="Start the peer, and the one that carries for it, without --no-relay.",
         )
     return fault(
         "libp2p",

@@ -138,7 +138,7 @@ class _Examination:
         from gossiptrain.net.libp2p.transport import Libp2pTransport
 
         direct_port = 0 if any(finding.verdict == "fault" for finding in found) else self._question.network.direct_port
-        network = NetworkSettings(host_maddrs=usable, direct_port=direct_port)
+        network = NetworkSettings(host_maddrs=usable, direct_port=direct_port, relay=False)  # which asks no router
         try:
             return await Libp2pTransport.start(network, Identity.generate())
         except OSError as error:

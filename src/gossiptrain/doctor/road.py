@@ -112,7 +112,7 @@ def _why_no_connection(host: IpAddress, address: Address, error: OSError) -> Fin
             cause="It is of use only within the network of that peer"
             + (f"; this computer is in another one, at {own}." if own else "."),
             remedy=f"Ask for its address for the internet, behind a router with port {address.port} forwarded; "
-            "or join its network, or use --relay.",
+            "or join its network, or meet at a public peer: `gossip bootstrap`.",
         )
     if isinstance(error, ConnectionRefusedError):
         return fault(
@@ -127,7 +127,7 @@ def _why_no_connection(host: IpAddress, address: Address, error: OSError) -> Fin
             f"No answer from {place}: packets to it vanish.",
             cause="A firewall drops them, the router there forwards no port, or that computer is off.",
             remedy=f"There, let TCP in at port {address.port} and, behind a router, forward it; "
-            "or start both peers with --relay.",
+            "or meet at a public peer: `gossip bootstrap`.",
         )
     return fault(
         "TCP",

@@ -34,7 +34,7 @@ async def check_router() -> list[Finding]:
         return [_shared(f"The provider has given this computer {own}, which it shares with other customers.")]
     outside = await _address_of_router()
     said = f"This computer has {own}, an address of its own network: a router translates it (NAT)."
-    forward = "To be called from the internet, forward a port of the router to it, or use --relay."
+    forward = "Forward a port of the router to it, or have others meet it at a public peer, such as `gossip bootstrap`."
     if outside is None:
         return [
             warning("NAT", said, cause="The router was asked for its public address and says nothing.", remedy=forward)
@@ -49,7 +49,7 @@ def _shared(what: str) -> Finding:
         "NAT",
         what,
         cause="Ports cannot be forwarded through two routers of which one is the provider's.",
-        remedy="Use IPv6 where both sides have it, or a reachable peer with --relay.",
+        remedy="Use IPv6 where both sides have it, or a peer that others can dial, such as `gossip bootstrap`.",
     )
 
 
@@ -70,12 +70,12 @@ def judged_by_others(seen: Sequence[tuple[str, int]], own_ports: Collection[int]
                 "NAT seen",
                 f"A router shows each other peer another port of this computer ({_in_words(places)}): symmetric NAT.",
                 cause="Such routers let in nobody but those that were called, so two peers cannot call each other.",
-                remedy="Forward a port of the router to this computer, or use IPv6; use --relay.",
+                remedy="Forward a port of the router to this computer, or use IPv6; parameters pass a relay else.",
             )
         ]
     if len(places) > 1 or places[0][1] in own_ports:
         return [
-            ok("NAT seen", f"A router shows all others the same port ({_in_words(places[:1])}): --relay is enough.")
+            ok("NAT seen", f"A router shows all others the same port ({_in_words(places[:1])}): relays are enough.")
         ]
     return [not_checked("NAT seen", f"A router translates addresses ({_in_words(places)}); two relays tell more.")]
 

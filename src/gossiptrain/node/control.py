@@ -111,6 +111,13 @@ class Joining(Message):
     waits_for: str
 
 
+class Reached(Message):
+    """What the node has found out of whether others can dial it, for a person."""
+
+    text: str
+    warning: bool
+
+
 class StateArrived(Message):
     """A fragment of a living peer's parameters is in the shared `state` vector, the trainer's until `StateRead`."""
 
@@ -218,6 +225,7 @@ TRAINER_SAYS: tuple[type[Message], ...] = (
 NODE_SAYS: tuple[type[Message], ...] = (
     NodeReady,
     Joining,
+    Reached,
     StateArrived,
     Joined,
     PeerChanged,

@@ -10,10 +10,16 @@ from collections.abc import Callable
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import NodeFailedError
+from gossiptrain.net.framing import opened
 from gossiptrain.net.identity import Identity
+from gossiptrain.net.libp2p.reservation import HOP, reserve
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.dialling import dial_all
+
+STARTS = 6
+ASK_S = 5.0
+MUCH_BYTES = 1 << 20
 
 
 async def help_others(
@@ -28,7 +34,7 @@ async def help_others(
     Raises PortInUseError, PeerUnreachableError where none of the initial peers answers, NodeFailedError.
     """
     # A helper is there to be reached: it carries for others and is never carried by its own initial peers.
-    transport = await Libp2pTransport.start(network.model_copy(update={"initial_peers": ()}), identity)
+    transport = await _started(network.model_copy(update={"initial_peers": ()}), identity)
     try:
         await Admission(transport, None, timing=network.timing).open()
         await _join_directory(transport, network)
@@ -42,6 +48,36 @@ async def help_others(
             raise NodeFailedError("libp2p's daemon has ended.", remedy="Start the helper again.")
     finally:
         await transport.close()
+
+
+async def _started(network: NetworkSettings, identity: Identity) -> Libp2pTransport:
+    """A transport that carries much, where that is wanted.
+
+    Of libp2p's daemon one start in four carries only 128 KiB on a connection, whatever it is told, since it starts two
+    relays that race each other. It says so to whoever asks for a place, so it is asked, and started anew.
+    """
+    for _ in range(STARTS):
+        transport = await Libp2pTransport.start(network, identity, helper=True)
+        if network.relay is False or await _carries_much(transport):
+            return transport
+        await transport.close()
+    return await Libp2pTransport.start(network, identity, helper=True)
+
+
+async def _carries_much(relay: Libp2pTransport) -> bool:
+    """Also where it cannot be asked: that is not mended by starting it anew."""
+    nearby = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), relay=False)
+    asker = await Libp2pTransport.start(nearby, Identity.generate())
+    try:
+        async with asyncio.timeout(ASK_S):
+            await asker.reach(relay.peer_id, relay.addresses)
+            async with opened(asker, relay.peer_id, protocol=HOP) as stream:
+                given = await reserve(stream)
+        return given is None or given.data_bytes >= MUCH_BYTES
+    except (ConnectionError, TimeoutError):
+        return True
+    finally:
+        await asker.close()
 
 
 async def _join_directory(transport: Libp2pTransport, network: NetworkSettings) -> None:

@@ -31,6 +31,7 @@ from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.neighbourhood import Neighbourhood
+from gossiptrain.node.reachability import Reachability
 from gossiptrain.node.snapshots import Snapshots
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.member_table import Change
@@ -97,6 +98,7 @@ class Node:
         self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
+        reachability = Reachability(self._peer, self._transport, configure.network, self._tell_reached)
         self._neighbourhood = Neighbourhood(self._peer, configure.network)
         beside = (
             self._join(),
@@ -104,6 +106,7 @@ class Node:
             self._watch_daemon(),
             self._watch_trainer(),
             self._neighbourhood.run(),
+            reachability.run(),
         )
         background = [asyncio.create_task(work) for work in beside]
         try:
@@ -231,6 +234,9 @@ class Node:
                 round=number,
             )
         )
+
+    def _tell_reached(self, text: str, warning: bool) -> None:
+        self._trainer.send(control.Reached(text=text, warning=warning))
 
     async def _watch_daemon(self) -> NoReturn:
         """Raises as soon as libp2p's daemon has ended or stopped answering."""

@@ -60,6 +60,8 @@ class Heartbeat(Message):
     """Whether the peer wants a round with everyone now; others then become ready at once."""
     ends_in_s: Annotated[Finite, Field(ge=0)] | None = None
     """Seconds after which the peer expects to have trained all it will; 0 once it has, None while it cannot say."""
+    carries: bool = False
+    """Whether others can dial this peer, wherever they are, and it carries for those that nobody can dial."""
     leaving: bool
 
     def newer_than(self, other: Heartbeat) -> bool:

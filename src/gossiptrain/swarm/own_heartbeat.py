@@ -28,6 +28,7 @@ class OwnState:
     joined: bool = True
     finishing: bool = False
     ends_in_s: float | None = None
+    carries: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class OwnHeartbeat:
             joined=self._state.joined,
             finishing=self._state.finishing,
             ends_in_s=self._state.ends_in_s,
+            carries=self._state.carries,
             leaving=self._leaving,
         )
         return signed(heartbeat, self._transport)

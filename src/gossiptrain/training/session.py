@@ -257,6 +257,8 @@ class Session:
                 self._note_ready(message)
             case control.Joining():
                 self.bus.emit(events.Notice(message=message.waits_for))
+            case control.Reached():
+                self.bus.emit(events.Notice(level="warning" if message.warning else "info", message=message.text))
             case control.StateArrived():
                 self._take_state(message)
             case control.Joined():

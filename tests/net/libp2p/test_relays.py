@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gossiptrain.net.libp2p import transport as transport_module
 from gossiptrain.net.libp2p.stream import host_of
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import Stream, UnreachableError
@@ -25,11 +24,6 @@ WITHIN_S = 60.0
 MUCH_BYTES = 4 << 20
 
 
-@pytest.fixture(autouse=True)
-def wait_for_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "RELAY_WAIT_S", 0.2)
-
-
 async def echo(stream: Stream) -> None:
     await stream.write(await stream.read_exactly(len(WORDS)))
 
@@ -40,7 +34,7 @@ async def write_and_wait(stream: Stream) -> None:
 
 
 @asynccontextmanager
-async def peer(*, relay: bool = False, initial_peers: tuple[str, ...] = ()) -> AsyncIterator[Libp2pTransport]:
+async def peer(*, relay: bool | None = False, initial_peers: tuple[str, ...] = ()) -> AsyncIterator[Libp2pTransport]:
     transport = await start(HERE, relay=relay, initial_peers=initial_peers)
     try:
         yield transport
@@ -120,12 +114,3 @@ def test_who_was_not_told_to_carries_only_the_first_words() -> None:
             assert not await carries_much(plain)
 
     asyncio.run(main())
-
-
-def test_that_no_initial_peer_carries_for_others_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async with peer() as plain, peer(relay=True, initial_peers=plain.addresses[:1]):
-            pass
-
-    asyncio.run(main())
-    assert "no initial peer carries for it" in caplog.text

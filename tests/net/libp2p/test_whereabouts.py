@@ -11,7 +11,6 @@ from gossiptrain.net.direct.connections import DIRECT_WORTH_BYTES
 from gossiptrain.net.direct.messages import SeenAt, WhereIs
 from gossiptrain.net.framing import call
 from gossiptrain.net.identity import Identity
-from gossiptrain.net.libp2p import transport as transport_module
 from gossiptrain.net.libp2p.stream import host_of
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.libp2p.whereabouts import WHEREABOUTS
@@ -20,11 +19,6 @@ from tests.net.libp2p.test_relays import WORDS, echo, peer, reached, through
 from tests.net.test_conformance import PROTOCOL
 
 HERE = ipaddress.ip_address("127.0.0.1")
-
-
-@pytest.fixture(autouse=True)
-def wait_for_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "RELAY_WAIT_S", 0.2)
 
 
 def port_of(transport: Libp2pTransport) -> int:

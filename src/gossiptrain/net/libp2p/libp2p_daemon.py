@@ -7,11 +7,13 @@ folder. Does not know what it is asked later.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import NodeFailedError
 from gossiptrain.logs import debugging
+from gossiptrain.net.addresses import readable_addresses
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.daemon import Daemon
 from gossiptrain.net.libp2p.hivemind_parts import daemon_program
@@ -22,19 +24,33 @@ LISTEN_SOCKET = "streams.sock"
 _KEY_FILE = "identity"
 
 
-def is_relayed(network: NetworkSettings) -> bool:
-    """Whether a peer makes itself reachable through its initial peers, as one behind a NAT must."""
-    return network.relay and bool(network.initial_peers)
+@dataclass(frozen=True)
+class RelayLimits:
+    """How much a peer carries for others: for so many that nobody can dial, so many connections of each, and so much on
+    each connection in each direction, which is then made anew."""
+
+    places: int
+    connections_of_one: int
+    data_bytes: int
 
 
-async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path) -> Daemon:
+HELPER_LIMITS = RelayLimits(places=128, connections_of_one=16, data_bytes=4 << 30)
+TRAINER_LIMITS = RelayLimits(places=16, connections_of_one=8, data_bytes=1 << 30)
+
+
+def carries(network: NetworkSettings) -> bool:
+    """Whether a peer carries for those that nobody can dial, where they ask."""
+    return network.relay is not False
+
+
+async def start_daemon(network: NetworkSettings, identity: Identity, *, folder: Path, helper: bool = False) -> Daemon:
     """Starts the daemon with its key and sockets in `folder`. Raises NodeFailedError."""
     program = check_program()
     key_file = folder / _KEY_FILE
     key_file.touch(mode=0o600)
     try:
         key_file.write_bytes(identity.to_protobuf())
-        command = [str(program), *daemon_options(network, folder=folder)]
+        command = [str(program), *daemon_options(network, folder=folder, helper=helper)]
         environment = {"GOLOG_LOG_LEVEL": "debug" if debugging() else "error"}
         return await Daemon.start(command, environment=environment, timeout_s=START_TIMEOUT_S)
     finally:
@@ -60,27 +76,26 @@ def check_program() -> Path:
     return program
 
 
-def daemon_options(network: NetworkSettings, *, folder: Path) -> list[str]:
-    """The options of the daemon, whose key and sockets are in `folder`."""
-    relayed = is_relayed(network)
-    relays = network.relay and not relayed
+def daemon_options(network: NetworkSettings, *, folder: Path, helper: bool = False) -> list[str]:
+    """The options of the daemon, whose key and sockets are in `folder`. helper: it has nothing else to do."""
+    relays = carries(network)
+    limits = HELPER_LIMITS if helper else TRAINER_LIMITS
+    listens = any(address.ip and not address.ip.is_loopback for address in readable_addresses(network.host_maddrs))
     options = {
         "listen": f"/unix{folder / CONTROL_SOCKET}",
         "id": folder / _KEY_FILE,
         "hostAddrs": ",".join(network.host_maddrs),
         "announceAddrs": ",".join(network.announce_maddrs),
-        # Only with `relay` does a peer make itself reachable through others, or carry bytes for them. libp2p does the
-        # one only where it takes itself for unreachable and the other only where it takes itself for reachable, finds
-        # neither out with so few peers, and with its own search for relays passes over those that are named.
-        "autoRelay": int(relayed),
-        "dht": int(relayed),  # the daemon asks for it
-        "relayDiscovery": 0,
-        "trustedRelays": ",".join(network.initial_peers) if relayed else "",
-        "forceReachabilityPrivate": int(relayed),
-        "natPortMap": int(relayed),
+        # libp2p carries for others only where it takes itself for reachable, which it does not find out with so few
+        # peers. Nobody gives out the address of one that is not; places at relays are asked for by `relay_places`.
         "forceReachabilityPublic": int(relays),
         "relayService": int(relays),
-        "autonat": int(network.relay),
+        "relayMaxReservations": limits.places,
+        "relayMaxCircuits": limits.connections_of_one,
+        "relayDataLimit": limits.data_bytes,
+        "relayTimeLimit": "30m",
+        "natPortMap": int(relays and listens),
+        "autonat": int(relays),
         "connManager": 1,
         "idleTimeout": f"{START_TIMEOUT_S:g}s",
     }

@@ -24,6 +24,7 @@ from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.identity import Identity, verify
 from gossiptrain.net.libp2p.daemon import Daemon, PrivateFolder
 from gossiptrain.net.libp2p.daemon_control import DaemonControl, read_protobuf
+from gossiptrain.net.libp2p.dial_back import DialBack
 from gossiptrain.net.libp2p.dialling import Libp2pDialler
 from gossiptrain.net.libp2p.directory import BoundedStorage, EntryValidator, Libp2pDirectory, prepare_hivemind
 from gossiptrain.net.libp2p.hivemind_names import P2P, DHTNode, Multiaddr, PeerID, p2pd_pb2
@@ -31,10 +32,11 @@ from gossiptrain.net.libp2p.libp2p_daemon import (
     CONTROL_SOCKET,
     LISTEN_SOCKET,
     START_TIMEOUT_S,
-    is_relayed,
+    carries,
     start_daemon,
 )
 from gossiptrain.net.libp2p.reaching import reach
+from gossiptrain.net.libp2p.relay_places import RelayPlaces, relays_in
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
 from gossiptrain.net.libp2p.whereabouts import Whereabouts
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
@@ -45,8 +47,8 @@ from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler, Tran
 from gossiptrain.net.wire import Wire
 
 _logger = logging.getLogger(__package__)
-RELAY_WAIT_S = 5.0
-RELAY_POLL_S = 0.05
+RELAY_WAIT_S = 3.0
+"""Longest time for which the start of a peer waits for initial peers that could carry for it."""
 
 
 class Libp2pTransport(Transport):
@@ -69,8 +71,12 @@ class Libp2pTransport(Transport):
         self._streams: dict[Stream, None] = {}
         self._protocols: dict[str, StreamHandler] = {}
         initial_peers = readable_addresses(network.initial_peers)
-        trusted = {address.peer for address in initial_peers if address.peer is not None}
-        self._whereabouts = Whereabouts(self, self._control, trusted=trusted)
+        named = {address.peer for address in initial_peers if address.peer is not None}
+        self.dial_back = DialBack(self, host_of)
+        self.places = RelayPlaces(self.peer_id, self.clock, self._open_to_relay, wanted=carries(network))
+        self._whereabouts = Whereabouts(
+            self, self._control, trusted=lambda relay: relay in named or relay in self.places.held
+        )
         self._direct = DirectConnections(
             self,
             handler_of=self._protocols.get,
@@ -80,11 +86,13 @@ class Libp2pTransport(Transport):
         self._path_choice = PathChoice(self._direct, network.direct, self.clock)
         self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
+        self._places_kept: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, network: NetworkSettings, identity: Identity) -> Libp2pTransport:
-        """Starts the daemon and listens at `network.host_maddrs`. Nobody is dialled yet.
+    async def start(cls, network: NetworkSettings, identity: Identity, *, helper: bool = False) -> Libp2pTransport:
+        """Starts the daemon and listens at `network.host_maddrs`. Nobody is dialled yet, but for a place at relays.
 
+        helper: whether this peer has nothing else to do than to carry for others.
         Raises AddressError, PortInUseError, NodeFailedError. The event loop's thread must live as long as the daemon.
         """
         asked = [parse_listen_address(text) for text in network.host_maddrs]
@@ -96,17 +104,17 @@ class Libp2pTransport(Transport):
         prepare_hivemind()
         folder = PrivateFolder()
         try:
-            daemon = await start_daemon(network, identity, folder=folder.path)
+            daemon = await start_daemon(network, identity, folder=folder.path, helper=helper)
         except BaseException:
             folder.remove()
             raise
         transport = cls(network, identity, daemon=daemon, folder=folder)
         try:
             await transport._attach()
-            if is_relayed(network):
-                await transport._wait_for_relay()
-            elif network.relay:
+            await transport.dial_back.serve()
+            if carries(network):
                 await transport._whereabouts.serve()
+                await transport._take_places(network)
             hosts = [] if network.direct == "libp2p" else _hosts(asked)
             await transport._direct.open_for_others(hosts, network.direct_port)
             if not network.announce_maddrs:
@@ -160,7 +168,7 @@ class Libp2pTransport(Transport):
         """Asks the daemon anew under which `addresses` others may reach this peer. Raises UnreachableError."""
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.IDENTIFY))
         found = [f"{Multiaddr(packed)}/p2p/{self.peer_id}" for packed in response.identify.addrs]
-        self.addresses = tuple(dict.fromkeys(found))
+        self.addresses = tuple(dict.fromkeys((*found, *self.places.addresses)))
 
     async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
         """Whether a connected peer, asked to, reaches this node's port for direct connections; None: nobody can tell.
@@ -212,6 +220,9 @@ class Libp2pTransport(Transport):
             self._listener.close()
         for stream in tuple(self._streams):
             stream.abort()
+        if self._places_kept is not None:
+            self._places_kept.cancel()
+            await asyncio.gather(self._places_kept, return_exceptions=True)
         try:
             await self._direct.close()
             await self._handlers.close()
@@ -244,24 +255,30 @@ class Libp2pTransport(Transport):
             node.protocol.storage, node.protocol.cache = BoundedStorage(), BoundedStorage()
             self.directory = Libp2pDirectory(node, tasks=self._tasks, daemon=self._daemon)
 
-    async def _wait_for_relay(self) -> None:
-        """Until a relay has taken this peer, so that it is reachable there from the first word that it says."""
-        try:
-            async with asyncio.timeout(RELAY_WAIT_S):
-                while not any(address.relayed for address in readable_addresses(self.addresses)):
-                    await asyncio.sleep(RELAY_POLL_S)
-                    await self.refresh_addresses()
-        except TimeoutError:
-            _logger.warning(
-                "this peer cannot be reached from outside: no initial peer carries for it. "
-                "Start the initial peer with --relay, at a port that the internet reaches."
-            )
+    async def _take_places(self, network: NetworkSettings) -> None:
+        """At initial peers that could carry, so that this peer is reachable there from the first word that it says."""
+        self.places.relays = relays_in(network.initial_peers, anywhere=network.relay is True)
+        if self.places.relays:
+            named = [address for addresses in self.places.relays.values() for address in addresses]
+            dials = [asyncio.create_task(self.connect(address)) for address in named]
+            await asyncio.wait(dials, timeout=RELAY_WAIT_S)
+            for dial in dials:
+                dial.cancel()
+            await asyncio.gather(*dials, return_exceptions=True)
+            await self.places.refresh()
+            await self.refresh_addresses()
+        self._places_kept = asyncio.create_task(self.places.run(), name="places at relays")
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
         wire, place = await self._dialler.open(peer, protocol)
         stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=place)
         stream.protocol = protocol
         return stream
+
+    async def _open_to_relay(self, relay: PeerId, protocol: str) -> Stream:
+        """Also to one that has ended and is there again, which the daemon would not try for minutes."""
+        await self.reach(relay, self.places.relays.get(relay, ()))
+        return await self._open_over_daemon(relay, protocol)
 
     def _accept(self, connection: socket.socket) -> None:
         self._handlers.start(self._answer(connection), name="handler of a stream", release=connection.close)
