@@ -44,10 +44,11 @@ class Reachability:
 
     async def run(self) -> None:
         """Until cancelled; returns at once where this peer is neither to be carried nor to carry."""
-        clock = self._transport.clock
+        if self._mode is False:
+            return
+        clock, places = self._transport.clock, self._transport.places
         ask_at_s = clock.now()
-        places = self._transport.places
-        while self._mode is not False:
+        while True:
             if places.relays != (relays := self._relays()):
                 places.relays = relays
                 await places.refresh()
