@@ -6,8 +6,9 @@
 For each pair of kinds three hosts are made on this computer, as root: a helper with a public address, `gossip
 bootstrap`, and one `gossip train digits` behind a router of each kind, none with any flag about that. The hosts can
 reach each other and nothing else. A pair has met when both have told a committed round of two. Timed from the start of
-the trainers, importing torch included. The path is the one that parameters take in a later round, since the first ones
-go through the helper while a direct connection is still being made. Exits with 1 where a pair did not meet.
+the trainers, importing torch included, and from when both can be reached. The path is the one that
+parameters take in a later round, since the first ones go through the helper while a direct connection is still being
+made. Exits with 1 where a pair did not meet.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Meeting:
-    """One try. met_s: None where the two did not meet. path: `direct` if in any round within `SETTLED_S` both used a
-    connection of their own, else `libp2p`, which is through the relay."""
+    """One try. met_s: None where the two did not meet. reachable_s: when both could be reached, torch loaded. Both are
+    counted from the start. path: `direct` if in any round within `SETTLED_S` both used a connection of their own, else
+    `libp2p`, which is through the relay."""
 
     met_s: float | None
     path: str
+    reachable_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,20 @@ class Row:
     tries: int
     met: int
     met_s: Summary | None
+    after_reachable_s: Summary | None
     paths: tuple[str, ...]
 
 
 def measure(kinds: tuple[RouterKind, RouterKind], *, repetitions: int) -> Row:
     """Tries a pair. Raises OSError where there can be no hosts."""
     meetings = [meet(kinds) for _ in range(repetitions)]
-    times_s = [one.met_s for one in meetings if one.met_s is not None]
+    met = [(one.met_s, one.reachable_s) for one in meetings if one.met_s is not None]
     paths = tuple(sorted({one.path for one in meetings if one.met_s is not None}))
-    return Row(kinds, repetitions, len(times_s), summary(times_s) if times_s else None, paths)
+    if not met:
+        return Row(kinds, repetitions, 0, None, None, paths)
+    from_start = summary([met_s for met_s, _ in met])
+    from_reachable = summary([met_s - reachable_s for met_s, reachable_s in met])
+    return Row(kinds, repetitions, len(met), from_start, from_reachable, paths)
 
 
 def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
@@ -73,12 +81,12 @@ def meet(kinds: tuple[RouterKind, RouterKind]) -> Meeting:
     hosts = PacketSwitchedHosts([HOME] * 3, routers=["none", *kinds])
     with built(hosts), tempfile.TemporaryDirectory(prefix="gossiptrain-nat-") as name:
         folder = Path(name)
-        with _helper(hosts, folder) as initial_peer, started_processes() as processes:
+        with helper(hosts, folder) as (initial_peer, _), started_processes() as processes:
             began_s = time.time()
             folders = [folder / "first", folder / "second"]
             for host, out in enumerate(folders, start=1):
                 flags = ["--initial-peer", initial_peer]
-                processes.append(_start(hosts, host, flags, out=out))
+                processes.append(start(hosts, host, flags, out=out))
             return _meeting(folders, processes, began_s)
 
 
@@ -86,9 +94,15 @@ def _meeting(folders: Sequence[Path], processes: Sequence[subprocess.Popen[bytes
     while time.time() - began_s < GIVE_UP_S and all(process.poll() is None for process in processes):
         rounds = [_rounds_of_two(out) for out in folders]
         if all(rounds):
-            return Meeting(max(told[0]["time"] for told in rounds) - began_s, _path(folders))
+            met_s = max(told[0]["time"] for told in rounds) - began_s
+            reachable_s = max(_reachable_at_s(out) for out in folders) - began_s
+            return Meeting(met_s, _path(folders), reachable_s)
         time.sleep(POLL_S)
     return Meeting(None, "")
+
+
+def _reachable_at_s(folder: Path) -> float:
+    return next(float(event["time"]) for event in events_of(folder) if event["event"] == "started")
 
 
 def _path(folders: Sequence[Path]) -> str:
@@ -105,8 +119,8 @@ def _rounds_of_two(folder: Path) -> list[Event]:
 
 
 @contextmanager
-def _helper(hosts: Hosts, folder: Path) -> Iterator[str]:
-    """The address of a helper that others reach from everywhere."""
+def helper(hosts: Hosts, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a helper on the first host, which others reach from everywhere, and its process."""
     place = ["--host-maddr", f"/ip4/{address_of(0)}/tcp/{HELPER_PORT}", "--identity", str(folder / "helper.key")]
     said = folder / "helper.txt"
     with started_processes() as processes:
@@ -116,10 +130,11 @@ def _helper(hosts: Hosts, folder: Path) -> Iterator[str]:
             if processes[0].poll() is not None:
                 raise RuntimeError("the helper ended before it was ready")
             time.sleep(POLL_S)
-        yield found[0].strip()
+        yield found[0].strip(), processes[0]
 
 
-def _start(hosts: Hosts, host: int, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
+def start(hosts: Hosts, host: int, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
+    """A peer that trains, as JSON lines in its folder `out` tell."""
     usual = ["--threads", "1", "--device", "cpu", "--max-steps", "100000000", "--log-format", "json", "--out", str(out)]
     return subprocess.Popen([*hosts.on(host), *GOSSIP, "train", "digits", *usual, *flags], stdout=subprocess.DEVNULL)
 
@@ -131,13 +146,15 @@ def show(rows: Sequence[Row]) -> None:
             *one.kinds,
             f"{one.met} of {one.tries}",
             "never" if one.met_s is None else f"{one.met_s.median:.1f} s",
-            "never" if one.met_s is None else f"{one.met_s.maximum:.1f} s",
+            "never" if one.after_reachable_s is None else f"{one.after_reachable_s.median:.1f} s",
             ", ".join(one.paths),
         ]
         for one in rows
     ]
     show_table(
-        "from start to a committed round of two", ["one", "the other", "met", "median", "longest", "path"], cells
+        "medians to a committed round of two",
+        ["one", "the other", "met", "from start", "from reachable", "path"],
+        cells,
     )
 
 
