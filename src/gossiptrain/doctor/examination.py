@@ -116,6 +116,7 @@ class _Examination:
             "DNS": names.check_names,
             "NAT": routers.check_router,
             "firewall": blocking(firewall.check_firewall),
+            "multicast": _check_neighbours,
         }
 
     def _outcome(self, name: str, task: asyncio.Task[list[Finding]]) -> list[Finding]:
@@ -204,6 +205,13 @@ def _stumbled(name: str, error: BaseException) -> Finding:
 
 async def _begun(check: Check) -> list[Finding]:
     return await check()
+
+
+async def _check_neighbours() -> list[Finding]:
+    # Imported late: it is the one check that needs this package, which may be what is missing.
+    from gossiptrain.doctor.neighbours import check_neighbours
+
+    return await check_neighbours()
 
 
 def _load_libp2p() -> None:

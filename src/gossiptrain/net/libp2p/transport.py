@@ -74,9 +74,7 @@ class Libp2pTransport(Transport):
         named = {address.peer for address in initial_peers if address.peer is not None}
         self.dial_back = DialBack(self, host_of)
         self.places = RelayPlaces(self.peer_id, self.clock, self._open_to_relay, wanted=carries(network))
-        self._whereabouts = Whereabouts(
-            self, self._control, trusted=lambda relay: relay in named or relay in self.places.held
-        )
+        self._whereabouts = Whereabouts(self, self._control, trusted=named)
         self._direct = DirectConnections(
             self,
             handler_of=self._protocols.get,

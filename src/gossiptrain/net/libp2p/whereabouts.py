@@ -1,14 +1,14 @@
 """Where a relay sees the two ends of a stream that it carries.
 
 Owns the question and the answer. A peer behind a router does not know its own address, let alone one of the other
-peer's; the relay does, since both are connected to it. Only those relays are asked that this peer's user has named, or
-that carry for this peer: so nobody else can send it anywhere. Does not know what the answer is for.
+peer's; the relay does, since both are connected to it. Only those relays are asked that this peer's user has named: so
+nobody else can send it anywhere. Does not know what the answer is for.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Collection
 
 from gossiptrain.net.addresses import Address, readable_addresses
 from gossiptrain.net.direct.messages import SeenAt, WhereIs
@@ -25,8 +25,8 @@ WHEREABOUTS = "/gossiptrain/whereabouts"
 class Whereabouts:
     """Asks relays, and answers as one."""
 
-    def __init__(self, transport: Transport, control: DaemonControl, *, trusted: Callable[[PeerId], bool]) -> None:
-        """trusted: which relays may be asked."""
+    def __init__(self, transport: Transport, control: DaemonControl, *, trusted: Collection[PeerId]) -> None:
+        """trusted: relays that may be asked."""
         self._transport = transport
         self._control = control
         self._trusted = trusted
@@ -39,7 +39,7 @@ class Whereabouts:
         """None where the stream passes no relay that is trusted, or the relay does not know. Raises UnreachableError,
         StreamClosedError, ProtocolViolationError."""
         relay = _relay_of(stream)
-        if relay is None or not self._trusted(relay):
+        if relay is None or relay not in self._trusted:
             return None
         own, other = [await self._ask(relay, peer) for peer in (self._transport.peer_id, stream.remote)]
         if not own.host or not other.host:
