@@ -34,7 +34,7 @@ async def check_router() -> list[Finding]:
         return [_shared(f"The provider has given this computer {own}, which it shares with other customers.")]
     outside = await _address_of_router()
     said = f"This computer has {own}, an address of its own network: a router translates it (NAT)."
-    forward = "Forward a port of the router to it, or have others meet it at a public peer, such as `gossip bootstrap`."
+    forward = "To be called from the internet, forward a port of the router to it; else others come through a relay."
     if outside is None:
         return [
             warning("NAT", said, cause="The router was asked for its public address and says nothing.", remedy=forward)
