@@ -58,7 +58,12 @@ async def _started(network: NetworkSettings, identity: Identity) -> Libp2pTransp
     """
     for _ in range(STARTS):
         transport = await Libp2pTransport.start(network, identity, helper=True)
-        if network.relay is False or await _carries_much(transport):
+        try:
+            does = network.relay is False or await _carries_much(transport)
+        except BaseException:
+            await transport.close()
+            raise
+        if does:
             return transport
         await transport.close()
     return await Libp2pTransport.start(network, identity, helper=True)

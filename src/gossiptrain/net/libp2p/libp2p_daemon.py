@@ -34,6 +34,8 @@ class RelayLimits:
     data_bytes: int
 
 
+RELAY_BUFFER_BYTES = 128 << 10
+"""For each direction of each connection that is carried."""
 HELPER_LIMITS = RelayLimits(places=128, connections_of_one=16, data_bytes=4 << 30)
 TRAINER_LIMITS = RelayLimits(places=16, connections_of_one=8, data_bytes=1 << 30)
 
@@ -92,6 +94,7 @@ def daemon_options(network: NetworkSettings, *, folder: Path, helper: bool = Fal
         "relayService": int(relays),
         "relayMaxReservations": limits.places,
         "relayMaxCircuits": limits.connections_of_one,
+        "relayBufferSize": RELAY_BUFFER_BYTES,
         "relayDataLimit": limits.data_bytes,
         "relayTimeLimit": "30m",
         "natPortMap": int(relays and listens),
