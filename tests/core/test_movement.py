@@ -36,7 +36,8 @@ def of(*values: float) -> Distances:
 def settled(moved: Distances, learnt: Distances, *, rounds: int = 5) -> MovementHistory:
     history = MovementHistory(LENGTHS)
     for _ in range(rounds):
-        history.note(moved, learnt)
+        history.offer(learnt)
+        history.note(moved)
     return history
 
 
@@ -75,7 +76,8 @@ def test_what_is_taken_of_an_average_is_within_the_limits(moved: Distances, lear
 def test_a_few_bad_averages_do_not_change_what_is_usual() -> None:
     history = settled(of(1, 1), of(1, 1), rounds=15)
     for _ in range(5):
-        history.note(of(50, 50), of(1, 1))
+        history.offer(of(1, 1))
+        history.note(of(50, 50))
     assert usual_of(history, of(1, 1)).whole == pytest.approx(2**0.5)
 
 
@@ -83,7 +85,8 @@ def test_small_pushes_that_grow_from_round_to_round_lead_no_further_than_a_few_o
     history = settled(of(1, 1), of(1, 1), rounds=21)
     for _ in range(200):
         usual = usual_of(history, of(1, 1))
-        history.note(0.99 * WHOLE_LIMIT * usual.whole / 2**0.5 * of(1, 1), of(1, 1))
+        history.offer(of(1, 1))
+        history.note(0.99 * WHOLE_LIMIT * usual.whole / 2**0.5 * of(1, 1))
     assert usual_of(history, of(1, 1)).whole <= LEARNT_SHARE * 2**0.5 * (1 + 1e-9)
 
 
@@ -106,7 +109,8 @@ def test_a_spike_that_hides_in_one_part_is_seen() -> None:
 def test_averages_that_move_nothing_teach_nothing() -> None:
     history = settled(of(1, 1), of(1, 1))
     for _ in range(30):
-        history.note(of(0, 0), of(0, 0))
+        history.offer(of(0, 0))
+        history.note(of(0, 0))
     assert usual_of(history, of(0, 0)).whole == pytest.approx(2**0.5)
 
 

@@ -26,7 +26,8 @@ MOST_PARTS = 1024
 REMEMBERED = 21
 """Averages by whose median is told what is usual: a few bad ones do not move it."""
 LEARNT_SHARE = 4.0
-"""Times the usual own way that the history counts at most: small pushes, each a little larger, lead nowhere."""
+"""Times the usual own way that the history counts at most, and what was learnt: small pushes, each a little larger,
+lead nowhere, and neither do many rounds in a row that were all refused."""
 WHOLE_LIMIT = 2.0
 """Times the usual distance at which an average is too far away."""
 PART_LIMIT = 4.0
@@ -93,15 +94,16 @@ class MovementHistory:
         """lengths: elements of each part."""
         self._shares = np.sqrt(np.asarray(lengths, np.float64) / max(1, sum(lengths)))
         self._moved: deque[Distances] = deque(maxlen=REMEMBERED)
-        self._learnt: deque[Distances] = deque(maxlen=REMEMBERED)
+        self._ways: deque[Distances] = deque(maxlen=REMEMBERED)
 
     def usual(self, learnt: Distances, *, pace: float = 1.0) -> Usual | None:
         """How far an average usually is. None where nothing was learnt and no average has moved anything yet.
 
-        learnt: how far this peer has come since the last average that it was offered. pace: samples of a usual member
+        learnt: how far this peer has come since the last average that it took. pace: samples of a usual member
         of the group, relative to the own ones. Without a history what was learnt stands for it.
         """
-        past, own = self._past(), _with_whole(learnt)
+        past = np.median(self._moved, axis=0) if self._moved else np.zeros(len(self._shares) + 1)
+        past, own = self._bounded(past), self._bounded(_with_whole(learnt))
         usual = np.maximum(past, own)
         if usual[-1] <= 0:
             return None
@@ -109,21 +111,23 @@ class MovementHistory:
         wide = min(max(pace, 1.0), LARGEST_PACE)
         return Usual(self._by_part(usual), float(usual[-1]), wide, self._by_part(reach))
 
-    def note(self, moved: Distances, learnt: Distances) -> None:
+    def offer(self, way: Distances) -> None:
+        """A round begins, before which this peer has come so far since the one before."""
+        if way.any():
+            self._ways.append(_with_whole(way))
+
+    def note(self, moved: Distances) -> None:
         """An average was taken. Where there was no way to go, nothing is learnt of how far is usual."""
-        for rows, distances in ((self._moved, moved), (self._learnt, learnt)):
-            if distances.any():
-                rows.append(_with_whole(distances))
+        if moved.any():
+            self._moved.append(_with_whole(moved))
 
     def _by_part(self, distances: Distances) -> Distances:
         """A part that has hardly moved may move as far as its share of the elements has it."""
         return np.asarray(np.maximum(distances[:-1], distances[-1] * self._shares), np.float64)
 
-    def _past(self) -> Distances:
-        if not self._moved:
-            return np.zeros(len(self._shares) + 1)
-        past = np.median(self._moved, axis=0)
-        return np.minimum(past, LEARNT_SHARE * np.median(self._learnt, axis=0)) if self._learnt else past
+    def _bounded(self, distances: Distances) -> Distances:
+        """No further than a few usual ways of this peer."""
+        return np.minimum(distances, LEARNT_SHARE * np.median(self._ways, axis=0)) if self._ways else distances
 
 
 def parts_of(tensors: Sequence[int]) -> list[int]:

@@ -1,6 +1,6 @@
 """The guards of all virtual peers: what `training.guarding` is for a real one.
 
-Owns where each peer stood after the last average that it was offered, and its history. Does not know who is honest.
+Owns where each peer stood after the last average that it took, and its history. Does not know who is honest.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ class VirtualGuards:
         """values: where they begin [peers, elements]. lengths: elements of each part."""
         self._lengths = lengths
         self._anchors = values.clone()
+        self._begun = values.clone()
         self._histories = [MovementHistory(lengths) for _ in values]
         self._learnt: Distances = np.zeros((len(values), len(lengths)))
 
     @property
     def anchors(self) -> Tensor:
-        """Where each peer stood after the last average that it was offered."""
+        """Where each peer stood after the last average that it took."""
         return self._anchors
 
     def see(self, shared: Tensor) -> None:
         """A round begins, for which the peers have prepared these values."""
         self._learnt = self._distances(shared - self._anchors)
+        for history, way in zip(self._histories, self._distances(shared - self._begun), strict=True):
+            history.offer(way)
+        self._begun.copy_(shared)
 
     def _usual(self, peer: int, *, pace: float = 1.0) -> Usual | None:
         return self._histories[peer].usual(self._learnt[peer], pace=pace)
@@ -59,15 +63,12 @@ class VirtualGuards:
                 found[place] = 0.0
         return found
 
-    def stay(self, rows: Sequence[int], positions: Tensor) -> None:
-        """These peers have taken nothing of their average, and stand where they did."""
-        self._anchors[list(rows)] = positions
-
     def note(self, rows: Sequence[int], way: Tensor, positions: Tensor) -> None:
         """These peers have gone this way, and stand there."""
         for peer, moved in zip(rows, self._distances(way), strict=True):
-            self._histories[peer].note(moved, self._learnt[peer])
+            self._histories[peer].note(moved)
         self._anchors[list(rows)] = positions
+        self._begun[list(rows)] = positions
 
     def elementwise(self, shares: Distances) -> Tensor:
         """Numbers by part [rows, parts] as numbers by element [rows, elements]."""

@@ -42,7 +42,7 @@ class Lies:
 
     def shown(self, groups: Sequence[Sequence[int]], snapshots: Matrix, anchors: Matrix) -> Matrix:
         """What the peers bring to their groups [peers, elements]. anchors: where they stood after
-        the last average that they were offered.
+        the last average that they took.
 
         Attackers among themselves have nobody to lie to.
         """

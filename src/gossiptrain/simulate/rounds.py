@@ -177,8 +177,6 @@ class VirtualRounds:
         takes = allowed.max(axis=1) > 0
         if (allowed < 1).any() and guard == "clip":
             average = torch.lerp(shown, average, self._guards.elementwise(allowed).to(shown.device))
-        stays = [peer for peer, does in zip(rows, takes, strict=True) if not does]
-        self._guards.stay(stays, self._shared[stays])
         return [peer for peer, does in zip(rows, takes, strict=True) if does], average[torch.from_numpy(takes)]
 
     def _contribute(self, values: Tensor, peers: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
 """Whether the average of a round is taken: the guard of one trainer.
 
-Owns where the trainer stood after the last average that it was offered, as a sample of its values, and the history of
+Owns where the trainer stood after the last average that it took, as a sample of its values, and the history of
 each fragment of the model. Does not know models or rounds: it sees flat vectors, and is told how much of the way was
 gone.
 """
@@ -59,6 +59,7 @@ class TrainerGuard:
         self._samples = [_Sample(lengths) for lengths in parts]
         self._histories = [MovementHistory(lengths) for lengths in parts]
         self._anchors: list[Vector] = []
+        self._begun: list[Vector] = []
         self._learnt: Distances = np.zeros(0)
         self._moved: Distances = np.zeros(0)
         self.begin()
@@ -66,11 +67,15 @@ class TrainerGuard:
     def begin(self) -> None:
         """The model holds values from which training begins: the first ones, or those of another peer."""
         self._anchors = [self._values_at(sample.positions, number) for number, sample in enumerate(self._samples)]
+        self._begun = list(self._anchors)
 
     def see(self, fragment: int) -> None:
         """The snapshot of a fragment is in the memory."""
         sample = self._samples[fragment]
-        self._learnt = sample.distances(self._memory.snapshot[sample.positions] - self._anchors[fragment])
+        shown = self._memory.snapshot[sample.positions]
+        self._learnt = sample.distances(shown - self._anchors[fragment])
+        self._histories[fragment].offer(sample.distances(shown - self._begun[fragment]))
+        self._begun[fragment] = shown
 
     def radii(self, fragment: int) -> tuple[float, ...]:
         """How far contributions to this round may be from the own values, in each part; empty where as far as they
@@ -87,14 +92,9 @@ class TrainerGuard:
         usual = self._histories[fragment].usual(self._learnt, pace=pace)
         if usual is None or usual.excess(self._moved) <= 1:
             return Judgement("all")
-        judged = Judgement("nothing", usual.times(self._moved))
-        if self._kind == "clip":
-            judged = self._part_of_average(usual, lengths)
-        if judged.taken == "nothing":
-            # Else the limit would grow from one bad round to the next, until one is let through.
-            positions = self._samples[fragment].positions
-            self._anchors[fragment] = self._memory.snapshot[positions]
-        return judged
+        if self._kind == "result":
+            return Judgement("nothing", usual.times(self._moved))
+        return self._part_of_average(usual, lengths)
 
     def _part_of_average(self, usual: Usual, lengths: Sequence[int]) -> Judgement:
         shares = usual.shares(self._moved)
@@ -113,8 +113,9 @@ class TrainerGuard:
         shown = self._memory.snapshot[positions]
         average = (self._memory.average if taken is None else taken)[positions]
         self._anchors[fragment] = shown + np.float32(alpha) * (average - shown)
+        self._begun[fragment] = self._anchors[fragment]
         if len(self._moved):
-            self._histories[fragment].note(self._moved, self._learnt)
+            self._histories[fragment].note(self._moved)
 
 
 class _Sample:
