@@ -91,5 +91,5 @@ def test_every_setting_of_a_peer_has_a_flag() -> None:
     filled = {flag.fills for flag in TRAIN_FLAGS}
     settings: dict[str, Any] = {name: KINDS[name].model_fields for name in ("gossip", "network", "train")}
     without = {f"{name}.{field}" for name, fields in settings.items() for field in fields} - filled
-    kept_in_the_run_folder = {"network.known_peers", "network.peers_path"}
+    kept_in_the_run_folder = {"network.known_peers", "network.peers_path", "network.membership_path"}
     assert without == {"train.task", "train.variant"} | kept_in_the_run_folder, "the task is an argument"
