@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.core.movement import (
-    LARGEST_PACE,
     LEARNT_SHARE,
     MOST_PARTS,
     PART_ELEMENTS,
@@ -90,8 +89,8 @@ def test_small_pushes_that_grow_from_round_to_round_lead_no_further_than_a_few_o
     assert usual_of(history, of(1, 1)).whole <= LEARNT_SHARE * 2**0.5 * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("pace", "wide"), [(0.1, 1.0), (2.0, 2.0), (1e9, LARGEST_PACE)])
-def test_a_peer_that_is_slow_expects_more_of_the_others_within_bounds(pace: float, wide: float) -> None:
+@pytest.mark.parametrize(("pace", "wide"), [(0.1, 1.0), (2.0, 2.0), (50.0, 50.0)])
+def test_a_peer_that_is_slow_expects_more_of_the_others(pace: float, wide: float) -> None:
     assert usual_of(settled(of(1, 1), of(1, 1)), of(1, 1), pace=pace).wide == wide
 
 

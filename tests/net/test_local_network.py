@@ -52,7 +52,9 @@ def test_an_address_counts_only_where_it_is_on_a_network_of_this_computer() -> N
     assert believed(OTHER.encode(), ["192.168.1.7", "8.8.4.4", "192.168.2.7", "127.0.0.1"]) == expected
 
 
-@pytest.mark.parametrize("peer", [b"", b"nobody", b"\xff" * 40, ME.encode()])
+@pytest.mark.parametrize(
+    "peer", [b"", b"nobody", b"\xff" * 40, ME.encode()], ids=["none", "a word", "bytes", "the own one"]
+)
 def test_who_is_no_other_peer_is_not_believed(peer: bytes) -> None:
     assert believed(peer, ["192.168.1.7"]) == ()
 

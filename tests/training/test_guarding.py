@@ -9,7 +9,7 @@ from gossiptrain.config import GuardName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.movement import parts_of
 from gossiptrain.swarm.coding import Buffers
-from gossiptrain.training.guarding import Judgement, TrainerGuard
+from gossiptrain.training.guarding import REUNION_ROUNDS, Judgement, TrainerGuard
 
 ELEMENTS = 2000
 
@@ -65,6 +65,26 @@ def test_it_goes_on_alone_and_takes_the_next_good_one() -> None:
     guarded.usual_rounds()
 
 
+def test_halves_that_meet_again_are_far_from_each_other_and_come_together() -> None:
+    guarded = Guarded("result")
+    guarded.usual_rounds(REUNION_ROUNDS)
+    apart = guarded.noise(0.9)
+    assert guarded.round(apart).taken == "nothing"
+    guarded.guard.expect_others()
+    assert guarded.round(apart).taken == "all"
+    assert guarded.round(guarded.noise(3.0)).taken == "nothing", "further than all that this peer holds"
+    guarded.usual_rounds(REUNION_ROUNDS - 2)
+    assert guarded.round(apart).taken == "nothing", "by now they have met"
+
+
+def test_a_slow_peer_takes_what_a_fast_group_has_learnt_and_believes_strangers_less() -> None:
+    trusting, wary = Guarded("result"), Guarded("clip")
+    for guarded in (trusting, wary):
+        guarded.usual_rounds(REUNION_ROUNDS)
+    assert trusting.round(trusting.noise(0.1 * 50), pace=50.0).taken == "all"
+    assert wary.round(wary.noise(0.1 * 50), pace=50.0).taken != "all"
+
+
 def test_what_is_not_guarded_is_taken_however_far_it_is() -> None:
     assert Guarded("off").round(np.full(ELEMENTS, 1e6, np.float32)).taken == "all"
 
@@ -98,7 +118,7 @@ def test_radii_are_told_only_where_contributions_are_clipped() -> None:
 
 def test_a_slow_peer_is_not_left_behind_by_a_group_that_has_seen_more() -> None:
     guarded = Guarded("result")
-    guarded.usual_rounds()
+    guarded.usual_rounds(REUNION_ROUNDS)
     assert guarded.round(guarded.noise(0.35)).taken == "nothing"
     assert guarded.round(guarded.noise(0.35), pace=4.0).taken == "all"
 

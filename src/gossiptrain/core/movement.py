@@ -32,9 +32,6 @@ WHOLE_LIMIT = 2.0
 """Times the usual distance at which an average is too far away."""
 PART_LIMIT = 4.0
 """The same for a single part, whose distances vary more."""
-LARGEST_PACE = 4.0
-"""A group that has seen so many times as many samples may be so many times as far away, and no further."""
-
 MOVED_REACH = 2.0
 """Times as far as averages usually moved this peer a contribution may be from the own values before it is clipped: in
 large groups members are 1.4 times as far from each other as from their mean, in pairs twice as far."""
@@ -108,8 +105,7 @@ class MovementHistory:
         if usual[-1] <= 0:
             return None
         reach = np.maximum(MOVED_REACH * past, LEARNT_REACH * own)
-        wide = min(max(pace, 1.0), LARGEST_PACE)
-        return Usual(self._by_part(usual), float(usual[-1]), wide, self._by_part(reach))
+        return Usual(self._by_part(usual), float(usual[-1]), max(pace, 1.0), self._by_part(reach))
 
     def offer(self, way: Distances) -> None:
         """A round begins, before which this peer has come so far since the one before."""

@@ -16,11 +16,17 @@ import numpy.typing as npt
 from gossiptrain.config import GuardName
 from gossiptrain.core.averaging import Vector
 from gossiptrain.core.guards import part_distances
-from gossiptrain.core.movement import Distances, MovementHistory, Usual
+from gossiptrain.core.movement import Distances, MovementHistory, Usual, length
 from gossiptrain.swarm.coding import Buffers
 
 SAMPLED = 64
 """Values of each part by which is told how far this peer has come by itself."""
+LARGEST_PACE: dict[GuardName, float] = {"off": 1.0, "result": 64.0, "clip": 4.0}
+"""A group that has seen so many times as many samples may be so many times as far away, and no further: a laptop meets
+graphics cards, but where strangers take part, what they say of themselves counts for little."""
+REUNION_ROUNDS = 8
+"""After somebody has come, so many rounds may lead further than usual: halves that were cut apart have gone on for
+themselves, and are far from each other when they meet again."""
 Positions = npt.NDArray[np.int64]
 
 
@@ -62,12 +68,18 @@ class TrainerGuard:
         self._begun: list[Vector] = []
         self._learnt: Distances = np.zeros(0)
         self._moved: Distances = np.zeros(0)
+        self._reunion_rounds = 0
         self.begin()
 
     def begin(self) -> None:
         """The model holds values from which training begins: the first ones, or those of another peer."""
         self._anchors = [self._values_at(sample.positions, number) for number, sample in enumerate(self._samples)]
         self._begun = list(self._anchors)
+        self.expect_others()
+
+    def expect_others(self) -> None:
+        """Somebody has come who may have gone another way for long."""
+        self._reunion_rounds = REUNION_ROUNDS
 
     def see(self, fragment: int) -> None:
         """The snapshot of a fragment is in the memory."""
@@ -89,12 +101,16 @@ class TrainerGuard:
             return Judgement("all")
         lengths = self._parts[fragment]
         self._moved = part_distances(self._memory.average, self._memory.snapshot, lengths)
-        usual = self._histories[fragment].usual(self._learnt, pace=pace)
+        usual = self._histories[fragment].usual(self._learnt, pace=min(pace, LARGEST_PACE[self._kind]))
+        reunion, self._reunion_rounds = self._reunion_rounds > 0, max(0, self._reunion_rounds - 1)
         if usual is None or usual.excess(self._moved) <= 1:
             return Judgement("all")
-        if self._kind == "result":
-            return Judgement("nothing", usual.times(self._moved))
-        return self._part_of_average(usual, lengths)
+        if self._kind == "clip":
+            return self._part_of_average(usual, lengths)
+        # Nobody who began where this peer did and has learnt since is further away than all that this peer holds.
+        if reunion and length(self._moved) <= float(np.linalg.norm(self._memory.snapshot[: sum(lengths)])):
+            return Judgement("all")
+        return Judgement("nothing", usual.times(self._moved))
 
     def _part_of_average(self, usual: Usual, lengths: Sequence[int]) -> Judgement:
         shares = usual.shares(self._moved)

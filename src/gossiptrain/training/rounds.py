@@ -138,6 +138,10 @@ class Rounds:
         """How far contributions to the round in flight may be from the snapshot, see `TrainerGuard.radii`."""
         return self._guard.radii(self.fragment)
 
+    def expect_others(self) -> None:
+        """Somebody has come who may have gone another way for long."""
+        self._guard.expect_others()
+
     def fail(self) -> None:
         """The round is over, and nothing has changed."""
         _logger.info("the round ends at step %d, and nothing has changed", self._progress.step)

@@ -323,6 +323,8 @@ class Session:
 
     def _note_peer(self, changed: control.PeerChanged) -> None:
         self.peers, self.trainers = changed.peers, changed.trainers
+        if changed.change == "joined":
+            self.rounds.expect_others()
         if changed.change == "finishing":
             self.rounds.pace.request_round_now(changed.round)
         news.tell_peer(self.bus, changed)
