@@ -44,7 +44,7 @@ from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
-NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="local")
+NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), open=True, preset="local")
 MOST_STEPS = 2**53
 QUIET_S = 1.0
 """Between a round and the transfer after it."""

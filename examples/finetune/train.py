@@ -4,7 +4,8 @@
     python examples/finetune/train.py --model HuggingFaceTB/SmolLM2-135M --text mine.txt
     python examples/finetune/train.py --model HuggingFaceTB/SmolLM2-135M --text yours.txt ADDRESS
 
-Each peer has texts of its own. The first prints its addresses; the others are given one of them. A peer may hold the
+Each peer has texts of its own. The first prints its addresses; others on its computer are given one of them, and those
+on other computers `--join LINK` with a link that `gossip invite --run finetune` has printed there. A peer may hold the
 base model in another precision than the rest (`--dtype bfloat16`): all agree on its name, and its weights stay frozen.
 `--model` may also be a folder. At the end all that end together hold the same adapters, saved in `--out`.
 """
@@ -67,6 +68,7 @@ def main() -> None:
     """Reads the arguments, trains, saves the adapters."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="of any peer that trains already")
+    parser.add_argument("--join", metavar="LINK", help="of `gossip invite`, in place of an address; or @FILE")
     parser.add_argument("--model", required=True, help="name on the Hugging Face hub, or folder")
     parser.add_argument("--text", required=True, type=Path, help="file with this peer's texts")
     parser.add_argument("--dtype", default="float32", help="precision of the frozen weights (float32)")
@@ -82,10 +84,10 @@ def main() -> None:
     tokens = tokenizer(given.text.read_text(encoding="utf-8"), return_tensors="pt")["input_ids"][0]
     base = AutoModelForCausalLM.from_pretrained(given.model, dtype=given.dtype)
     model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, task_type="CAUSAL_LM"))
+    swarm = {"join": given.join} if given.join else {"run": "finetune", "initial_peers": given.addresses}
     callback = GossipCallback(
-        run="finetune",
+        **swarm,
         base=Path(given.model).name,
-        initial_peers=given.addresses,
         every_steps=given.every_steps,
         on_event=tell,
         on_ready=tell_addresses,

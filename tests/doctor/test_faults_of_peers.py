@@ -142,6 +142,7 @@ def test_with_a_trainer_all_is_well(stage: Stage) -> None:
         ("version", "ok"),
         ("run", "ok"),
         ("clocks", "ok"),
+        ("seen from there", "ok"),
         ("calling back", "not checked"),
     ]
 

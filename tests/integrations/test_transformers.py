@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,23 +29,45 @@ class At(TrainerCallback):
             self.act()
 
 
-def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(tmp_path: Path, family: Family) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(
+    tmp_path: Path, family: Family, processes: int
+) -> None:
     hosted, started = callback(), list[Peer]()
 
-    def wait_for_another_process() -> None:
+    def wait_for_the_other() -> None:
         assert hosted.swarm is not None
-        arguments = ("-m", "tests.integrations.trainers", str(tmp_path / "other"), hosted.swarm.addresses[0])
-        started.append(family.start(*arguments, program=[sys.executable]))
-        assert hosted.swarm.wait_for_peers(2, until=lambda: started[0].process.poll() is not None), started[0].err
+        started.extend(other_peer(family, tmp_path / "other", hosted.swarm.addresses[0], processes))
+        ended = [one.process.poll for one in started]
+        assert hosted.swarm.wait_for_peers(2, until=lambda: any(poll() is not None for poll in ended)), started[0].err
 
-    trainer = trainer_in(tmp_path / "own", hosted, At(1, wait_for_another_process), gradient_accumulation_steps=2)
+    trainer = trainer_in(tmp_path / "own", hosted, At(1, wait_for_the_other), gradient_accumulation_steps=2)
     trainer.train()
-    assert started[0].wait() == 0, started[0].err
-    assert torch.equal(parameters_of(trainer.model), torch.load(tmp_path / "other" / "parameters.pt"))
+    for rank, process in enumerate(started):
+        assert process.wait() == 0, process.err
+        theirs = torch.load(tmp_path / "other" / f"parameters-{rank}.pt")
+        assert torch.equal(parameters_of(trainer.model), theirs), f"process {rank}"
     assert hosted.swarm is not None
     assert hosted.swarm.step == 40, "steps of the optimizer, not batches"
     assert hosted.swarm.rounds > 0
     assert [log["gossip/peers"] for log in trainer.state.log_history if "loss" in log][-1] == 2.0
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def other_peer(family: Family, folder: Path, address: str, processes: int) -> list[Peer]:
+    """A trainer of so many processes, each with a copy of the model, as `torchrun` starts them."""
+    arguments = ("-m", "tests.integrations.trainers", str(folder), address)
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    places = [{} if processes == 1 else {"RANK": str(n), "LOCAL_RANK": str(n), **shared} for n in range(processes)]
+    return [family.start(*arguments, program=[sys.executable], cwd=ROOT, environment=place) for place in places]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def test_what_the_outer_step_needs_is_in_each_checkpoint_and_is_taken_from_it_again(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ is global."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def callback(**arguments: Any) -> GossipCallback:
 def main(folder: str, address: str) -> None:
     trainer = trainer_in(Path(folder), callback(initial_peers=address), seed=1, gradient_accumulation_steps=2)
     trainer.train()
-    torch.save(parameters_of(trainer.model), Path(folder) / "parameters.pt")
+    torch.save(parameters_of(trainer.model), Path(folder) / f"parameters-{os.environ.get('RANK', '0')}.pt")
 
 
 if __name__ == "__main__":

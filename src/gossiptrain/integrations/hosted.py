@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from gossiptrain.integrations.processes import SeveralProcesses
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
 
@@ -29,8 +30,10 @@ class HostedSwarm:
         self._resumed: Mapping[str, Any] = {}
         self._began_s = self._told_s = 0.0
         self._done_at_first = 0
+        self._processes: SeveralProcesses | None = None
         self.swarm: Gossip | None = None
-        """The swarm while the host trains, and afterwards for what it may be asked then; None before."""
+        """The swarm while the host trains, and afterwards for what it may be asked then; None before, and in all but
+        the first process of a peer that has several."""
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """The next swarm goes on from what `state` has returned in an earlier run."""
@@ -39,25 +42,46 @@ class HostedSwarm:
     def enter(
         self, model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, samples_per_step: int, done: int
     ) -> None:
-        """Joins the swarm. samples_per_step: where the arguments say nothing of it. done: steps that the host counts
+        """Joins the swarm; where several processes train the model, the first of them does, and all take over what it
+        holds. samples_per_step: of one process, where the arguments say nothing of it. done: steps that the host counts
         as made. Raises what `gossip()` and entering its block raise."""
         self.leave(orderly=False)  # A host whose training failed has perhaps told nobody.
-        arguments = {"samples_per_step": samples_per_step, **self._arguments}
-        swarm = gossip(model, optimizer, **arguments)
+        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+        self._processes = processes = SeveralProcesses.of(model, optimizers)
+        if processes is None:
+            self._join(model, optimizers, samples_per_step=samples_per_step)
+        else:
+            samples_per_step *= processes.count
+            processes.agree(lambda: self._join(model, optimizers, samples_per_step=samples_per_step))
+            processes.follow(self._changes)
+        self._began_s = self._told_s = time.monotonic()
+        self._done_at_first = done
+
+    def _join(self, model: nn.Module, optimizers: Sequence[Optimizer], *, samples_per_step: int) -> None:
+        swarm = gossip(model, optimizers, **{"samples_per_step": samples_per_step, **self._arguments})
         if self._resumed:
             swarm.load_state_dict(self._resumed)
         self._resumed = {}
         self.swarm = swarm.__enter__()
-        self._began_s = self._told_s = time.monotonic()
-        self._done_at_first = done
 
     def leave(self, *, orderly: bool) -> None:
-        """Leaves the swarm. orderly: after the last rounds with all that end as well; else at once."""
-        swarm, inside = self.swarm, self.is_inside
-        if swarm is None or not inside:
-            return
-        failed = None if orderly else RuntimeError
-        swarm.__exit__(failed, None, None)
+        """Leaves the swarm. orderly: after the last rounds with all that end as well, all processes at one moment; else
+        at once."""
+        processes, self._processes = self._processes, None
+        if processes is not None:
+            processes.end()
+        if processes is not None and orderly:
+            processes.agree(lambda: self._go(orderly=True))
+        else:
+            self._go(orderly=orderly)
+
+    def _go(self, *, orderly: bool) -> None:
+        if self.swarm is not None and self.is_inside:
+            self.swarm.__exit__(None if orderly else RuntimeError, None, None)
+
+    def _changes(self) -> int:
+        """Another number whenever the swarm has changed the model: a round, or parameters that were taken over."""
+        return 0 if self.swarm is None else self.swarm.rounds
 
     @property
     def is_inside(self) -> bool:

@@ -153,7 +153,7 @@ def _fingerprint(
 
 def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
     given = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
-    optimizers = tuple(map(_unwrapped, given))
+    optimizers = tuple(map(unwrapped, given))
     if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
         raise UsageError(
             "gossip() was given no optimizer of torch.optim.",
@@ -162,10 +162,10 @@ def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer,
     return optimizers
 
 
-def _unwrapped(optimizer: Optimizer) -> Optimizer:
+def unwrapped(optimizer: Optimizer) -> Optimizer:
     """The optimizer itself, where accelerate or Lightning has wrapped it: nobody calls the hooks of a wrapper."""
     inner = getattr(optimizer, "optimizer", None)
-    return _unwrapped(inner) if isinstance(inner, Optimizer) else optimizer
+    return unwrapped(inner) if isinstance(inner, Optimizer) else optimizer
 
 
 def _tell_started(swarm: Gossip) -> None:
