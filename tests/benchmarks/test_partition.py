@@ -9,7 +9,7 @@ import pytest
 from benchmarks import namespaces, partition
 from gossiptrain.config import PRESETS
 
-CUT_S = PRESETS["local"].lifetime_s + 15.0
+CUT_S = PRESETS["local"].lifetime_s + 5.0
 
 
 pytestmark = pytest.mark.usefixtures("hosts_can_be_made")

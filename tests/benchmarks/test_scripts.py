@@ -45,6 +45,7 @@ def test_what_an_interrupted_peer_costs_is_measured_at_all_instants_of_a_round()
     assert 0 < found.cost_s.median <= found.cost_s.maximum <= 3
 
 
+@pytest.mark.long
 def test_the_parameters_for_a_joiner_are_timed_from_one_donor_and_from_two() -> None:
     found = state_transfer.measure(2, megabytes=2, repetitions=1, every_seconds=2.0)
     assert [(one.donors, one.asked) for one in found] == [(2, 1), (2, 2)]
@@ -52,6 +53,7 @@ def test_the_parameters_for_a_joiner_are_timed_from_one_donor_and_from_two() -> 
     assert all(0 < one.transfer_s.median < 60 for one in found)
 
 
+@pytest.mark.long
 def test_a_large_model_is_joined_and_averaged_by_fragments_and_ends_as_one() -> None:
     found = large_model.measure(large_model.Job(8_000_000, fragments=2, every_s=1.0), rounds=3)
     assert len({each.digest for each in found}) == 1
@@ -132,6 +134,7 @@ def test_without_a_folder_of_images_random_ones_are_taken(monkeypatch: pytest.Mo
     assert batch.inputs.shape == (task.recipe.batch, 3, 32, 32)
 
 
+@pytest.mark.long
 def test_a_swarm_is_shown_beside_one_peer_with_its_time_and_one_with_its_samples(tmp_path: Path) -> None:
     report = tmp_path / "end.json"
     arguments = ["digits", "--peers=2", "--steps=1000", "--every-steps=50", "--seeds=1", "--json", str(report)]
@@ -146,6 +149,7 @@ def test_a_swarm_is_shown_beside_one_peer_with_its_time_and_one_with_its_samples
     assert "one peer, the same samples" in done.stdout
 
 
+@pytest.mark.long
 def test_strategies_are_compared_with_a_learning_rate_for_each(tmp_path: Path) -> None:
     report = tmp_path / "strategies.json"
     arguments = ["digits", "--steps=40", "--every=4", "--seeds=2", "--peers=4", "--json", str(report)]

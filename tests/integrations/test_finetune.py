@@ -68,7 +68,6 @@ def first_peer(family: Family, base: Path, text: Path) -> Iterator[tuple[Peer, s
 def test_a_base_in_float32_and_one_in_bfloat16_end_with_the_same_adapters(family: Family, text: Path) -> None:
     base = save_base(family.folder / "tiny-llama")
     with first_peer(family, base, text) as (first, address):
-        stranger = tuned(family, save_base(family.folder / "other-llama"), text, address)
         second = tuned(family, base, text, address, "--dtype", "bfloat16")
         for peer in (second, first):
             assert peer.wait() == 0, peer.err
@@ -76,5 +75,3 @@ def test_a_base_in_float32_and_one_in_bfloat16_end_with_the_same_adapters(family
     assert float(said(first, r"^([\d.]+)% of the model's values travel$")) < 1.0
     assert said(first, r"apart cost ([\d.]+)% of what they do$")
     assert (family.folder / "adapters-0" / "adapter_model.safetensors").exists()
-    assert stranger.wait() != 0
-    assert "'custom on other-llama' here, 'custom on tiny-llama' there" in stranger.err

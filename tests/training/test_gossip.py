@@ -386,6 +386,7 @@ def test_one_living_peer_among_the_initial_ones_is_enough(host: Member) -> None:
     [
         ({"run": "guests"}, "the run differs: 'guests' here, 'hosts' there"),
         ({"task": "other"}, "the task differs: 'other' here, 'constant' there"),
+        ({"base": "a language model"}, "the task differs: 'constant on a language model' here, 'constant' there"),
         ({"model": Constant(0.0, elements=999)}, "the model differs: 999 averaged values here, 1,000 there"),
         ({"model": nn.Linear(999, 1)}, "the model differs: as many values, but other tensor names, shapes"),
     ],
