@@ -65,11 +65,11 @@ class GossipSettings(Settings):
     codec: CodecName = "fp32"
     """How values travel. fp16 and bf16 halve the bytes, int8 quarters them, int4 takes an eighth; a group whose members
     differ uses fp32."""
-    guard: GuardName = "result"
+    guard: GuardName = "off"
     """What becomes of values that are unusually far from the own ones; see `core.movement`. `result`: a round whose
     average is too far away is not applied. `clip`: contributions count no further than a radius, and no more of an
-    average is taken than is usual; for swarms with members that nobody knows. `off`: all that is finite is applied.
-    The same for all peers of a run."""
+    average is taken than is usual; for swarms with members that nobody knows. `off`: all that is finite and not
+    absurdly large is applied, so whoever was apart comes together at once. The same for all peers of a run."""
     fragments: Annotated[int, Field(ge=1, le=MOST_FRAGMENTS)] | None = None
     """Parts of the model of which a round carries one, in turn, so that each has its round as often as the settings
     above say; see `core.fragments`. The same for all peers. None: one for each 128 MiB of parameters."""

@@ -545,8 +545,7 @@ def test_who_trains_on_is_waited_for_no_longer_than_the_least_grace_or_until_som
 def test_a_merge_in_the_middle_does_not_take_the_place_of_the_one_at_the_end() -> None:
     model = Constant(1.0)
     optimizer = standing_still(model)
-    # A guard would not let a peer that stands still be led so far.
-    options: dict[str, Any] = {"run": "middle", "take_state": False, "settings": GossipSettings(guard="off")}
+    options: dict[str, Any] = {"run": "middle", "take_state": False}
     with Member(3.0, every_steps=10**9, **options) as other:
         with gossip(model, optimizer, network=LOCAL, initial_peers=[other.address], **options) as swarm:
             assert swarm.wait_for_peers(2)

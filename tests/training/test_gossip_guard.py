@@ -12,7 +12,7 @@ from gossiptrain.config import GossipSettings
 from tests.members import Member, members
 from tests.processes import wait_until
 
-SETTINGS = GossipSettings(every_steps=25)
+SETTINGS = GossipSettings(every_steps=25, guard="result")
 
 
 def learns(member: Member) -> None:

@@ -85,7 +85,7 @@ LEARN_FLAGS = (
     Flag(
         ("--guard",),
         str,
-        "Against bad contributions: off, result, clip; to compare median, trimmed-mean, krum (result)",
+        "Against bad contributions: off, result, clip; to compare median, trimmed-mean, krum (off)",
         fills="learn.guard",
         panel=GOSSIP,
         metavar="NAME",

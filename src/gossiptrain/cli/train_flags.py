@@ -89,7 +89,7 @@ GOSSIP_FLAGS = (
     Flag(
         ("--guard",),
         str,
-        "What becomes of averages that are unusually far away; clip: for swarms open to strangers (result)",
+        "What becomes of averages that are unusually far away; clip: for swarms open to strangers (off)",
         fills="gossip.guard",
         panel=GOSSIP,
         metavar="off|result|clip",

@@ -47,7 +47,7 @@ class CommonSettings:
     grouping: str = "auto"
     seed: int = 0
     fragments: int = 1
-    guard: str = "result"
+    guard: str = "off"
 
     @classmethod
     def of(cls, settings: GossipSettings) -> CommonSettings:

@@ -57,7 +57,7 @@ class LearnSettings(Settings):
     """How many times as fast as the slowest peer the fastest one is; the peers' mean speed stays."""
     delay: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Inner steps that pass between a snapshot and the average that comes of it."""
-    guard: Literal[GuardName, AggregatorName] = "result"
+    guard: Literal[GuardName, AggregatorName] = "off"
     """What peers do against bad contributions: what real ones do, or another aggregator to compare with."""
     attackers: Annotated[int, Field(ge=0, le=254)] = 0
     """Peers that lie to the others in every round. They are not counted in what is found."""

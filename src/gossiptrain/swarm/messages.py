@@ -158,7 +158,7 @@ class Hello(Message):
     grouping: ShortText = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fragments: Annotated[int, Field(ge=1, le=MOST_FRAGMENTS)] = 1
-    guard: ShortText = "result"
+    guard: ShortText = "off"
     helper: bool = False
     """Whether the speaker only helps others find each other and trains nothing."""
 

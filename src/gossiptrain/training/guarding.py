@@ -73,6 +73,8 @@ class TrainerGuard:
 
     def begin(self) -> None:
         """The model holds values from which training begins: the first ones, or those of another peer."""
+        if self._kind == "off":
+            return
         self._anchors = [self._values_at(sample.positions, number) for number, sample in enumerate(self._samples)]
         self._begun = list(self._anchors)
         self.expect_others()
@@ -83,6 +85,8 @@ class TrainerGuard:
 
     def see(self, fragment: int) -> None:
         """The snapshot of a fragment is in the memory."""
+        if self._kind == "off":
+            return
         sample = self._samples[fragment]
         shown = self._memory.snapshot[sample.positions]
         self._learnt = sample.distances(shown - self._anchors[fragment])
@@ -125,6 +129,8 @@ class TrainerGuard:
 
     def note(self, fragment: int, taken: Vector | None = None, *, alpha: float) -> None:
         """The share `alpha` of the way was gone. taken: in place of the average in the memory."""
+        if self._kind == "off":
+            return
         positions = self._samples[fragment].positions
         shown = self._memory.snapshot[positions]
         average = (self._memory.average if taken is None else taken)[positions]
