@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,13 @@ def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = GE
     while not condition():
         assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
         time.sleep(POLL_S)
+
+
+def free_port() -> int:
+    """A port of this computer at which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 
 from gossiptrain import events
 from gossiptrain.training.runs.checkpoints import load_checkpoint
-from tests.processes import Command, Family, Peer, wait_until
+from tests.processes import Command, Family, Peer, free_port, wait_until
 from tests.training.tasks.image_trees import write_tree
 
 ROOT = Path(__file__).parents[2]
@@ -34,12 +33,6 @@ def wait_for_steps(peer: Peer) -> None:
 
 def metrics(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_peers_join_average_are_killed_and_are_replaced(family: Family, gossip: Command, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossiptrain.config import GuardName
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.core.movement import (
+    LARGEST_PACE,
     LEARNT_SHARE,
     MOST_PARTS,
     PART_ELEMENTS,
@@ -40,14 +42,14 @@ def settled(moved: Distances, learnt: Distances, *, rounds: int = 5) -> Movement
     return history
 
 
-def usual_of(history: MovementHistory, learnt: Distances, *, pace: float = 1.0) -> Usual:
-    usual = history.usual(learnt, pace=pace)
+def usual_of(history: MovementHistory, learnt: Distances, *, guard: GuardName = "result", pace: float = 1.0) -> Usual:
+    usual = history.usual(learnt, guard, pace=pace)
     assert usual is not None
     return usual
 
 
 def test_who_has_learnt_nothing_and_was_never_moved_knows_of_no_limit() -> None:
-    assert MovementHistory(LENGTHS).usual(of(0, 0)) is None
+    assert MovementHistory(LENGTHS).usual(of(0, 0), "result") is None
 
 
 def test_before_the_first_average_what_was_learnt_stands_for_it() -> None:
@@ -89,9 +91,11 @@ def test_small_pushes_that_grow_from_round_to_round_lead_no_further_than_a_few_o
     assert usual_of(history, of(1, 1)).whole <= LEARNT_SHARE * 2**0.5 * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("pace", "wide"), [(0.1, 1.0), (2.0, 2.0), (50.0, 50.0)])
-def test_a_peer_that_is_slow_expects_more_of_the_others(pace: float, wide: float) -> None:
-    assert usual_of(settled(of(1, 1), of(1, 1)), of(1, 1), pace=pace).wide == wide
+@pytest.mark.parametrize("guard", ["result", "clip"])
+def test_a_peer_that_is_slow_expects_more_of_the_others_within_bounds(guard: GuardName) -> None:
+    expected = {0.1: 1.0, 2.0: 2.0, 1e9: LARGEST_PACE[guard]}
+    history = settled(of(1, 1), of(1, 1))
+    assert {pace: usual_of(history, of(1, 1), guard=guard, pace=pace).wide for pace in expected} == expected
 
 
 def test_a_part_that_lies_still_may_move_as_its_share_of_the_elements_has_it() -> None:

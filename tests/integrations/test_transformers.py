@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import TrainerCallback
 from gossiptrain.integrations.state_file import STATE_FILE
 from tests.integrations.classifier import parameters_of
 from tests.integrations.trainers import callback, trainer_in
-from tests.processes import Family, Peer
+from tests.processes import Family, Peer, free_port
 
 
 class At(TrainerCallback):
@@ -62,12 +61,6 @@ def other_peer(family: Family, folder: Path, address: str, processes: int) -> li
     shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     places = [{} if processes == 1 else {"RANK": str(n), "LOCAL_RANK": str(n), **shared} for n in range(processes)]
     return [family.start(*arguments, program=[sys.executable], cwd=ROOT, environment=place) for place in places]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_what_the_outer_step_needs_is_in_each_checkpoint_and_is_taken_from_it_again(tmp_path: Path) -> None:

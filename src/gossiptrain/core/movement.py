@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gossiptrain.config import GuardName
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.core.partition import Slice
 
@@ -32,6 +33,10 @@ WHOLE_LIMIT = 2.0
 """Times the usual distance at which an average is too far away."""
 PART_LIMIT = 4.0
 """The same for a single part, whose distances vary more."""
+LARGEST_PACE: dict[GuardName, float] = {"off": 1.0, "result": 64.0, "clip": 4.0}
+"""A group that has seen so many times as many samples may be so many times as far away, and no further: a laptop meets
+graphics cards, but where strangers take part, what they say of themselves counts for little."""
+
 MOVED_REACH = 2.0
 """Times as far as averages usually moved this peer a contribution may be from the own values before it is clipped: in
 large groups members are 1.4 times as far from each other as from their mean, in pairs twice as far."""
@@ -93,11 +98,11 @@ class MovementHistory:
         self._moved: deque[Distances] = deque(maxlen=REMEMBERED)
         self._ways: deque[Distances] = deque(maxlen=REMEMBERED)
 
-    def usual(self, learnt: Distances, *, pace: float = 1.0) -> Usual | None:
+    def usual(self, learnt: Distances, guard: GuardName, *, pace: float = 1.0) -> Usual | None:
         """How far an average usually is. None where nothing was learnt and no average has moved anything yet.
 
-        learnt: how far this peer has come since the last average that it took. pace: samples of a usual member
-        of the group, relative to the own ones. Without a history what was learnt stands for it.
+        learnt: how far this peer has come since the last average that it took. guard: bounds the pace. pace: samples of
+        a usual member of the group, relative to the own ones. Without a history what was learnt stands for it.
         """
         past = np.median(self._moved, axis=0) if self._moved else np.zeros(len(self._shares) + 1)
         past, own = self._bounded(past), self._bounded(_with_whole(learnt))
@@ -105,7 +110,8 @@ class MovementHistory:
         if usual[-1] <= 0:
             return None
         reach = np.maximum(MOVED_REACH * past, LEARNT_REACH * own)
-        return Usual(self._by_part(usual), float(usual[-1]), max(pace, 1.0), self._by_part(reach))
+        wide = min(max(pace, 1.0), LARGEST_PACE[guard])
+        return Usual(self._by_part(usual), float(usual[-1]), wide, self._by_part(reach))
 
     def offer(self, way: Distances) -> None:
         """A round begins, before which this peer has come so far since the one before."""

@@ -76,46 +76,48 @@ class HostedSwarm:
             self._go(orderly=orderly)
 
     def _go(self, *, orderly: bool) -> None:
-        if self.swarm is not None and self.is_inside:
-            self.swarm.__exit__(None if orderly else RuntimeError, None, None)
+        if (swarm := self._entered) is not None:
+            swarm.__exit__(None if orderly else RuntimeError, None, None)
 
     def _changes(self) -> int:
-        """Another number whenever the swarm has changed the model: a round, or parameters that were taken over."""
+        """Another number whenever the swarm has changed the model, which after joining only rounds do."""
         return 0 if self.swarm is None else self.swarm.rounds
 
     @property
-    def is_inside(self) -> bool:
-        """Whether the swarm has been entered and not left."""
-        return self.swarm is not None and self.swarm.is_inside
+    def _entered(self) -> Gossip | None:
+        """The swarm, where it has been entered and not left."""
+        return self.swarm if self.swarm is not None and self.swarm.is_inside else None
 
     def state(self) -> dict[str, Any]:
         """What has to be kept beside model and optimizer; nothing where there is no swarm."""
-        return self.swarm.state_dict() if self.swarm is not None and self.is_inside else {}
+        swarm = self._entered
+        return {} if swarm is None else swarm.state_dict()
 
     def expect_end(self, *, done: int, of: int) -> None:
         """Lets others know, now and then, when the host will have made the last of its steps. of: how many; 0 or less
         where it does not know."""
         now_s = time.monotonic()
-        since = done - self._done_at_first
-        if self.swarm is None or not self.is_inside or of <= 0 or since <= 0 or now_s - self._told_s < TOLD_S:
+        swarm, since = self._entered, done - self._done_at_first
+        if swarm is None or of <= 0 or since <= 0 or now_s - self._told_s < TOLD_S:
             return
         self._told_s = now_s
-        self.swarm.expect_end(max(TOLD_S, (of - done) * (now_s - self._began_s) / since))
+        swarm.expect_end(max(TOLD_S, (of - done) * (now_s - self._began_s) / since))
 
     def listen(self) -> None:
         """Where the host makes no steps for long, as in an evaluation."""
-        if self.swarm is not None and self.is_inside:
-            self.swarm.listen()
+        if (swarm := self._entered) is not None:
+            swarm.listen()
 
     def figures(self) -> dict[str, float]:
         """For the host's log."""
-        if self.swarm is None or not self.is_inside:
+        swarm = self._entered
+        if swarm is None:
             return {}
         found = {
-            "gossip/peers": float(self.swarm.peers),
-            "gossip/rounds": float(self.swarm.rounds),
-            "gossip/bytes_sent": float(self.swarm.bytes_sent),
+            "gossip/peers": float(swarm.peers),
+            "gossip/rounds": float(swarm.rounds),
+            "gossip/bytes_sent": float(swarm.bytes_sent),
         }
-        if self.swarm.disagreement is not None:
-            found["gossip/disagreement"] = self.swarm.disagreement
+        if swarm.disagreement is not None:
+            found["gossip/disagreement"] = swarm.disagreement
         return found

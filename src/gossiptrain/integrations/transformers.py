@@ -69,8 +69,9 @@ class GossipCallback(TrainerCallback):
     ) -> None:
         """Adds the figures of the swarm to what is logged."""
         if logs is not None and "loss" in logs:
-            logs.update(self._hosted.figures())
-            state.log_history[-1].update(self._hosted.figures())
+            figures = self._hosted.figures()
+            logs.update(figures)
+            state.log_history[-1].update(figures)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """The Trainer has written a checkpoint."""

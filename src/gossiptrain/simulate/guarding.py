@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gossiptrain.config import GuardName
 from gossiptrain.core.movement import Distances, MovementHistory, Radii, Usual
 
 
@@ -37,12 +38,12 @@ class VirtualGuards:
             history.offer(way)
         self._begun.copy_(shared)
 
-    def _usual(self, peer: int, *, pace: float = 1.0) -> Usual | None:
-        return self._histories[peer].usual(self._learnt[peer], pace=pace)
+    def _usual(self, peer: int, guard: GuardName, *, pace: float = 1.0) -> Usual | None:
+        return self._histories[peer].usual(self._learnt[peer], guard, pace=pace)
 
     def radii(self, peer: int) -> Radii | None:
         """How far contributions may be from this peer's own values; None where nothing is known yet."""
-        usual = self._usual(peer)
+        usual = self._usual(peer, "clip")
         return Radii(self._lengths, usual.reach) if usual is not None else None
 
     def allowed(self, rows: Sequence[int], way: Tensor, *, paces: Mapping[int, float], clip: bool) -> Distances:
@@ -54,7 +55,7 @@ class VirtualGuards:
         """
         found = np.ones((len(rows), len(self._lengths)))
         for place, (peer, moved) in enumerate(zip(rows, self._distances(way), strict=True)):
-            usual = self._usual(peer, pace=paces[peer])
+            usual = self._usual(peer, "clip" if clip else "result", pace=paces[peer])
             if usual is None:
                 continue
             if clip:

@@ -21,9 +21,6 @@ from gossiptrain.swarm.coding import Buffers
 
 SAMPLED = 64
 """Values of each part by which is told how far this peer has come by itself."""
-LARGEST_PACE: dict[GuardName, float] = {"off": 1.0, "result": 64.0, "clip": 4.0}
-"""A group that has seen so many times as many samples may be so many times as far away, and no further: a laptop meets
-graphics cards, but where strangers take part, what they say of themselves counts for little."""
 REUNION_ROUNDS = 8
 """After somebody has come, so many rounds may lead further than usual: halves that were cut apart have gone on for
 themselves, and are far from each other when they meet again."""
@@ -96,7 +93,7 @@ class TrainerGuard:
     def radii(self, fragment: int) -> tuple[float, ...]:
         """How far contributions to this round may be from the own values, in each part; empty where as far as they
         are."""
-        usual = self._histories[fragment].usual(self._learnt) if self._kind == "clip" else None
+        usual = self._histories[fragment].usual(self._learnt, self._kind) if self._kind == "clip" else None
         return () if usual is None else tuple(float(f"{radius:.4g}") for radius in usual.reach)
 
     def judge(self, fragment: int, *, pace: float) -> Judgement:
@@ -105,7 +102,7 @@ class TrainerGuard:
             return Judgement("all")
         lengths = self._parts[fragment]
         self._moved = part_distances(self._memory.average, self._memory.snapshot, lengths)
-        usual = self._histories[fragment].usual(self._learnt, pace=min(pace, LARGEST_PACE[self._kind]))
+        usual = self._histories[fragment].usual(self._learnt, self._kind, pace=pace)
         reunion, self._reunion_rounds = self._reunion_rounds > 0, max(0, self._reunion_rounds - 1)
         if usual is None or usual.excess(self._moved) <= 1:
             return Judgement("all")

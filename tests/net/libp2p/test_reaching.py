@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
@@ -11,6 +10,7 @@ from gossiptrain.config import NetworkSettings
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import UnreachableError
+from tests.processes import free_port
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
 
@@ -67,10 +67,3 @@ def test_what_is_no_address_of_the_peer_is_passed_over(address: str) -> None:
         await alice.reach(bob.peer_id, [address.replace("ID", bob.peer_id), *bob.addresses])
 
     run_on("libp2p", scenario)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
