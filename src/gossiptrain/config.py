@@ -167,6 +167,8 @@ class NetworkSettings(Settings):
     this peer with no address, and to look there oneself where `search_local_network` asks for it."""
     search_local_network: bool = False
     """Whether to look there for a peer of the run, and to join it; that there is none is an error then."""
+    watch: bool = False
+    """Whether to ask the other peers, now and then, what they show of themselves, and to tell it as events `swarm`."""
     direct: DirectMode = "auto"
     """How parameters travel: over a direct encrypted connection where one can be made (`auto`), over nothing else
     (`direct`), or always through libp2p's daemon (`libp2p`)."""

@@ -139,6 +139,49 @@ class PeerChanged(EventBase):
     peers: Count
 
 
+class Met(BaseModel):
+    """A round of another peer, its members by the ends of their ids."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    round: Count
+    members: tuple[Text, ...]
+    disagreement: float | None = None
+
+
+class Shown(BaseModel):
+    """What another peer has shown of itself. Histories, by step and by round, come with the first word of a peer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: float | None
+    rounds: Count
+    bytes_sent: Count
+    bytes_per_s: Number
+    met: tuple[Met, ...] = ()
+    losses: tuple[tuple[Count, float], ...] = ()
+    disagreements: tuple[tuple[Count, float], ...] = ()
+
+
+class PeerSeen(BaseModel):
+    """Another living peer, by its last heartbeat; `ending`: it has made its last step. shown: if it has been asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    peer_id: Text
+    state: Literal["joining", "training", "ending", "watching"]
+    step: Count
+    round: Count
+    shown: tuple[Shown, ...] = ()
+
+
+class SwarmSeen(EventBase):
+    """All other living peers, told about once a second where somebody watches. It stands in no file."""
+
+    event: Literal["swarm"] = "swarm"
+    peers: tuple[PeerSeen, ...]
+
+
 class NodeChanged(EventBase):
     """The process beside the trainer went down, was started again, and is reachable again at other addresses.
 
@@ -202,6 +245,7 @@ Event: TypeAlias = (
     | RoundRefused
     | Evaluated
     | PeerChanged
+    | SwarmSeen
     | NodeChanged
     | CheckpointSaved
     | CheckpointFailed

@@ -12,6 +12,7 @@ from pydantic import Field
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.core.fragments import Fragments
+from gossiptrain.events import PeerSeen
 from gossiptrain.net.framing import Message
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.ending import Farewell
@@ -63,6 +64,8 @@ class Progress(Message):
     ready_in_s: float | None
     ends_in_s: float | None = None
     """0 once it has made its last step. A round that has no group yet is then given up."""
+    loss: float | None = None
+    """Of the last step, where it is known: for whoever watches the swarm."""
 
 
 class SnapshotTaken(Message):
@@ -158,6 +161,12 @@ class PeerChanged(Message):
     """Which one the peer would take part in next."""
 
 
+class SwarmSeen(Message):
+    """All other living peers as they are now. Said about once a second where the trainer watches."""
+
+    peers: tuple[PeerSeen, ...]
+
+
 class RoundEnded(Message):
     """The round for the last snapshot is over. Where it committed, the average is in shared memory."""
 
@@ -240,6 +249,7 @@ NODE_SAYS: tuple[type[Message], ...] = (
     StateArrived,
     Joined,
     PeerChanged,
+    SwarmSeen,
     NextRound,
     GroupFound,
     FragmentWanted,

@@ -30,6 +30,7 @@ from gossiptrain.node.access import Upkeep, access_of, mismatch_with
 from gossiptrain.node.control_socket import ControlClosedError, NodeSide
 from gossiptrain.node.donor import Donor
 from gossiptrain.node.forecast import PROGRESS_S, Forecast
+from gossiptrain.node.lookout import Lookout
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.node.neighbourhood import Neighbourhood
 from gossiptrain.node.reachability import Reachability
@@ -113,6 +114,8 @@ class Node:
             self._neighbourhood.run(),
             reachability.run(),
         ]
+        if configure.network.watch:
+            beside.append(Lookout(self._peer, lambda seen: self._trainer.send(control.SwarmSeen(peers=seen))).run())
         if self._access is not None and self._access.founded_here:
             upkeep = Upkeep(configure.fingerprint, self._peer.membership, addresses=lambda: self._transport.addresses)
             beside.append(upkeep.run())
@@ -139,7 +142,7 @@ class Node:
             if configure.must_join:
                 raise await self._explained(error) from None
         received = await self._take_state() if configure.take_state else None
-        peers = len(self._peer.membership.live()) + 1
+        peers = len(self._peer.membership.participants()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         trainers = len(self._peer.membership.trainers())
         self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
@@ -197,6 +200,8 @@ class Node:
     def _note_progress(self, progress: control.Progress) -> None:
         membership = self._peer.membership
         own = membership.own
+        if progress.loss is not None:
+            self._peer.standing.note_loss(progress.step, progress.loss)
         # What others decide by whom they wait for; the next heartbeat may come too late for their round.
         ready_again = progress.ready_in_s is not None and own.ready_in_s is None
         ended_now = progress.ends_in_s == 0 and own.ends_in_s != 0
@@ -219,6 +224,8 @@ class Node:
             averaged = await participation.merge(own, samples=taken.samples)
         else:
             averaged = await participation.average(own, samples=taken.samples)
+        if averaged is not None:
+            self._peer.standing.note_round(averaged.number, averaged.result)
         self._tell_next_round()
         self._trainer.send(_round_ended(averaged, self._transport))
 
@@ -240,9 +247,11 @@ class Node:
 
     def _tell_change(self, change: Change, peer: PeerId) -> None:
         membership = self._peer.membership
+        if membership.only_watches(peer):
+            return  # To who trains it is nobody.
         heartbeat = membership.live().get(peer)
         addresses, number = (heartbeat.addresses, heartbeat.round) if heartbeat is not None else ((), 0)
-        peers = len(membership.live()) + 1
+        peers = len(membership.participants()) + 1
         self._trainer.send(
             control.PeerChanged(
                 peer=peer,

@@ -74,6 +74,10 @@ class MemberTable:
         """Whether the peer was once known and does not live as far as this one can see."""
         return peer in self._members and not self._members[peer].live
 
+    def only_watches(self, peer: PeerId) -> bool:
+        """Whether a peer that was once known trains nothing, whether it lives or not."""
+        return peer in self._members and self._members[peer].heartbeat.role == "observer"
+
     async def wait_for_change(self, longest_s: float) -> None:
         """Until any member says something new or is lost, and no longer than this."""
         try:

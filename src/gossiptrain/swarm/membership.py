@@ -82,6 +82,14 @@ class Membership:
         """The others that live, by peer."""
         return self._table.live()
 
+    def participants(self) -> dict[PeerId, Heartbeat]:
+        """Those of them that train, or will once they have joined; who only watches is left out."""
+        return {peer: heartbeat for peer, heartbeat in self.live().items() if heartbeat.role == "trainer"}
+
+    def only_watches(self, peer: PeerId) -> bool:
+        """Whether a peer that was once known trains nothing, whether it lives or not."""
+        return self._table.only_watches(peer)
+
     def life_of(self, peer: PeerId) -> Life:
         """Which life of a living peer this is: it is another one once the peer has started anew."""
         heartbeat = self._table.live().get(peer)

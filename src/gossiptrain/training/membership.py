@@ -153,6 +153,10 @@ class Gossip:
 
     # What can be said.
 
+    def show_loss(self, loss: float) -> None:
+        """Shows others the training loss of the last step, for their pages and `gossip watch`. It costs nothing."""
+        self._session.show_loss(loss)
+
     def merge(self, *, timeout_s: float | None = None) -> bool:
         """In the middle of training: waits for one round with everyone that is there, and says whether one took place;
         for one with each fragment, where the model travels in fragments.

@@ -9,6 +9,7 @@ and what it does to the model is `rounds`; the last rounds are `ending`. Does no
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,6 +96,8 @@ class Session:
         self.node_is_up = False
         """Whether the node has met the swarm and has not gone down since."""
         self._ends_in_s: float | None = None
+        self._loss: float | None = None
+        """Told by the loop since others were told last."""
         self._last_progress_s = 0.0
         self._said_alone = False
         self._takes_state = False
@@ -241,7 +244,14 @@ class Session:
 
     def tell_progress(self, *, ready_in_s: float | None) -> None:
         """Tells the node where this trainer stands."""
-        self._node.send(control.Progress(step=self.progress.step, ready_in_s=ready_in_s, ends_in_s=self._ends_in_s))
+        loss, self._loss = self._loss, None
+        step, ends_in_s = self.progress.step, self._ends_in_s
+        self._node.send(control.Progress(step=step, ready_in_s=ready_in_s, ends_in_s=ends_in_s, loss=loss))
+
+    def show_loss(self, loss: float) -> None:
+        """Notes the loss of the last step; it goes with the next word to the node, and only if it is finite."""
+        if math.isfinite(loss):
+            self._loss = loss
 
     def _ready_in_s(self, now_s: float) -> float | None:
         return self.rounds.pace.due_in_s(now_s) if self.contributing else None
@@ -269,6 +279,8 @@ class Session:
                 self._node.send(control.StateTaken(step=self.progress.step))
             case control.PeerChanged():
                 self._note_peer(message)
+            case control.SwarmSeen():
+                self.bus.emit(events.SwarmSeen(peers=message.peers))
             case control.NodeReady():
                 self._note_ready(message)
             case control.Joining():

@@ -180,6 +180,8 @@ class Trainer:
 
     def _report_step(self, period_s: float) -> None:
         samples, self._samples = self._samples, 0
+        if self._swarm is not None:
+            self._swarm.show_loss(self._loss)
         self._bus.emit(
             events.StepDone(
                 step=self._step,

@@ -30,7 +30,7 @@ from typing import Any, Self
 import tomli_w
 
 from gossiptrain.errors import GossipError, UsageError
-from gossiptrain.events import Notice
+from gossiptrain.events import Event, Notice, SwarmSeen
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.runs.metrics_file import MetricsFile
 from gossiptrain.training.runs.plain_values import for_json, for_toml
@@ -159,7 +159,12 @@ class RunFolder:
                 remedy="Choose a folder that you may write to with --out.",
             ) from error
         self._metrics = metrics
-        return bus.subscribe(metrics.write, name=self.metrics.name)
+
+        def write(event: Event) -> None:
+            if not isinstance(event, SwarmSeen):  # A line a second of what others tell for the moment alone.
+                metrics.write(event)
+
+        return bus.subscribe(write, name=self.metrics.name)
 
     def check_not_removed(self) -> None:
         """Raises GossipError where the folder, or the metrics in it, were removed while events were written."""

@@ -1,0 +1,82 @@
+"""What a peer that watches sees of the others: who lives, where each stands, and what each has shown of itself.
+
+Owns when that is told, and in what form. Does not know who looks at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal, NoReturn
+
+from gossiptrain.events import Met, PeerSeen, Shown
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.messages import Heartbeat, Standing
+from gossiptrain.swarm.peer import SwarmPeer
+from gossiptrain.swarm.watching import Watch
+
+TELL_S = 1.0
+MOST_SHOWN = 16
+"""Peers of which something new is told at once, so that an event stays short; the rest follow a second later."""
+State = Literal["joining", "training", "ending", "watching"]
+
+
+class Lookout:
+    """Watches for one peer until it is cancelled."""
+
+    def __init__(self, peer: SwarmPeer, tell: Callable[[tuple[PeerSeen, ...]], None]) -> None:
+        self._membership = peer.membership
+        self._watch = Watch(peer.admission, peer.membership)
+        self._tell = tell
+
+    async def run(self) -> NoReturn:
+        """Tells what is to be seen, about once a second."""
+        asking = asyncio.create_task(self._watch.run())
+        try:
+            while True:
+                await asyncio.sleep(TELL_S)
+                if asking.done():
+                    asking.result()
+                self._tell(self.seen())
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    def seen(self) -> tuple[PeerSeen, ...]:
+        """All that live now; what they have shown is told once."""
+        shown = self._watch.take(MOST_SHOWN)
+        live = self._membership.live()
+        return tuple(_seen(peer, live[peer], shown.get(peer, [])) for peer in sorted(live))
+
+
+def _seen(peer: PeerId, heartbeat: Heartbeat, standings: list[Standing]) -> PeerSeen:
+    return PeerSeen(
+        peer_id=peer,
+        state=_state(heartbeat),
+        step=heartbeat.step,
+        round=heartbeat.round,
+        shown=tuple(map(_shown, standings)),
+    )
+
+
+def _state(heartbeat: Heartbeat) -> State:
+    if heartbeat.role == "observer":
+        return "watching"
+    if not heartbeat.joined:
+        return "joining"
+    return "ending" if heartbeat.ends_in_s == 0 else "training"
+
+
+def _shown(standing: Standing) -> Shown:
+    return Shown(
+        loss=standing.loss,
+        rounds=standing.rounds,
+        bytes_sent=standing.bytes_sent,
+        bytes_per_s=standing.bytes_per_s,
+        met=tuple(
+            Met(round=meeting.round, members=meeting.members, disagreement=meeting.disagreement)
+            for meeting in standing.meetings
+        ),
+        losses=standing.losses,
+        disagreements=standing.disagreements,
+    )

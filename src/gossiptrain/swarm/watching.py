@@ -1,0 +1,105 @@
+"""Asks the members of the swarm, one after the other, what they show of themselves.
+
+Owns whom this peer asks when, so that all that travels for it, what it asks and what it is asked, stays below 1 KB/s
+however large the swarm is, after an allowance with which the first answers come at once. Does not know what is made of
+the answers. What members say of themselves is believed by nobody; it is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from gossiptrain.net.framing import encode_message, receive_message, send_message
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.messages import Standing, StandingRequest
+from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES
+
+_logger = logging.getLogger(__package__)
+RATE_BYTES_PER_S = 450.0
+"""For asking. Where all others ask as well, as much again is spent on answering."""
+ALLOWANCE_BYTES = 64 << 10
+BESIDE_BYTES = 120
+"""What a question costs beside the two messages: the stream is opened and closed."""
+PERIOD_S = 1.0
+"""No member is asked more often."""
+
+
+@dataclass
+class _Asked:
+    at_s: float
+    rounds: int = 0
+    incarnation: int = 0
+
+
+class Watch:
+    """Hears from all members in turn; `take` gives what was heard since the last time."""
+
+    def __init__(self, admission: Admission, membership: Membership) -> None:
+        self._admission = admission
+        self._membership = membership
+        self._clock = admission.transport.clock
+        self._asked: dict[PeerId, _Asked] = {}
+        self._heard: dict[PeerId, list[Standing]] = {}
+        self._allowance = float(ALLOWANCE_BYTES)
+        self.bytes_moved = 0
+        """In all, both ways."""
+
+    def take(self, most: int) -> dict[PeerId, list[Standing]]:
+        """Of at most so many peers, what they have shown since they were last taken, oldest first."""
+        taken = {peer: self._heard[peer] for peer in list(self._heard)[:most]}
+        self._heard = {peer: heard for peer, heard in self._heard.items() if peer not in taken}
+        return taken
+
+    async def run(self) -> None:
+        """Asks until cancelled."""
+        before_s = self._clock.now()
+        while True:
+            now_s = self._clock.now()
+            self._allowance = min(ALLOWANCE_BYTES, self._allowance + (now_s - before_s) * RATE_BYTES_PER_S)
+            before_s = now_s
+            peer = self._next(now_s) if self._allowance > 0 else None
+            if peer is None:
+                await self._clock.sleep(0.1)
+            else:
+                await self._ask(peer, now_s)
+
+    def _next(self, now_s: float) -> PeerId | None:
+        """The member that was not asked for longest, unless that was just now."""
+        live = self._membership.live()
+        self._asked = {peer: asked for peer, asked in self._asked.items() if peer in live}
+        due: list[tuple[float, PeerId]] = []
+        for peer, heartbeat in live.items():
+            asked = self._asked.get(peer)
+            if asked is not None and asked.incarnation != heartbeat.incarnation:
+                asked.rounds = 0  # it has started anew, and with it its histories
+            at_s = -1.0 if asked is None else asked.at_s
+            if heartbeat.role == "trainer" and (asked is None or now_s - at_s >= PERIOD_S):
+                due.append((at_s, peer))
+        return min(due)[1] if due else None
+
+    async def _ask(self, peer: PeerId, now_s: float) -> None:
+        heartbeat = self._membership.live()[peer]
+        asked = self._asked.setdefault(peer, _Asked(now_s))
+        asked.at_s, asked.incarnation = now_s, heartbeat.incarnation
+        request = StandingRequest(rounds=asked.rounds)
+        spent = BESIDE_BYTES + len(encode_message(request))
+        try:
+            async with self._clock.timeout(self._admission.timing.probe_timeout_s):
+                stream = await self._admission.stream(peer, STANDING)
+                try:
+                    await send_message(stream, request)
+                    standing = await receive_message(stream, Standing, limit_bytes=STANDING_LIMIT_BYTES)
+                finally:
+                    await stream.close()
+        except (ConnectionError, TimeoutError) as error:
+            _logger.debug("%s shows nothing: %r", peer, error)
+        else:
+            spent += len(encode_message(standing))
+            asked.rounds = standing.rounds
+            self._heard.setdefault(peer, []).append(standing)
+            del self._heard[peer][:-4]
+        self._allowance -= spent
+        self.bytes_moved += spent

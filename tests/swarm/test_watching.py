@@ -1,0 +1,118 @@
+"""Who watches hears of all, for few bytes; and to those that train it is nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from gossiptrain.swarm.own_heartbeat import OwnState
+from gossiptrain.swarm.peer import Environment, SwarmPeer
+from gossiptrain.swarm.watching import ALLOWANCE_BYTES, RATE_BYTES_PER_S, Watch
+from tests.swarm.swarms import TIMING, Swarm, swarm_of
+from tests.swarm.test_standing import a_round
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
+
+
+async def observer_in(swarm: Swarm, make: MakeTransport) -> tuple[SwarmPeer, asyncio.Task[None]]:
+    first = next(iter(swarm.peers.values())).swarm
+    transport = await make("observer")
+    peer = SwarmPeer(
+        Environment(transport, random.Random(1), 1),
+        first.fingerprint,
+        settings=swarm._settings,
+        timing=TIMING,
+        donate=lambda held, fragment: asyncio.sleep(0, None),
+        role="observer",
+    )
+    peer.membership.describe(OwnState(joined=False))
+    await peer.open()
+    await peer.join([first.transport.addresses[0]])
+    return peer, asyncio.create_task(peer.run())
+
+
+@on_both_transports
+def test_an_observer_hears_of_all_and_rounds_take_place_without_it(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            observer, running = await observer_in(swarm, make)
+            watch = Watch(observer.admission, observer.membership)
+            asking = asyncio.create_task(watch.run())
+            for peer in swarm.peers.values():
+                peer.swarm.standing.note_round(3, a_round())
+            heard: dict[str, int] = {}
+            clock = observer.transport.clock
+            async with clock.timeout(10.0):
+                while len(heard) < 3 or not all(heard.values()):
+                    heard |= {peer: shown[-1].rounds for peer, shown in watch.take(16).items()}
+                    await clock.sleep(0.05)
+            ends = await swarm.average()
+            assert all(averaged is not None and averaged.result.committed for averaged in ends.values())
+            me = observer.transport.peer_id
+            for peer in swarm.peers.values():
+                assert me in peer.swarm.membership.live()
+                assert me not in peer.swarm.membership.participants()
+                assert me not in peer.swarm.membership.trainers() | peer.swarm.membership.joiners().keys()
+                assert peer.swarm.membership.only_watches(me)
+            await observer.leave()
+            for peer in swarm.peers.values():
+                assert peer.swarm.membership.only_watches(me), "also once it has left"
+            asking.cancel()
+            running.cancel()
+            await asyncio.gather(asking, running, return_exceptions=True)
+
+    run_on(kind, scenario)
+
+
+def test_however_many_there_are_asking_stays_below_its_rate_and_comes_round_to_all() -> None:
+    async def scenario(make: MakeTransport) -> tuple[int, float, int]:
+        async with swarm_of(
+            make, 10, timing=TIMING.model_copy(update={"heartbeat_s": 1.0, "lifetime_s": 6.0})
+        ) as swarm:
+            a = swarm.peers["a"].swarm
+            watch = Watch(a.admission, a.membership)
+            clock = a.transport.clock
+            asking = asyncio.create_task(watch.run())
+            began_s, number = clock.now(), 0
+            heard: set[str] = set()
+            while clock.now() - began_s < 90.0:
+                number += 1
+                for peer in swarm.peers.values():
+                    peer.swarm.standing.note_loss(number, 1.0 / number)
+                    peer.swarm.standing.note_round(number, a_round(8))
+                await clock.sleep(1.0)
+                taken = watch.take(16)
+                if clock.now() - began_s > 60.0:
+                    heard |= taken.keys()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            return watch.bytes_moved, clock.now() - began_s, len(heard)
+
+    moved, seconds, heard = run_on("virtual", scenario)
+    assert heard == 9
+    assert moved > ALLOWANCE_BYTES, "else this shows nothing"
+    assert moved < ALLOWANCE_BYTES + RATE_BYTES_PER_S * seconds + 4096
+
+
+def test_who_does_not_answer_holds_nobody_else_up() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            a, b, c = (swarm.peers[name] for name in "abc")
+
+            async def never(stream: object) -> None:
+                await asyncio.Event().wait()
+
+            await b.swarm.admission.serve("/gossiptrain/standing", never)
+            watch = Watch(a.swarm.admission, a.swarm.membership)
+            asking = asyncio.create_task(watch.run())
+            heard: dict[str, object] = {}
+
+            def has_heard() -> bool:
+                heard.update(watch.take(16))
+                return c.id in heard
+
+            await until(has_heard, limit_s=5.0)
+            assert b.id not in heard
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    run_on("virtual", scenario)
