@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.watching import ALLOWANCE_BYTES, RATE_BYTES_PER_S, Watch
@@ -104,7 +105,7 @@ def test_who_does_not_answer_holds_nobody_else_up() -> None:
             await b.swarm.admission.serve("/gossiptrain/standing", never)
             watch = Watch(a.swarm.admission, a.swarm.membership)
             asking = asyncio.create_task(watch.run())
-            heard: dict[str, object] = {}
+            heard: dict[PeerId, object] = {}
 
             def has_heard() -> bool:
                 heard.update(watch.take(16))

@@ -14,6 +14,7 @@ from gossiptrain.cli import options
 from gossiptrain.cli.demo_view import demo_view
 from gossiptrain.cli.demonstration import MAX_PEERS, Demonstration, Order
 from gossiptrain.cli.flags import Flag, Given, with_flags
+from gossiptrain.cli.paging import PAGE, page_of
 from gossiptrain.cli.verdict import problems_of
 from gossiptrain.errors import SwarmFailedError, UsageError
 from gossiptrain.monitor.swarm_table import SwarmTable
@@ -31,7 +32,7 @@ SECONDS = Flag(
 SEED = Flag(("--seed",), int, "Seeds the first peer's parameters.", default=0, lowest=0)
 
 
-DEMO_FLAGS = (PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, options.LOG_LEVEL)
+DEMO_FLAGS = (PEERS, SECONDS, SEED, options.REPORT, options.LOG_FORMAT, PAGE, options.LOG_LEVEL)
 
 
 @with_flags(*DEMO_FLAGS)
@@ -41,7 +42,13 @@ def demo(**values: Any) -> None:
     In a terminal, [k] kills a random peer, [a] adds one, [q] stops and saves. At the end every peer is compared with
     itself trained alone. Ends with 0 only if all did better together.
 
-    Example:  gossip demo --report demo.json
+    With --page they are seen, killed and added in a browser.
+
+    Examples:
+
+    gossip demo --page
+
+    gossip demo --report demo.json
     """
     given = Given(DEMO_FLAGS, values)
     report, log_format = given[options.REPORT], given[options.LOG_FORMAT]
@@ -54,8 +61,13 @@ def demo(**values: Any) -> None:
     view = demo_view(cast(Format, log_format), sys.stdout, table)
     demonstration = Demonstration(order, table, view)
     try:
-        # All peers write to one file: what they say on standard error is for their last words.
-        with logs.shown(given[options.LOG_LEVEL], file=demonstration.folder / "log.txt"):
+        with (
+            # All peers write to one file: what they say on standard error is for their last words.
+            logs.shown(given[options.LOG_LEVEL], file=demonstration.folder / "log.txt"),
+            page_of(demonstration.picture, given[PAGE], order=demonstration.take_order) as notices,
+        ):
+            for notice in notices:
+                view.tell(notice.message)
             outcome = asyncio.run(demonstration.run())
     except asyncio.CancelledError:
         # Told to end at once; all processes are gone already.

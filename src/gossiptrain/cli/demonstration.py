@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import secrets
 import shlex
 import signal
@@ -26,6 +27,7 @@ from gossiptrain.cli.local_swarm import LocalPeer, LocalSwarm, SwarmPlan
 from gossiptrain.cli.verdict import PeerOutcome, SwarmOutcome, lines_of, problems_of, report_of, success_of
 from gossiptrain.errors import SwarmFailedError
 from gossiptrain.events import Event
+from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.words import counted
 from gossiptrain.training.runs.folder import RUNS
@@ -74,6 +76,10 @@ class Demonstration:
         self._events: list[tuple[str, Event]] = []
         self._swarm = LocalSwarm(self._plan, lambda label, event: self._events.append((label, event)))
         self._keys = Keys()
+        self.picture = SwarmPicture("demo")
+        """What the page shows."""
+        self._orders: queue.Queue[tuple[str, str]] = queue.Queue(MAX_PEERS)
+        """From the page, in the threads of its server."""
         self._training = False
         self._asked_to_stop = False
         self._ended_early = False
@@ -89,6 +95,15 @@ class Demonstration:
     def folder(self) -> Path:
         """Where the run folders of its peers are."""
         return self._plan.folder
+
+    def take_order(self, what: str, whom: str) -> bool:
+        """What somebody at the page wants: `kill` a peer by its label, or `add` one. False where that cannot be."""
+        if not self._training or (what == "kill" and whom not in self._swarm.peers):
+            return False
+        with contextlib.suppress(queue.Full):
+            self._orders.put_nowait((what, whom))
+            return True
+        return False
 
     async def run(self) -> SwarmOutcome:
         """Runs the whole course. On the way out, however it comes about, all processes are ended.
@@ -125,7 +140,7 @@ class Demonstration:
         start_timeout_s = START_S + START_S_PER_PEER * self._order.peers
         await self._swarm.start(self._order.peers)
         for label in self._swarm.peers:
-            self._table.add(label)
+            self._note_added(label)
         first = next(iter(self._swarm.peers.values()))
         self._view.tell(f"Peer {first.label} is started with: {_shown(first.command)}")
         await self._until(
@@ -234,8 +249,9 @@ class Demonstration:
         self._hear()
 
     async def _tick(self, status: str) -> None:
-        """Obeys keys, shows what goes on, and waits a moment."""
-        await self._obey_keys()
+        """Obeys keys and the page, shows what goes on, and waits a moment."""
+        for what, whom in (*self._keyed(), *self._ordered()):
+            await self._obey(what, whom)
         self._hear()
         for peer in self._swarm.peers.values():
             if peer.child.exit_code and not peer.was_killed and peer.label not in self._reported_dead:
@@ -248,17 +264,34 @@ class Demonstration:
         events, self._events[:] = self._events.copy(), []
         for label, event in events:
             self._table.handle(label, event)
+            self.picture.handle(event, label=label)
             self._view.handle(label, event)
 
-    async def _obey_keys(self) -> None:
-        for key in self._keys.pressed():
-            if key == "q":
-                self._asked_to_stop = True
-            elif key == "a" and self._training and len(self._swarm.living) < MAX_PEERS:
-                self._table.add((await self._swarm.add()).label)
-            elif key == "k" and self._training and (killed := self._swarm.kill_one()) is not None:
-                self._table.killed(killed.label)
-                self._view.tell(f"peer {killed.label} was killed (SIGKILL to process {killed.child.pid})")
+    def _keyed(self) -> list[tuple[str, str]]:
+        names = {"q": "stop", "a": "add", "k": "kill"}
+        return [(names[key], "") for key in self._keys.pressed() if key in names]
+
+    def _ordered(self) -> list[tuple[str, str]]:
+        orders = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                orders.append(self._orders.get_nowait())
+        return orders
+
+    async def _obey(self, what: str, whom: str) -> None:
+        """whom: empty for any of them."""
+        if what == "stop":
+            self._asked_to_stop = True
+        elif what == "add" and self._training and len(self._swarm.living) < MAX_PEERS:
+            self._note_added((await self._swarm.add()).label)
+        elif what == "kill" and self._training and (killed := self._swarm.kill_one(whom)) is not None:
+            self._table.killed(killed.label)
+            self.picture.killed(killed.label)
+            self._view.tell(f"peer {killed.label} was killed (SIGKILL to process {killed.child.pid})")
+
+    def _note_added(self, label: str) -> None:
+        self._table.add(label)
+        self.picture.add(label)
 
     def _all_train(self) -> bool:
         return all(peer.is_training for peer in self._swarm.peers.values()) or self._has_lost_one()

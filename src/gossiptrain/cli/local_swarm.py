@@ -146,12 +146,16 @@ class LocalSwarm:
         self.peers[label] = peer
         return peer
 
-    def kill_one(self) -> LocalPeer | None:
-        """Kills the trainer of a random living peer with SIGKILL; None where only one is left."""
+    def kill_one(self, label: str = "") -> LocalPeer | None:
+        """Kills the trainer of a living peer with SIGKILL; None where only one is left, or that one is dead already.
+
+        label: which; by default any, by chance.
+        """
         living = self.living
-        if len(living) < 2:
+        candidates = [peer for peer in living if label in ("", peer.label)]
+        if len(living) < 2 or not candidates:
             return None
-        peer = self._rng.choice(living)
+        peer = self._rng.choice(candidates)
         peer.was_killed = True
         peer.child.send_signal(signal.SIGKILL)
         return peer

@@ -24,9 +24,11 @@ from gossiptrain.cli.evaluate import evaluate
 from gossiptrain.cli.export import export
 from gossiptrain.cli.invite import invite
 from gossiptrain.cli.joining import with_places
+from gossiptrain.cli.paging import with_pages
 from gossiptrain.cli.revoke import revoke
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
+from gossiptrain.cli.watch import watch
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.errors import GossipError, UsageError
 
@@ -59,6 +61,7 @@ def gossip(
 
 app.command()(demo)
 app.command()(train)
+app.command()(watch)
 app.command()(invite)
 app.command()(revoke)
 app.command()(bootstrap)
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(with_places(with_hyphens(given)), prog_name="gossip", standalone_mode=False)
+        code = app(with_pages(with_places(with_hyphens(given))), prog_name="gossip", standalone_mode=False)
     except GossipError as error:
         _tell(error)
         code = error.exit_code

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -23,11 +23,13 @@ from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
 from gossiptrain.cli.joining import link_of, network_settings
+from gossiptrain.cli.paging import PAGE, page_of
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, layered
 from gossiptrain.errors import UsageError
 from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
 from gossiptrain.monitor.choose import view_for
+from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.terminal import TerminalView
 from gossiptrain.monitor.view import Format
 from gossiptrain.net.trace import traced
@@ -63,11 +65,12 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Output:
-    """How a run is shown: the form of its progress, what is logged, and where the trace of the protocol goes."""
+    """How a run is shown: the form of its progress, what is logged, where the trace of the protocol goes, its page."""
 
     form: str
     log_levels: str | None = None
     trace: Path | None = None
+    page: str | None = None
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -105,6 +108,7 @@ def train(
     own = {"task": task, "variant": variant or None, **given.settings("train")}
     network_before = _as_known(before.get("network", {}))
     network = layered(NetworkSettings, _network_of(given), file.get("network", {}), network_before)
+    network = network.model_copy(update={"watch": given[PAGE] is not None})
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
     join = _invited(link_of(given[options.JOIN]))
     if join is not None and own["run"] is None:
@@ -119,18 +123,25 @@ def train(
             checkpoint=checkpoint,
             join=None if join is None else join.encode(),
         ),
-        _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
+        _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], given[TRACE], given[PAGE]),
     )
 
 
 def _run(order: _Order, output: _Output) -> None:
     """Trains until the end of the run, and shows it. Raises GossipError."""
     output.check()
+    bus, picture = EventBus(), SwarmPicture()
+    # The page is there at once, the peer when torch is imported.
+    with page_of(picture, output.page) as notices:
+        if output.page is not None:
+            bus.subscribe(picture.handle, name="the page")
+        _train(order, output, bus, notices)
+
+
+def _train(order: _Order, output: _Output, bus: EventBus, notices: Sequence[Notice]) -> None:
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
     from gossiptrain.training.parts import Parts, TrainerInputs
     from gossiptrain.training.trainer import Trainer
-
-    bus = EventBus()
 
     def joining(started: Started) -> str:
         # Asked for when the peer is up, so its parts are there.
@@ -154,6 +165,8 @@ def _run(order: _Order, output: _Output) -> None:
         logs.shown(output.log_levels, file=folder.log if isinstance(view, TerminalView) else None),
     ):
         bus.subscribe(view.handle, name="the output")
+        for notice in notices:
+            bus.emit(notice)
         try:
             inputs = TrainerInputs(
                 order.train, order.gossip, order.network, folder, bus, interrupts, order.checkpoint, order.join

@@ -10,6 +10,7 @@ from pathlib import Path
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Flag
 from gossiptrain.cli.options import GOSSIP
+from gossiptrain.cli.paging import PAGE
 
 OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR")
 RESUME = Flag(("--resume",), Path, "Continue the run in this folder, with its settings.", metavar="DIR")
@@ -170,6 +171,7 @@ TRAIN_FLAGS = (
     RESUME,
     CONFIG,
     options.LOG_FORMAT,
+    PAGE,
     options.LOG_LEVEL,
     TRACE,
 )

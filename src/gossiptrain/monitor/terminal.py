@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gossiptrain.events import Event, Finished, Started
+from gossiptrain.events import Event, Finished, Notice, Started
 from gossiptrain.monitor.event_text import EventText, Sentence
 from gossiptrain.monitor.panel import PeerPanel
 from gossiptrain.monitor.progress import PeerProgress
@@ -80,7 +80,8 @@ class TerminalView:
 
     def _show_above(self, event: Event, message: Sentence | None) -> None:
         """What was started and how to join it, above the panel, where it can be copied: not wrapped, not coloured."""
-        if message is not None and isinstance(event, Started):
+        begins = isinstance(event, Started) or (isinstance(event, Notice) and self._progress.started is None)
+        if message is not None and begins:
             self._console.print(Text(message.text, "bold"), soft_wrap=True)
         for line in new_join_lines(self._join_text, event, self._progress):
             self._console.print(Text(line), soft_wrap=True)

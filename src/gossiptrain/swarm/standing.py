@@ -57,7 +57,7 @@ class OwnStanding:
         """The training loss at a step."""
         if math.isfinite(loss):
             self._loss = rounded(loss)
-            self._losses.append(step, loss)
+            self._losses.append(as_count(step), loss)
 
     def note_round(self, number: int, result: RoundResult) -> None:
         """A round that this peer took part in; only those that committed are shown."""
@@ -68,7 +68,7 @@ class OwnStanding:
         self._bytes_per_s = rounded(result.bytes_sent / result.seconds) if result.seconds > 0 else 0.0
         disagreement = result.disagreement
         if disagreement is not None:
-            self._disagreements.append(number, disagreement)
+            self._disagreements.append(as_count(number), disagreement)
             disagreement = rounded(disagreement)
         self._meetings.append(Meeting(round=as_count(number), members=_keys(result.members), disagreement=disagreement))
 
