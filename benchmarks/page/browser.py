@@ -129,6 +129,8 @@ class Browser:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
-        if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-            self.console.append(json.dumps(message["params"]))
+        method, told = message.get("method"), message.get("params", {})
+        is_error = method == "Runtime.consoleAPICalled" and told["type"] == "error"
+        if is_error or method in ("Runtime.exceptionThrown", "Log.entryAdded"):
+            self.console.append(json.dumps(told))
         return message

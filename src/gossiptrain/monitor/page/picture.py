@@ -185,7 +185,8 @@ class SwarmPicture:
         for peer in event.peers:
             self._see_peer(peer, event.time)
         for row in self._rows.by_name.values():
-            if not row.own and row.state not in GONE and event.time - row.seen > MISSED_S:
+            tells_itself = row.own or bool(row.label)
+            if not tells_itself and row.state not in GONE and event.time - row.seen > MISSED_S:
                 row.become("lost", event.time)
 
     def _see_peer(self, seen: PeerSeen, now: float) -> None:

@@ -4,6 +4,7 @@ import {chart, figure, measured, meetings, spark} from "/draw.js";
 
 const FEW = 8, MANY = 24, PAUSE_MS = 1000, LONG_PAUSE_MS = 2000, HIDDEN_MS = 5000;
 const WORDS = {training: "training", joining: "joining", ending: "ending", ended: "ended", lost: "lost", killed: "killed", watching: "watching"};
+const SERVED = {peer: "this peer itself", watcher: "the watcher itself", demo: "the demo itself"};
 const SEATS = {peer: "seen from this peer", watcher: "seen by a watcher", demo: "all peers of this demo"};
 const key = new URLSearchParams(location.hash.slice(1)).get("key") || "";
 const by = (id) => document.getElementById(id);
@@ -18,7 +19,7 @@ function element(name, {text = "", cls = "", title = ""} = {}, ...children) {
   return made;
 }
 
-const count = (value) => Math.round(value).toLocaleString("en");
+const count = (value) => (value < 1e12 ? Math.round(value).toLocaleString("en") : figure(value));
 const percent = (share) => (share === null ? "–" : `${measured(100 * share)} %`);
 const alive = (peer) => !["ended", "lost", "killed", "watching"].includes(peer.state);
 const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
@@ -27,6 +28,7 @@ function bytes(size) {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let at = 0;
   while (size >= 999.5 && at < units.length - 1) { size /= 1000; at += 1; }
+  if (size >= 1e5) return `${figure(size)} ${units[at]}`;
   return `${at && size < 99.5 ? size.toFixed(1) : size.toFixed(0)} ${units[at]}`;
 }
 
@@ -79,7 +81,10 @@ function charts(peers) {
   const mine = curves.find((curve) => curve.kind.includes("chosen"));
   if (!few) curves.push({points: medianCurve(peers), title: "median", kind: "middle-of-all"});
   if (mine) curves.push(mine);
-  chart(by("loss"), curves, {label: "Training loss of each peer by step"});
+  const known = peers.flatMap((peer) => peer.losses.map(([, loss]) => loss));
+  const logarithmic = known.length > 0 && Math.min(...known) > 0 && Math.max(...known) > 50 * Math.min(...known);
+  by("loss-scale").textContent = logarithmic ? "by step, over decades" : "by step";
+  chart(by("loss"), curves, {logarithmic, label: "Training loss of each peer by step"});
   if (peers.length > 1 && by("loss").querySelector("svg")) by("loss").append(legend(peers, few));
   chart(by("gap"), [{points: swarm.disagreements, color: "var(--accent)"}], {logarithmic: true, percent: true, label: "Disagreement by round"});
   meetings(by("met"), peers, swarm.rounds, {color: colorOf, chosen});
@@ -92,7 +97,8 @@ function legend(peers, few) {
     return element("li", {}, swatch, text);
   };
   const mine = peers.find((peer) => peer.number === chosen);
-  const items = few ? peers.filter((peer) => peer.losses.length).map((peer) => item(peer.name, colorOf(peer.number)))
+  const drawn = peers.filter((peer) => peer.losses.length).sort((one, other) => one.number - other.number);
+  const items = few ? drawn.map((peer) => item(peer.name, colorOf(peer.number)))
     : [item("median", "var(--accent)"), item(`each of ${peers.length} peers`, "var(--soft)")];
   if (!few && mine) items.push(item(mine.name, colorOf(chosen)));
   return element("ul", {cls: "legend"}, ...items);
@@ -185,6 +191,7 @@ function show() {
   document.title = swarm.run ? `${swarm.run} – gossiptrain` : "gossiptrain";
   by("run").textContent = swarm.run || "gossiptrain";
   by("task").textContent = [swarm.task, SEATS[swarm.seat]].filter(Boolean).join(" · ");
+  by("served").textContent = SERVED[swarm.seat] || SERVED.peer;
   tiles(peers);
   charts(peers);
   // A button that is being pressed stays where it is.
