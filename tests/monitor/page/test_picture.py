@@ -76,7 +76,7 @@ def test_a_peer_that_is_lost_is_so_at_once_and_stands_before_those_that_train() 
 
 
 def test_one_that_said_goodbye_has_ended_and_one_that_comes_back_trains_again() -> None:
-    course = [started(), peer(OTHER, "joined", 2), peer(OTHER, "left", 1)]
+    course: list[Event] = [started(), peer(OTHER, "joined", 2), peer(OTHER, "left", 1)]
     assert states(after(*course))[OTHER] == "ended"
     assert states(after(*course, peer(OTHER, "lost", 1)))[OTHER] == "ended"
     assert states(after(*course, peer(OTHER, "joined", 2), seen(OTHER)))[OTHER] == "training"
@@ -115,7 +115,7 @@ def test_groups_of_one_round_count_with_their_mean_and_old_rounds_go() -> None:
 
 
 def test_who_is_not_seen_for_long_without_a_word_is_lost() -> None:
-    course = [started(), seen(OTHER, time=1000.0)]
+    course: list[Event] = [started(), seen(OTHER, time=1000.0)]
     assert states(after(*course, seen(THIRD, time=1000.0 + MISSED_S)))[OTHER] == "training"
     assert states(after(*course, seen(THIRD, time=1000.1 + MISSED_S)))[OTHER] == "lost"
 

@@ -1,0 +1,238 @@
+"""What the page costs and how soon it shows things, with real peers: `python -m benchmarks.page`.
+
+Peers train digits on this computer, each with a page. Measured are: from the start of a peer until its page answers,
+and until it can be reached; from SIGKILL of a peer until every other page shows it red; the bytes of the messages that
+watch in a second, at one peer, sent and received; how many steps a peer makes while its page is read once a second, and
+while nobody reads, in windows of one run that take turns; and, with events that are told and not trained, the processor
+time of folding and of serialising, as a share of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import machine, show_table, whole_number, write_json
+from benchmarks.page.story import BEGIN, Story
+from benchmarks.peer_processes import GOSSIP, START_S, address_of, events_of, started_processes
+from gossiptrain.monitor.page.picture import SwarmPicture
+
+WATCHING = ("StandingRequest", "Standing")
+SETTLE_S = 20.0
+WINDOW_S = 4.0
+POLL_S = 0.05
+
+
+@dataclass
+class Figure:
+    """One line of the table. bound: what it is to stay below, in its unit; None where nothing was promised."""
+
+    what: str
+    samples: list[float]
+    unit: str
+    bound: float | None = None
+
+    @property
+    def worst(self) -> float:
+        """What is compared with the bound."""
+        return max(self.samples)
+
+
+def free_port() -> int:
+    """A port of this computer at which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PagePeer:
+    """A peer with a page."""
+
+    def __init__(self, folder: Path, number: int, flags: Sequence[str]) -> None:
+        self.out = folder / str(number)
+        self.trace = folder / f"{number}.trace"
+        self.url = f"http://127.0.0.1:{free_port()}/swarm.json"
+        port = self.url.rpartition(":")[2].partition("/")[0]
+        command = [*GOSSIP, "train", "digits", *flags, "--out", str(self.out), "--log-format", "plain"]
+        command += ["--page", port, "--trace", str(self.trace), "--threads", "1", "--device", "cpu"]
+        self.began_s = time.time()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def swarm(self) -> dict[str, Any] | None:
+        """What its page shows; None where it does not answer."""
+        try:
+            with urllib.request.urlopen(self.url, timeout=5) as answer:
+                told: dict[str, Any] = json.load(answer)
+                return told
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return None
+
+    def up_s(self) -> float:
+        """Seconds from its start until its page answers."""
+        while self.swarm() is None:
+            if self.process.poll() is not None or time.time() - self.began_s > START_S:
+                raise RuntimeError("a page did not come")
+            time.sleep(POLL_S)
+        return time.time() - self.began_s
+
+    def watching_bytes(self, since_s: float) -> float:
+        """Bytes of the messages by which it watches and is watched, since a unix time."""
+        moved = 0
+        for line in self.trace.read_text().splitlines():
+            told = json.loads(line)
+            if told["kind"] in WATCHING and told["time"] >= since_s:
+                moved += len(json.dumps(told["message"], separators=(",", ":"))) + len(told["kind"]) + 5
+        return float(moved)
+
+
+def with_real_peers(peers: int, kills: int, windows: int, folder: Path) -> list[Figure]:
+    """All figures that real peers give."""
+    flags = ["--max-steps", "100000000", "--host-maddr", "/ip4/127.0.0.1/tcp/0", "--matchmaking-time", "1"]
+    with started_processes() as processes:
+        first = PagePeer(folder, 0, flags)
+        processes.append(first.process)
+        ups = [first.up_s()]
+        joining = [*flags, "--initial-peer", address_of(first.out, first.process)]
+        reached = [_started_s(first)]
+        alive = [first]
+        for number in range(1, peers):
+            alive.append(PagePeer(folder, number, joining))
+            processes.append(alive[-1].process)
+        for peer in alive[1:]:
+            ups.append(peer.up_s())
+        reached += [_started_s(peer) for peer in alive[1:]]
+        _until_all_know_all(alive)
+        time.sleep(SETTLE_S)
+        since_s = time.time()
+        ratios = _steps_with_a_reader(first, windows)
+        rates = [peer.watching_bytes(since_s) / (time.time() - since_s) for peer in alive]
+        reds: list[float] = []
+        for _ in range(min(kills, peers - 1)):
+            reds.append(_red_s(alive.pop(), alive))
+            time.sleep(2.0)
+    return [
+        Figure("from the start of a peer to its page", ups, "s"),
+        Figure(
+            "from a peer that can be reached to its page", [u - r for u, r in zip(ups, reached, strict=True)], "s", 2.0
+        ),
+        Figure("from SIGKILL to red on all other pages", reds, "s", 5.0),
+        Figure("watching and being watched, at each peer", rates, "B/s", 1000.0),
+        Figure("steps lost while a page is read each second", [100 * (1 - ratio) for ratio in ratios], "%"),
+    ]
+
+
+def _started_s(peer: PagePeer) -> float:
+    address_of(peer.out, peer.process)
+    return float(events_of(peer.out)[0]["time"]) - peer.began_s
+
+
+def _until_all_know_all(peers: Sequence[PagePeer]) -> None:
+    until_s = time.monotonic() + START_S
+    while time.monotonic() < until_s:
+        pages = [peer.swarm() or {"peers": []} for peer in peers]
+        if all([each["state"] for each in page["peers"]].count("training") == len(peers) for page in pages):
+            return
+        time.sleep(0.2)
+    raise RuntimeError("the pages did not come to show all peers")
+
+
+def _red_s(victim: PagePeer, others: Sequence[PagePeer]) -> float:
+    identity = next(each["id"] for each in (victim.swarm() or {})["peers"] if each["own"])
+    victim.process.kill()
+    began_s = time.monotonic()
+    waiting = list(others)
+    while waiting:
+        page = waiting[0].swarm() or {"peers": []}
+        if any(each["id"] == identity and each["state"] == "lost" for each in page["peers"]):
+            waiting.pop(0)
+        elif time.monotonic() - began_s > START_S:
+            raise RuntimeError("a killed peer was not shown")
+        else:
+            time.sleep(POLL_S)
+    victim.process.wait()
+    return time.monotonic() - began_s
+
+
+def _steps_with_a_reader(peer: PagePeer, windows: int) -> list[float]:
+    """By pair of windows, the samples of a second with a reader to those without."""
+    edges: list[tuple[float, bool]] = []
+    for number in range(2 * windows):
+        reads = number % 2 == 0
+        edges.append((time.time(), reads))
+        until_s = time.time() + WINDOW_S
+        while time.time() < until_s:
+            if reads:
+                peer.swarm()
+            time.sleep(min(1.0, max(0.0, until_s - time.time())))
+    steps = [event for event in events_of(peer.out) if event["event"] == "step"]
+    means = []
+    for begin_s, _ in edges:
+        # A report tells of the half second before it.
+        inside = [each["samples_per_s"] for each in steps if begin_s + 0.6 <= each["time"] < begin_s + WINDOW_S]
+        means.append(statistics.fmean(inside))
+    return [with_reader / without for with_reader, without in zip(means[::2], means[1::2], strict=True)]
+
+
+def told_and_not_trained(peers: int, *, seconds: int = 120, repetitions: int = 3) -> list[Figure]:
+    """Processor time of the training process, of a swarm of so many, as a share of one core."""
+    folding, serialising = [], []
+    for _ in range(repetitions):
+        events = list(Story(peers, seconds=seconds, group=4 if peers <= 16 else 8).events())
+        picture = SwarmPicture("peer", clock=lambda: BEGIN)
+        began_s = time.thread_time()
+        for event in events:
+            picture.handle(event)
+        folding.append(100 * (time.thread_time() - began_s) / seconds)
+        began_s = time.thread_time()
+        for _ in range(10):
+            json.dumps(picture.snapshot(), separators=(",", ":"), allow_nan=False).encode()
+        pause_s = 1.0 if peers <= 24 else 2.0  # as the page asks
+        serialising.append(10 * (time.thread_time() - began_s) / pause_s)
+    return [
+        Figure(f"folding events of {peers} peers, of a core", folding, "%", 1.0),
+        Figure(f"serialising {peers} peers for a reader, of a core", serialising, "%", 1.0),
+    ]
+
+
+def main() -> int:
+    """Ends with 1 where a figure is beyond what is promised."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=whole_number(2, 32), default=4)
+    parser.add_argument("--kills", type=whole_number(1), default=2)
+    parser.add_argument("--windows", type=whole_number(1), default=4)
+    parser.add_argument("--told-only", action="store_true", help="leave the real peers out")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    measured_on = machine()
+    figures = [figure for peers in (4, 64) for figure in told_and_not_trained(peers)]
+    if not given.told_only:
+        with tempfile.TemporaryDirectory(prefix="gossiptrain-page-") as folder:
+            figures = [*with_real_peers(given.peers, given.kills, given.windows, Path(folder)), *figures]
+    print(measured_on)
+    rows = []
+    for figure in figures:
+        middle, bound = statistics.median(figure.samples), figure.bound
+        spread = f"{min(figure.samples):.3g} to {figure.worst:.3g}"
+        rows.append(
+            [figure.what, f"{middle:.3g} {figure.unit}", spread, "" if bound is None else f"{bound:g} {figure.unit}"]
+        )
+    show_table("The page", ["what", "median", "least to most", "promised"], rows)
+    if given.json is not None:
+        write_json(given.json, benchmark="page", measured_on=measured_on, results=figures)
+    return int(any(figure.bound is not None and figure.worst > figure.bound for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
