@@ -1,13 +1,14 @@
 """Asks the members of the swarm, one after the other, what they show of themselves.
 
 Owns whom this peer asks when, so that all that travels for it, what it asks and what it is asked, stays below 1 KB/s
-however large the swarm is, after an allowance with which the first answers come at once. Does not know what is made of
-the answers. What members say of themselves is believed by nobody; it is shown.
+however large the swarm is; only the first answers, with their histories, come at once, out of an allowance. Does not
+know what is made of the answers. What members say of themselves is believed by nobody; it is shown.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 from gossiptrain.net.framing import encode_message, receive_message, send_message
@@ -20,7 +21,10 @@ from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES
 _logger = logging.getLogger(__package__)
 RATE_BYTES_PER_S = 450.0
 """For asking. Where all others ask as well, as much again is spent on answering."""
+SAVED_BYTES = 2 << 10
+"""Most of that rate that is saved up while there is nobody to ask."""
 ALLOWANCE_BYTES = 64 << 10
+"""For the first answers of members, once."""
 BESIDE_BYTES = 120
 """What a question costs beside the two messages: the stream is opened and closed."""
 PERIOD_S = 1.0
@@ -43,7 +47,8 @@ class Watch:
         self._clock = admission.transport.clock
         self._asked: dict[PeerId, _Asked] = {}
         self._heard: dict[PeerId, list[Standing]] = {}
-        self._allowance = float(ALLOWANCE_BYTES)
+        self._allowance = ALLOWANCE_BYTES
+        self._saved = 0.0
         self.bytes_moved = 0
         """In all, both ways."""
 
@@ -58,32 +63,37 @@ class Watch:
         before_s = self._clock.now()
         while True:
             now_s = self._clock.now()
-            self._allowance = min(ALLOWANCE_BYTES, self._allowance + (now_s - before_s) * RATE_BYTES_PER_S)
+            self._saved = min(SAVED_BYTES, self._saved + (now_s - before_s) * RATE_BYTES_PER_S)
             before_s = now_s
-            peer = self._next(now_s) if self._allowance > 0 else None
+            peer = self._next(now_s)
             if peer is None:
                 await self._clock.sleep(0.1)
             else:
                 await self._ask(peer, now_s)
 
     def _next(self, now_s: float) -> PeerId | None:
-        """The member that was not asked for longest, unless that was just now."""
-        live = self._membership.live()
+        """The member that was not asked for longest, if that is not too soon for it and for the rate."""
+        live = self._membership.participants()
         self._asked = {peer: asked for peer, asked in self._asked.items() if peer in live}
-        due: list[tuple[float, PeerId]] = []
-        for peer, heartbeat in live.items():
-            asked = self._asked.get(peer)
-            if asked is not None and asked.incarnation != heartbeat.incarnation:
-                asked.rounds = 0  # it has started anew, and with it its histories
-            at_s = -1.0 if asked is None else asked.at_s
-            if heartbeat.role == "trainer" and (asked is None or now_s - at_s >= PERIOD_S):
-                due.append((at_s, peer))
+        if self._allowance > 0:
+            unasked = sorted(live.keys() - self._asked.keys())
+            if unasked:
+                return unasked[0]
+        if self._saved <= 0:
+            return None
+        due = [(self._asked_s(peer), peer) for peer in live if now_s - self._asked_s(peer) >= PERIOD_S]
         return min(due)[1] if due else None
 
+    def _asked_s(self, peer: PeerId) -> float:
+        return self._asked[peer].at_s if peer in self._asked else -math.inf
+
     async def _ask(self, peer: PeerId, now_s: float) -> None:
-        heartbeat = self._membership.live()[peer]
+        incarnation = self._membership.live()[peer].incarnation
+        is_first = peer not in self._asked
         asked = self._asked.setdefault(peer, _Asked(now_s))
-        asked.at_s, asked.incarnation = now_s, heartbeat.incarnation
+        if asked.incarnation != incarnation:
+            asked.rounds = 0  # it has started anew, and with it its histories
+        asked.at_s, asked.incarnation = now_s, incarnation
         request = StandingRequest(rounds=asked.rounds)
         spent = BESIDE_BYTES + len(encode_message(request))
         try:
@@ -101,5 +111,8 @@ class Watch:
             asked.rounds = standing.rounds
             self._heard.setdefault(peer, []).append(standing)
             del self._heard[peer][:-4]
-        self._allowance -= spent
+        if is_first and self._allowance > 0:
+            self._allowance -= spent
+        else:
+            self._saved -= spent
         self.bytes_moved += spent
