@@ -44,6 +44,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/reliability.md",
     "docs/security.md",
+    "docs/watching.md",
 )
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""

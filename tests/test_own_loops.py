@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.members import LOCAL, Member  # noqa: F401 (by importing it a file says that it starts nodes)
 
 GUIDE = Path(__file__).parents[1] / "docs" / "own_loops.md"
+WATCHING = GUIDE.with_name("watching.md")
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def blocks(page: Path = GUIDE) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -55,3 +56,9 @@ def test_every_block_of_the_guide_runs(names: dict[str, Any], capsys: pytest.Cap
         exec(compile(block, GUIDE.name, "exec"), names)
     assert names["swarm"].step == 8, "it goes on from the step of the checkpoint"
     assert "/p2p/" in capsys.readouterr().out
+
+
+def test_a_page_for_an_own_loop_is_made_as_it_is_said(names: dict[str, Any]) -> None:
+    exec(compile("from gossiptrain import gossip\n" + "\n".join(blocks(WATCHING)), WATCHING.name, "exec"), names)
+    (own,) = names["picture"].snapshot()["peers"]
+    assert own["id"] == names["swarm"].peer_id

@@ -2,8 +2,8 @@
 
 Peers train digits on this computer, each with a page. Measured are: from the start of a peer until its page answers,
 and until it can be reached; from SIGKILL of a peer until every other page shows it red; the bytes of the messages that
-watch in a second, at one peer, sent and received; how many steps a peer makes while its page is read once a second, and
-while nobody reads, in windows of one run that take turns; and, with events that are told and not trained, the processor
+watch in a second, at one peer, sent and received; the processor time of a step of a peer while its page is read once a
+second, and while nobody reads, in windows of one run that take turns; and, with events that are told and not trained, the processor
 time of folding and of serialising, as a share of one core.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -23,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.page.story import BEGIN, Story
@@ -129,7 +132,7 @@ def with_real_peers(peers: int, kills: int, windows: int, folder: Path) -> list[
         ),
         Figure("from SIGKILL to red on all other pages", reds, "s", 5.0),
         Figure("watching and being watched, at each peer", rates, "B/s", 1000.0),
-        Figure("steps lost while a page is read each second", [100 * (1 - ratio) for ratio in ratios], "%"),
+        Figure("more processor time of a step while a page is read", [100 * (ratio - 1) for ratio in ratios], "%"),
     ]
 
 
@@ -166,23 +169,26 @@ def _red_s(victim: PagePeer, others: Sequence[PagePeer]) -> float:
 
 
 def _steps_with_a_reader(peer: PagePeer, windows: int) -> list[float]:
-    """By pair of windows, the samples of a second with a reader to those without."""
-    edges: list[tuple[float, bool]] = []
+    """By pair of windows, the processor time of a step of the trainer with a reader to that without."""
+    edges = [(time.time(), _cpu_s(peer.process.pid))]
     for number in range(2 * windows):
-        reads = number % 2 == 0
-        edges.append((time.time(), reads))
         until_s = time.time() + WINDOW_S
         while time.time() < until_s:
-            if reads:
+            if number % 2 == 0:
                 peer.swarm()
             time.sleep(min(1.0, max(0.0, until_s - time.time())))
+        edges.append((time.time(), _cpu_s(peer.process.pid)))
     steps = [event for event in events_of(peer.out) if event["event"] == "step"]
-    means = []
-    for begin_s, _ in edges:
-        # A report tells of the half second before it.
-        inside = [each["samples_per_s"] for each in steps if begin_s + 0.6 <= each["time"] < begin_s + WINDOW_S]
-        means.append(statistics.fmean(inside))
-    return [with_reader / without for with_reader, without in zip(means[::2], means[1::2], strict=True)]
+    times, numbers = [each["time"] for each in steps], [each["step"] for each in steps]
+    made = np.interp([at_s for at_s, _ in edges], times, numbers)
+    costs = np.diff([cpu_s for _, cpu_s in edges]) / np.diff(made)
+    return [float(with_reader / without) for with_reader, without in zip(costs[::2], costs[1::2], strict=True)]
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process, all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def told_and_not_trained(peers: int, *, seconds: int = 120, repetitions: int = 3) -> list[Figure]:

@@ -21,7 +21,7 @@ from gossiptrain.monitor.page.server import PageServer
 
 SECONDS = 240
 WIDE, PHONE = 1280, 390
-COLORS = 96
+COLORS = 224
 
 
 def picture_of(peers: int) -> SwarmPicture:
