@@ -3,8 +3,8 @@
 Peers train digits on this computer, each with a page. Measured are: from the start of a peer until its page answers,
 and until it can be reached; from SIGKILL of a peer until every other page shows it red; the bytes of the messages that
 watch in a second, at one peer, sent and received; the processor time of a step of a peer while its page is read once a
-second, and while nobody reads, in windows of one run that take turns; and, with events that are told and not trained, the processor
-time of folding and of serialising, as a share of one core.
+second, and while nobody reads, in windows of one run that take turns; and, with events that are told and not trained,
+the processor time of folding and of serialising, as a share of one core.
 """
 
 from __future__ import annotations
