@@ -164,7 +164,7 @@ class Shown(BaseModel):
 
 
 class PeerSeen(BaseModel):
-    """Another living peer, by its last heartbeat; `ending`: it has made its last step. shown: if it has been asked."""
+    """A living peer, by its last heartbeat; `ending`: it has made its last step. shown: what it has answered since."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -176,7 +176,7 @@ class PeerSeen(BaseModel):
 
 
 class SwarmSeen(EventBase):
-    """All other living peers, told about once a second where somebody watches. It stands in no file."""
+    """All living peers, this one included, told about once a second where somebody watches. It stands in no file."""
 
     event: Literal["swarm"] = "swarm"
     peers: tuple[PeerSeen, ...]

@@ -92,5 +92,5 @@ def test_every_setting_of_a_peer_has_a_flag() -> None:
     settings: dict[str, Any] = {name: KINDS[name].model_fields for name in ("gossip", "network", "train")}
     without = {f"{name}.{field}" for name, fields in settings.items() for field in fields} - filled
     kept_in_the_run_folder = {"network.known_peers", "network.membership_path", "network.peers_path"}
-    by_join = {"network.search_local_network"}
-    assert without == {"train.task", "train.variant"} | kept_in_the_run_folder | by_join, "the task is an argument"
+    by_others = {"network.search_local_network", "network.watch"}  # by --join and --page
+    assert without == {"train.task", "train.variant"} | kept_in_the_run_folder | by_others, "the task is an argument"

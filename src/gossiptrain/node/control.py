@@ -162,7 +162,7 @@ class PeerChanged(Message):
 
 
 class SwarmSeen(Message):
-    """All other living peers as they are now. Said about once a second where the trainer watches."""
+    """All living peers as they are now. Said about once a second where the trainer watches."""
 
     peers: tuple[PeerSeen, ...]
 

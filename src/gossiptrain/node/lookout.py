@@ -1,4 +1,4 @@
-"""What a peer that watches sees of the others: who lives, where each stands, and what each has shown of itself.
+"""What a peer that watches sees of the swarm: who lives, where each stands, and what each has shown of itself.
 
 Owns when that is told, and in what form. Does not know who looks at it.
 """
@@ -12,6 +12,7 @@ from typing import Literal, NoReturn
 from gossiptrain.events import Met, PeerSeen, Shown
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.messages import Heartbeat, Standing
+from gossiptrain.swarm.own_heartbeat import Role
 from gossiptrain.swarm.peer import SwarmPeer
 from gossiptrain.swarm.watching import Watch
 
@@ -24,8 +25,11 @@ State = Literal["joining", "training", "ending", "watching"]
 class Lookout:
     """Watches for one peer until it is cancelled."""
 
-    def __init__(self, peer: SwarmPeer, tell: Callable[[tuple[PeerSeen, ...]], None]) -> None:
+    def __init__(self, peer: SwarmPeer, tell: Callable[[tuple[PeerSeen, ...]], None], *, trains: bool = True) -> None:
+        """trains: whether this peer is one of those that are seen."""
         self._membership = peer.membership
+        self._standing = peer.standing
+        self._trains = trains
         self._watch = Watch(peer.admission, peer.membership)
         self._tell = tell
 
@@ -46,25 +50,33 @@ class Lookout:
         """All that live now; what they have shown is told once."""
         shown = self._watch.take(MOST_SHOWN)
         live = self._membership.live()
-        return tuple(_seen(peer, live[peer], shown.get(peer, [])) for peer in sorted(live))
+        others = tuple(_seen(peer, live[peer], shown.get(peer, [])) for peer in sorted(live))
+        return (self._me(), *others) if self._trains else others
+
+    def _me(self) -> PeerSeen:
+        """The own peer, whose events tell of rounds, and of steps only where a trainer tells them."""
+        own = self._membership.own
+        shown = Shown(loss=self._standing.loss, rounds=0, bytes_sent=0, bytes_per_s=0.0)
+        state = _state("trainer", joined=own.joined, ends_in_s=own.ends_in_s)
+        return PeerSeen(peer_id=self._membership.me, state=state, step=own.step, round=own.round, shown=(shown,))
 
 
 def _seen(peer: PeerId, heartbeat: Heartbeat, standings: list[Standing]) -> PeerSeen:
     return PeerSeen(
         peer_id=peer,
-        state=_state(heartbeat),
+        state=_state(heartbeat.role, joined=heartbeat.joined, ends_in_s=heartbeat.ends_in_s),
         step=heartbeat.step,
         round=heartbeat.round,
         shown=tuple(map(_shown, standings)),
     )
 
 
-def _state(heartbeat: Heartbeat) -> State:
-    if heartbeat.role == "observer":
+def _state(role: Role, *, joined: bool, ends_in_s: float | None) -> State:
+    if role == "observer":
         return "watching"
-    if not heartbeat.joined:
+    if not joined:
         return "joining"
-    return "ending" if heartbeat.ends_in_s == 0 else "training"
+    return "ending" if ends_in_s == 0 else "training"
 
 
 def _shown(standing: Standing) -> Shown:

@@ -171,7 +171,7 @@ class _Watcher:
         try:
             await peer.join(self._network.initial_peers)
             self._audience.found(peer.fingerprint, self._transport.peer_id)
-            background.append(asyncio.create_task(Lookout(peer, self._audience.seen).run()))
+            background.append(asyncio.create_task(Lookout(peer, self._audience.seen, trains=False).run()))
             ended: asyncio.Task[object] = asyncio.create_task(self._transport.daemon_exited.wait())
             stopped: asyncio.Task[object] = asyncio.create_task(stop.wait())
             background += [ended, stopped]

@@ -49,6 +49,11 @@ class OwnStanding:
         self._losses = Points(MAX_POINTS)
         self._disagreements = Points(MAX_POINTS)
 
+    @property
+    def loss(self) -> float | None:
+        """The last that was told."""
+        return self._loss
+
     async def open(self) -> None:
         """From now on answers members."""
         await self._admission.serve(STANDING, self._serve)

@@ -93,6 +93,16 @@ def test_what_others_have_shown_is_in_their_rows_and_their_history_comes_before_
     assert told["disagreements"] == [[1, 0.5]]
 
 
+def test_the_own_peer_of_a_loop_that_tells_no_steps_is_known_by_what_its_node_says() -> None:
+    course: list[Event] = [started(), round_of(3, OWN, OTHER)]
+    own = after(*course, seen(OWN, loss=0.75, rounds=0, bytes_sent=0))["peers"][0]
+    assert (own["state"], own["step"], own["loss"], own["losses"]) == ("training", 7, 0.75, [[7, 0.75]])
+    assert (own["rounds"], own["bytes_sent"]) == (1, 421_000), "of these its events tell"
+    told = after(*course, step(50, loss=0.25), seen(OWN, loss=0.75))["peers"][0]
+    assert (told["step"], told["loss"]) == (50, 0.25)
+    assert after(*course, finished(), seen(OWN))["peers"][0]["state"] == "ended"
+
+
 def test_a_round_that_several_tell_of_counts_once_and_names_its_members() -> None:
     met = Met(round=3, members=(shown_key(OTHER), shown_key(OWN)), disagreement=0.0042)
     told = after(

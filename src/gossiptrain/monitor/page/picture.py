@@ -151,6 +151,7 @@ class SwarmPicture:
     def _stepped(self, row: Row, event: StepDone | Joined) -> None:
         row.step, row.seen = event.step, event.time
         if isinstance(event, StepDone):
+            row.tells_steps = True
             row.loss = _finite(event.loss)
             row.losses.append(event.step, event.loss)
         if row.state not in ("ended", "killed"):
@@ -192,11 +193,16 @@ class SwarmPicture:
     def _see_peer(self, seen: PeerSeen, now: float) -> None:
         row = self._rows.of_peer(seen.peer_id)
         row.seen = now
-        row.become(seen.state, now)
+        if row.state != "ended" or not row.own:
+            row.become(seen.state, now)
+        if row.tells_steps:
+            return
         row.step, row.round = seen.step, seen.round
         for shown in seen.shown:
-            row.loss, row.rounds, row.bytes_sent = _finite(shown.loss), shown.rounds, shown.bytes_sent
-            row.bytes_per_s = _finite(shown.bytes_per_s) or 0.0
+            row.loss = _finite(shown.loss)
+            if not row.own:  # whose rounds are told by events
+                row.rounds, row.bytes_sent = shown.rounds, shown.bytes_sent
+                row.bytes_per_s = _finite(shown.bytes_per_s) or 0.0
             if shown.losses and not row.losses.values:
                 row.losses.take_over(shown.losses)
             elif shown.loss is not None and (not row.losses.values or row.losses.values[-1][0] < seen.step):

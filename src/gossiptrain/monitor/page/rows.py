@@ -33,6 +33,8 @@ class Row:
     peer_id: str = ""
     label: str = ""
     own: bool = False
+    tells_steps: bool = False
+    """Whether it says itself where it stands, so that what is seen of it is no news."""
     state: RowState = "joining"
     since: float = 0.0
     """When it came to be in that state."""
