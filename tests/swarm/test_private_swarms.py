@@ -33,11 +33,13 @@ from gossiptrain.swarm.messages import (
     KnockReply,
     Probe,
     Ready,
+    StandingRequest,
     StateRequest,
 )
 from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.silence import PROBE
+from gossiptrain.swarm.standing import STANDING
 from gossiptrain.swarm.state import STATE
 from tests.swarm.founders import DAY_S, NOW_S, Founder, changed
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, fingerprint
@@ -218,6 +220,7 @@ OPENINGS = {
     REPORT: b"Report {}",
     PROBE: encode_message(Probe(round_id="00", attempt=0)),
     STATE: encode_message(StateRequest(chunk_elements=64)),
+    STANDING: encode_message(StandingRequest()),
 }
 """The protocols of members, and how somebody would begin each."""
 

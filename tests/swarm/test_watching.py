@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 
-from gossiptrain.net.transport import PeerId
+import pytest
+
+from gossiptrain.net.framing import write_frame
+from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.peer import Environment, SwarmPeer
+from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES
 from gossiptrain.swarm.watching import RATE_BYTES_PER_S, SAVED_BYTES, Watch
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
 from tests.swarm.test_standing import a_round
@@ -97,15 +102,24 @@ def test_however_many_there_are_asking_stays_below_its_rate_and_comes_round_to_a
     assert moved < RATE_BYTES_PER_S * seconds + 9 * FIRST_BYTES + SAVED_BYTES
 
 
-def test_who_does_not_answer_holds_nobody_else_up() -> None:
+async def never(stream: Stream) -> None:
+    await asyncio.Event().wait()
+
+
+async def nonsense(stream: Stream) -> None:
+    await write_frame(stream, b'Standing {"loss": 1e999, "rounds": -1}', limit_bytes=STANDING_LIMIT_BYTES)
+
+
+async def too_much(stream: Stream) -> None:
+    await stream.write((1 << 30).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("answer", [never, nonsense, too_much], ids=lambda answer: answer.__name__)
+def test_who_does_not_answer_as_it_should_holds_nobody_else_up(answer: Callable[[Stream], Awaitable[None]]) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             a, b, c = (swarm.peers[name] for name in "abc")
-
-            async def never(stream: object) -> None:
-                await asyncio.Event().wait()
-
-            await b.swarm.admission.serve("/gossiptrain/standing", never)
+            await b.swarm.admission.serve(STANDING, answer)
             watch = Watch(a.swarm.admission, a.swarm.membership)
             asking = asyncio.create_task(watch.run())
             heard: dict[PeerId, object] = {}

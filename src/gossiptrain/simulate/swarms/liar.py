@@ -27,10 +27,11 @@ from gossiptrain.swarm.messages import Heartbeat, HeartbeatBatch, HeartbeatSumma
 from gossiptrain.swarm.own_heartbeat import signed
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.silence import PROBE
+from gossiptrain.swarm.standing import STANDING
 from gossiptrain.swarm.state import STATE
 from gossiptrain.swarm.versions import key_of
 
-PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE)
+PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE, STANDING)
 KINDS = messages_of(messages, direct_messages)
 FAR_S = 0.05
 """How long an answer is waited for."""
