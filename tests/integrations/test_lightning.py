@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.integrations.lightning import GossipCallback
+from gossiptrain.training.membership import Gossip
 from tests.integrations.classifier import INPUTS, TARGETS, parameters_of, seeded
 from tests.members import LOCAL, Member
 
@@ -71,7 +72,9 @@ class At(Callback):
             self.act(trainer)
 
 
-def test_a_trainer_and_a_loop_of_ones_own_end_with_one_model(tmp_path: Path) -> None:
+def test_a_trainer_and_a_loop_of_ones_own_end_with_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(Gossip, "show_loss", lambda swarm, loss: shown.append(loss))
     with Member(0.0, model=seeded(Classifier, 1), run="hosted", settings=SETTINGS) as other:
         hosted = callback(initial_peers=other.address)
         model = seeded(Classifier, 0)
@@ -83,6 +86,8 @@ def test_a_trainer_and_a_loop_of_ones_own_end_with_one_model(tmp_path: Path) -> 
         assert hosted.swarm is not None
         assert hosted.swarm.rounds > 0
         assert trainer.callback_metrics["gossip/peers"] == 2.0
+        assert len(shown) > 1
+        assert all(0 < loss < 10 for loss in shown)
 
 
 def test_its_state_is_part_of_lightnings_checkpoints(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from gossiptrain.integrations.state_file import STATE_FILE
+from gossiptrain.training.membership import Gossip
 from tests.integrations.classifier import parameters_of
 from tests.integrations.trainers import callback, trainer_in
 from tests.processes import Family, Peer, free_port
@@ -30,8 +31,10 @@ class At(TrainerCallback):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(
-    tmp_path: Path, family: Family, processes: int
+    tmp_path: Path, family: Family, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(Gossip, "show_loss", lambda swarm, loss: shown.append(loss))
     hosted, started = callback(), list[Peer]()
 
     def wait_for_the_other() -> None:
@@ -49,6 +52,7 @@ def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(
     assert hosted.swarm is not None
     assert hosted.swarm.step == 40, "steps of the optimizer, not batches"
     assert hosted.swarm.rounds > 0
+    assert shown == [log["loss"] for log in trainer.state.log_history if "loss" in log]
     assert [log["gossip/peers"] for log in trainer.state.log_history if "loss" in log][-1] == 2.0
 
 

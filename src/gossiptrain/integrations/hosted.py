@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossiptrain.integrations.processes import SeveralProcesses
@@ -107,6 +107,11 @@ class HostedSwarm:
         """Where the host makes no steps for long, as in an evaluation."""
         if (swarm := self._entered) is not None:
             swarm.listen()
+
+    def show_loss(self, loss: Any) -> None:
+        """Shows others the training loss, as a number or a tensor of one value; anything else is passed over."""
+        if (swarm := self._entered) is not None and isinstance(loss, int | float | Tensor):
+            swarm.show_loss(float(loss))
 
     def figures(self) -> dict[str, float]:
         """For the host's log."""

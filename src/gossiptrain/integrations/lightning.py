@@ -9,6 +9,7 @@ Owns which of Lightning's hooks means what for the swarm. Does not know the swar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -47,6 +48,7 @@ class GossipCallback(Callback):
         steps = trainer.estimated_stepping_batches
         self._hosted.expect_end(done=trainer.global_step, of=int(steps) if steps < float("inf") else 0)
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            self._hosted.show_loss(outputs.get("loss") if isinstance(outputs, Mapping) else outputs)
             pl_module.log_dict(self._hosted.figures())
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *given: Any, **named: Any) -> None:

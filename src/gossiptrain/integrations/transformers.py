@@ -69,6 +69,7 @@ class GossipCallback(TrainerCallback):
     ) -> None:
         """Adds the figures of the swarm to what is logged."""
         if logs is not None and "loss" in logs:
+            self._hosted.show_loss(logs["loss"])
             figures = self._hosted.figures()
             logs.update(figures)
             state.log_history[-1].update(figures)
