@@ -160,6 +160,20 @@ def test_many_that_connect_and_say_nothing_leave_the_rest_of_the_process_alone()
                 continue
 
 
+def test_it_can_be_reached_by_ipv6_where_this_computer_has_it() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this Python knows no IPv6")
+    try:
+        server = PageServer(Place("::1", (0,)), dict)
+    except PortInUseError:
+        pytest.skip("this computer has no IPv6")
+    connection = http.client.HTTPConnection("::1", server.port, timeout=10)
+    connection.request("GET", "/swarm.json")
+    assert connection.getresponse().status == 200
+    connection.close()
+    server.close()
+
+
 def test_a_port_that_is_taken_is_named_and_the_next_one_is_tried_where_none_was_named() -> None:
     with serving() as server:
         with pytest.raises(PortInUseError, match=str(server.port)):

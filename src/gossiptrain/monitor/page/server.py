@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -132,6 +133,11 @@ class _Server(ThreadingHTTPServer):
         self.answers = answers
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
         super().__init__(address, _Request)
+
+    def server_bind(self) -> None:
+        """As that of HTTP servers, without asking for the name of this computer, which can take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):

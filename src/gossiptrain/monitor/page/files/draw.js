@@ -104,7 +104,7 @@ export function meetings(into, peers, rounds, {color, chosen = -1} = {}) {
   const width = Math.max(260, into.clientWidth);
   const names = Math.min(110, Math.max(...shown.map((peer) => peer.name.length)) * size * 0.62 + 12);
   const parts = Math.max(...taking.map((round) => taking.filter((other) => other.round === round.round).length));
-  const fit = Math.max(3, Math.floor((width - names - 12) / (parts * 7 + 6)));
+  const fit = Math.max(3, Math.floor((width - names - 12) / (parts * (parts > 4 ? 10 : 7) + 6)));
   const numbers = [...new Set(taking.map((round) => round.round))].slice(-fit);
   const column = Math.min(parts > 1 ? parts * 16 : 46, (width - names - 12) / numbers.length);
   const height = shown.length * pitch + 22;
