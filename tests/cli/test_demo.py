@@ -6,6 +6,8 @@ import json
 import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from gossiptrain.cli.demonstration import LEAST_TRAIN_S, TRAIN_S, time_to_train
 from gossiptrain.cli.main import EXIT_INTERRUPTED
 from gossiptrain.errors import SwarmFailedError, UsageError
+from gossiptrain.monitor.page.server import KEY_HEADER
 from gossiptrain.training.runs.checkpoints import load_checkpoint
 from tests.processes import GOSSIP, Command, Family, Peer, wait_until
 
@@ -78,13 +81,37 @@ def test_kill_9_leaves_no_process(children: Family) -> None:
 
 
 def test_the_first_ctrl_c_stops_politely_and_the_second_ends_it_now(children: Family) -> None:
-    demo = start_demo(children, "--peers", "2", "--seconds", "600")
+    demo = start_demo(children, "--peers", "2", "--seconds", "600", "--page", "0")
     wait_for_word(demo, "training together")
+    kill_from_page(demo, "b")
     demo.signal(signal.SIGINT)
     wait_for_word(demo, "Stopping")
     demo.signal(signal.SIGINT)
     assert demo.wait() == EXIT_INTERRUPTED
     children.assert_gone(within_s=2.0)
+
+
+def kill_from_page(demo: Peer, label: str) -> None:
+    """As its button does, with the key that the demonstration has printed."""
+    found = re.search(r"(http://127\.0\.0\.1:\d+/)#key=(\S+)", demo.out)
+    assert found is not None
+    assert posted(f"{found[1]}kill", label, key="another") == 403
+    assert posted(f"{found[1]}kill", "nobody", key=found[2]) == 409
+    assert posted(f"{found[1]}kill", label, key=found[2]) == 204
+    wait_for_word(demo, f"peer {label} was killed (SIGKILL")
+    with urllib.request.urlopen(f"{found[1]}swarm.json") as answer:
+        states = {each["label"]: each["state"] for each in json.load(answer)["peers"]}
+    assert states == {"a": "training", label: "killed"}
+
+
+def posted(url: str, label: str, *, key: str) -> int:
+    body, headers = json.dumps({"peer": label}).encode(), {KEY_HEADER: key}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method="POST")) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def test_when_nobody_reads_its_output_it_ends_and_leaves_no_process(children: Family) -> None:

@@ -45,8 +45,10 @@ async def course_with_a_death_and_a_latecomer(swarm: LocalSwarm, heard: Heard) -
     await until(lambda: heard.met("a", "b") and heard.met("b", "a"), "a round of two")
     await swarm.add()
     await until(lambda: heard.met("c", "a", "b"), "a round of three")
+    assert swarm.kill_one("nobody") is None
     killed = swarm.kill_one()
     assert killed is not None
+    assert swarm.kill_one(killed.label) is None, "it is dead already"
     rest = [peer for peer in swarm.peers.values() if peer is not killed]
     first, second = (peer.label for peer in rest)
     await until(lambda: heard.met(first, second) and heard.met(second, first), "a round without the killed one")
