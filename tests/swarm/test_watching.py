@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from gossiptrain.config import PRESETS
 from gossiptrain.net.framing import write_frame
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.own_heartbeat import OwnState
@@ -100,6 +101,29 @@ def test_however_many_there_are_asking_stays_below_its_rate_and_comes_round_to_a
     assert heard == 9
     assert moved > 0.8 * RATE_BYTES_PER_S * seconds
     assert moved < RATE_BYTES_PER_S * seconds + 9 * FIRST_BYTES + SAVED_BYTES
+
+
+def test_who_watches_misses_a_killed_peer_of_a_large_swarm_within_five_seconds() -> None:
+    async def scenario(make: MakeTransport) -> float:
+        async with swarm_of(make, 24, timing=PRESETS["lan"]) as swarm:
+            *others, victim = swarm.peers.values()
+            watching = [
+                asyncio.create_task(Watch(peer.swarm.admission, peer.swarm.membership).run()) for peer in others
+            ]
+            clock = victim.swarm.transport.clock
+            await clock.sleep(10.0)
+            await victim.stop()
+            await victim.swarm.transport.close()
+            killed_s = clock.now()
+            while any(victim.id in peer.swarm.membership.live() for peer in others):
+                await clock.sleep(0.1)
+            seconds = clock.now() - killed_s
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+            return seconds
+
+    assert run_on("virtual", scenario) < 5.0
 
 
 async def never(stream: Stream) -> None:

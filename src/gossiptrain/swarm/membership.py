@@ -86,6 +86,10 @@ class Membership:
         """Those of them that train, or will once they have joined; who only watches is left out."""
         return {peer: heartbeat for peer, heartbeat in self.live().items() if heartbeat.role == "trainer"}
 
+    def silent_s(self, peer: PeerId) -> float:
+        """Seconds since the last heartbeat of a living peer came, whoever passed it on."""
+        return self._table.age_s(peer)
+
     def only_watches(self, peer: PeerId) -> bool:
         """Whether a peer that was once known trains nothing, whether it lives or not."""
         return self._table.only_watches(peer)

@@ -1,8 +1,10 @@
 """Asks the members of the swarm, one after the other, what they show of themselves.
 
 Owns whom this peer asks when, so that all that travels for it, what it asks and what it is asked, stays below 1 KB/s
-however large the swarm is; only the first answers, with their histories, come at once, out of an allowance. Does not
-know what is made of the answers. What members say of themselves is believed by nobody; it is shown.
+however large the swarm is; only the first answers, with their histories, come at once, out of an allowance. Who has
+fallen silent is asked first, and counts as gone where nothing listens any more, so that whoever watches sees it sooner
+than others have to know it. Does not know what is made of the answers. What members say of themselves is believed by
+nobody; it is shown.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from gossiptrain.net.framing import encode_message, receive_message, send_message
-from gossiptrain.net.transport import PeerId
+from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.messages import Standing, StandingRequest
@@ -29,6 +31,8 @@ BESIDE_BYTES = 120
 """What a question costs beside the two messages: the stream is opened and closed."""
 PERIOD_S = 1.0
 """No member is asked more often."""
+SILENT_BEATS = 2.0
+"""Periods of heartbeats after which a member of which none came is asked out of turn."""
 
 
 @dataclass
@@ -79,10 +83,14 @@ class Watch:
             unasked = sorted(live.keys() - self._asked.keys())
             if unasked:
                 return unasked[0]
-        if self._saved <= 0:
-            return None
-        due = [(self._asked_s(peer), peer) for peer in live if now_s - self._asked_s(peer) >= PERIOD_S]
-        return min(due)[1] if due else None
+        due = [peer for peer in live if now_s - self._asked_s(peer) >= PERIOD_S]
+        longest = max(due, key=lambda peer: (self._membership.silent_s(peer), peer), default=None)
+        if longest is not None and self._is_silent(longest):
+            return longest if self._saved > -SAVED_BYTES else None
+        return min(due, key=lambda peer: (self._asked_s(peer), peer)) if due and self._saved > 0 else None
+
+    def _is_silent(self, peer: PeerId) -> bool:
+        return self._membership.silent_s(peer) > SILENT_BEATS * self._admission.timing.heartbeat_s
 
     def _asked_s(self, peer: PeerId) -> float:
         return self._asked[peer].at_s if peer in self._asked else -math.inf
@@ -104,6 +112,10 @@ class Watch:
                     standing = await receive_message(stream, Standing, limit_bytes=STANDING_LIMIT_BYTES)
                 finally:
                     await stream.close()
+        except UnreachableError as error:
+            _logger.info("%s cannot be asked: %s", peer, error)
+            if peer in self._membership.live() and self._is_silent(peer):
+                self._membership.suspect(peer)
         except (ConnectionError, TimeoutError) as error:
             _logger.debug("%s shows nothing: %r", peer, error)
         else:
