@@ -4,7 +4,7 @@ Peers train digits on this computer, each with a page. Measured are: from the st
 and until it can be reached; from SIGKILL of a peer until every other page shows it red; the bytes of the messages that
 watch in a second, at one peer, sent and received; the processor time of a step of a peer while its page is read once a
 second, and while nobody reads, in windows of one run that take turns; and, with events that are told and not trained,
-the processor time of folding and of serialising, as a share of one core.
+the processor time of folding and of serving, as a share of one core.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.page.story import BEGIN, Story
 from benchmarks.peer_processes import GOSSIP, START_S, address_of, events_of, started_processes
 from gossiptrain.monitor.page.picture import SwarmPicture
+from gossiptrain.monitor.page.place import LOOPBACK, Place
+from gossiptrain.monitor.page.server import FRESH_S, PageServer
 
 WATCHING = ("StandingRequest", "Standing")
 SETTLE_S = 20.0
 WINDOW_S = 4.0
+READING = (0, 3)
+"""Of each four windows: whatever changes slowly so touches both kinds alike."""
 POLL_S = 0.05
 
 
@@ -174,7 +178,7 @@ def _steps_with_a_reader(peer: PagePeer, windows: int) -> list[float]:
     for number in range(2 * windows):
         until_s = time.time() + WINDOW_S
         while time.time() < until_s:
-            if number % 2 == 0:
+            if number % 4 in READING:
                 peer.swarm()
             time.sleep(min(1.0, max(0.0, until_s - time.time())))
         edges.append((time.time(), _cpu_s(peer.process.pid)))
@@ -182,7 +186,8 @@ def _steps_with_a_reader(peer: PagePeer, windows: int) -> list[float]:
     times, numbers = [each["time"] for each in steps], [each["step"] for each in steps]
     made = np.interp([at_s for at_s, _ in edges], times, numbers)
     costs = np.diff([cpu_s for _, cpu_s in edges]) / np.diff(made)
-    return [float(with_reader / without) for with_reader, without in zip(costs[::2], costs[1::2], strict=True)]
+    pairs = zip(costs[::2], costs[1::2], strict=True)
+    return [float(a / b if number % 2 == 0 else b / a) for number, (a, b) in enumerate(pairs)]
 
 
 def _cpu_s(pid: int) -> float:
@@ -191,25 +196,36 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def told_and_not_trained(peers: int, *, seconds: int = 120, repetitions: int = 3) -> list[Figure]:
+def told_and_not_trained(peers: int, *, seconds: int = 120, requests: int = 20) -> list[Figure]:
     """Processor time of the training process, of a swarm of so many, as a share of one core."""
-    folding, serialising = [], []
-    for _ in range(repetitions):
-        events = list(Story(peers, seconds=seconds, group=4 if peers <= 16 else 8).events())
-        picture = SwarmPicture("peer", clock=lambda: BEGIN)
-        began_s = time.thread_time()
-        for event in events:
-            picture.handle(event)
-        folding.append(100 * (time.thread_time() - began_s) / seconds)
-        began_s = time.thread_time()
-        for _ in range(10):
-            json.dumps(picture.snapshot(), separators=(",", ":"), allow_nan=False).encode()
-        pause_s = 1.0 if peers <= 24 else 2.0  # as the page asks
-        serialising.append(10 * (time.thread_time() - began_s) / pause_s)
+    events = list(Story(peers, seconds=seconds, group=4 if peers <= 16 else 8).events())
+    picture = SwarmPicture("peer", clock=lambda: BEGIN)
+    began_s = time.thread_time()
+    for event in events:
+        picture.handle(event)
+    folding = 100 * (time.thread_time() - began_s) / seconds
+    pause_s = 1.0 if peers <= 24 else 2.0  # as the page asks
+    serving = 100 * _request_s(picture, requests) / pause_s
     return [
-        Figure(f"folding events of {peers} peers, of a core", folding, "%", 1.0),
-        Figure(f"serialising {peers} peers for a reader, of a core", serialising, "%", 1.0),
+        Figure(f"folding events of {peers} peers, of a core", [folding], "%", 1.0),
+        Figure(f"serving {peers} peers to a page, of a core", [serving], "%", 1.0),
     ]
+
+
+def _request_s(picture: SwarmPicture, requests: int) -> float:
+    """Processor time of this process for one request that another one makes, snapshot, threads and all."""
+    server = PageServer(Place(LOOPBACK, (0,)), picture.snapshot)
+    script = (
+        "import sys, time, urllib.request\n"
+        f"for _ in range({requests}):\n"
+        f"    urllib.request.urlopen(sys.argv[1]).read(); time.sleep({FRESH_S + 0.01})\n"
+    )
+    began_s = time.process_time()
+    try:
+        subprocess.run([sys.executable, "-c", script, f"{server.url}swarm.json"], check=True)
+        return (time.process_time() - began_s) / requests
+    finally:
+        server.close()
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ def test_a_story_is_told_by_events_that_can_be_written_and_read() -> None:
     assert any(isinstance(event, SwarmSeen) for event in told)
 
 
-def test_folding_and_serialising_are_measured() -> None:
-    figures = told_and_not_trained(8, seconds=20, repetitions=1)
+def test_folding_and_serving_are_measured() -> None:
+    figures = told_and_not_trained(8, seconds=20, requests=2)
     assert len(figures) == 2
     assert all(figure.worst > 0 for figure in figures)
