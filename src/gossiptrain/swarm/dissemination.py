@@ -37,8 +37,8 @@ SMALL_SWARM = 16
 FANOUT_IN_LARGE_SWARMS = 2
 """Both sides of an exchange hear the news of the other, so 64 peers hear of anything within three periods as before."""
 EXCHANGES_AT_ONCE = 256
-"""In a large swarm news that should not wait goes to so few that it takes about so many exchanges if all have some at the
-same moment, as at the end of a run. If each of 64 peers told all others, that alone would be 4,000."""
+"""In a large swarm news that should not wait goes to so few that it takes about so many exchanges if all have some at
+the same moment, as at the end of a run. If each of 64 peers told all others, that alone would be 4,000."""
 LEAST_WIDE = 6
 """But to so many in any case; these tell the others a period later."""
 MAX_TRIES = 8
