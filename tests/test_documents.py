@@ -110,6 +110,7 @@ def source_text() -> str:
     return "\n".join(pieces)
 
 
+@cache
 def flags_of(*words: str) -> set[str]:
     """Every spelling of every flag of the `gossip` command that the words name, as far as they name one."""
     command: Any = typer.main.get_command(app)
@@ -118,6 +119,7 @@ def flags_of(*words: str) -> set[str]:
     return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
+@cache
 def all_flags() -> set[str]:
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     simulations = names["simulate"].commands
@@ -211,12 +213,17 @@ def test_every_step_of_a_parameters_way_is_a_function_of_its_file() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_function_of_a_class_that_is_named_exists(document: str) -> None:
-    everything = {name for path in PACKAGE.rglob("*.py") for name in functions_in(path)}
+    everything = all_functions()
     classes = {name.partition(".")[0] for name in everything if "." in name}
     for span in spans(document):
         owner, _, name = span.removesuffix("()").partition(".")
         if owner in classes and name.isidentifier():
             assert span.removesuffix("()") in everything, span
+
+
+@cache
+def all_functions() -> frozenset[str]:
+    return frozenset(name for path in PACKAGE.rglob("*.py") for name in functions_in(path))
 
 
 def functions_in(path: Path) -> Iterator[str]:
