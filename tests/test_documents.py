@@ -86,7 +86,7 @@ def command_lines(document: str) -> list[str]:
     return [line.removeprefix(".venv/bin/") for line in (*lines, *spans(document))]
 
 
-def tables(document: str, header: str) -> list[list[str]]:
+def table(document: str, header: str) -> list[list[str]]:
     """The rows of all tables whose first header cell begins with `header`."""
     lines = text_of(document).splitlines()
     rows: list[list[str]] = []
@@ -205,7 +205,7 @@ def test_every_room_of_the_package_is_on_the_map() -> None:
 
 
 def test_every_step_of_a_parameters_way_is_a_function_of_its_file() -> None:
-    way = tables("docs/architecture.md", "| file | function")
+    way = table("docs/architecture.md", "| file | function")
     assert [row[0] for row in way] == [str(number + 1) for number in range(len(way))]
     for _, file, function, _ in way:
         assert function.strip("`") in set(functions_in(PACKAGE / file.strip("`"))), f"{function} of {file}"
@@ -238,7 +238,7 @@ def functions_in(path: Path) -> Iterator[str]:
 
 
 def test_every_protocol_and_every_message_is_described() -> None:
-    rows = tables("docs/architecture.md", "protocol |")
+    rows = table("docs/architecture.md", "protocol |")
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
@@ -249,7 +249,7 @@ def test_every_protocol_and_every_message_is_described() -> None:
 
 
 def test_every_protocol_version_is_in_the_table_with_what_it_changed() -> None:
-    versions = [int(row[0]) for row in tables("docs/architecture.md", "protocol version")]
+    versions = [int(row[0]) for row in table("docs/architecture.md", "protocol version")]
     assert versions == list(range(1, PROTOCOL_VERSION + 1)), "a row for each version, up to PROTOCOL_VERSION"
 
 
@@ -267,7 +267,7 @@ def test_the_floors_stand_as_the_import_contract_has_them() -> None:
 def settings_in_words() -> dict[str, tuple[str, str]]:
     """Default and range of each flag in the tables; several flags in one row share or divide the cells."""
     found = {}
-    for flags, default, span, _ in tables(SETTINGS_PAGE, "flag"):
+    for flags, default, span, _ in table(SETTINGS_PAGE, "flag"):
         names = re.findall(r"--[a-z-]+", flags)
         ranges = span.split(", ") if len(names) > 1 and ", " in span else [span] * len(names)
         found.update({name: (default.strip("`"), part) for name, part in zip(names, ranges, strict=True)})
@@ -312,7 +312,7 @@ def ranges_in_words(number: dict[str, Any]) -> set[str]:
 
 
 def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
-    rows = {row[0]: row[1:] for row in tables(SETTINGS_PAGE, "by task")}
+    rows = {row[0]: row[1:] for row in table(SETTINGS_PAGE, "by task")}
     assert rows.keys() == set(TASK_NAMES)
     for name, cells in rows.items():
         variant: dict[str, Any] = {"classes": 2, "class_digest": "00"} if name == "imagenet" else {}
@@ -335,7 +335,7 @@ def error_classes() -> dict[str, int]:
 
 
 def test_every_exit_code_is_in_the_table_with_its_class() -> None:
-    cells = [row[0] for row in tables(MESSAGES_PAGE, "exit code")]
+    cells = [row[0] for row in table(MESSAGES_PAGE, "exit code")]
     listed = {found[2]: int(found[1]) for cell in cells if (found := re.fullmatch(r"(\d+) `(\w+)`", cell))}
     assert listed == error_classes()
     assert str(EXIT_INTERRUPTED) in cells
@@ -358,7 +358,7 @@ def test_the_tree_of_errors_at_the_head_of_its_file_is_the_real_one() -> None:
 
 
 def test_every_event_is_described_with_all_of_its_fields() -> None:
-    rows = {row[0].strip("`"): row[1:3] for row in tables(EVENTS_PAGE, "event |")}
+    rows = {row[0].strip("`"): row[1:3] for row in table(EVENTS_PAGE, "event |")}
     assert rows.keys() == events.EVENT_KINDS.keys()
     for tag, (name, fields) in rows.items():
         kind = events.EVENT_KINDS[tag]
