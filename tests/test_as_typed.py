@@ -192,7 +192,8 @@ class Machines:
 
     def log(self, number: int) -> str:
         """What a peer has said."""
-        return (self.folder / "hosts" / f"gpu{number}" / "gossiptrain" / "lab.log").read_text()
+        path = self.folder / "hosts" / f"gpu{number}" / "gossiptrain" / "lab.log"
+        return path.read_text() if path.exists() else ""
 
     def type(self, command: str) -> str:
         """Runs a command to its end, with the repository's place, for all of whom this computer is one."""
@@ -241,7 +242,7 @@ def test_machines_over_ssh(document: str, count: int, family: Family, monkeypatc
     for line in lines[7:]:
         machines.type(line)
         for number in range(1, count + 1):
-            machines.wait_for(number, rf"{count} peers")
+            machines.wait_for(number, rf"{count} peers  \d+ rounds?")
         machines.type(end)
         machines.wait_for_the_end()
     for number in range(1, count + 1):
@@ -281,6 +282,7 @@ def test_at_home_with_a_forwarded_port(family: Family) -> None:
     line = with_free_ports(line).replace("203.0.113.7", "45.10.88.7")
     peer = session(family, "home").type(line, added=SMALL)
     wait_for(peer, r"the internet +a link: gossip invite")
+    wait_for(peer, "^step ")
     stop(peer)
 
 
@@ -308,7 +310,7 @@ def test_a_program_of_ones_own(family: Family) -> None:
     assert len(set(sums)) == 1
 
 
-def test_fine_tuning(family: Family, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fine_tuning(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a model that has the published one's name and nothing of its size."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     here, there = session(family, "here"), session(family, "there")
@@ -336,6 +338,5 @@ def test_fine_tuning(family: Family, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert link is not None
     ended(first, there.type(f"{train} yours.txt --join '<LINK>'", added=small, LINK=link[0]))
 
-    monkeypatch.chdir(here.folder)
-    exec(program_of(FINETUNE), {})
-    assert "Once upon a time" in capsys.readouterr().out
+    (here.folder / "result.py").write_text(program_of(FINETUNE))
+    assert "Once upon a time" in here.run("python result.py")
