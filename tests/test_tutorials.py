@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import Family
+from tests.processes import GENEROUS_S, Family
 from tests.shell_commands import Session, program_of, wait_for
 
 SPIRALS = "docs/tutorials/your-model.md"
@@ -59,7 +59,8 @@ def test_a_first_swarm_on_one_computer(family: Family, typed: bool) -> None:
     assert json.loads(lines[-1])["event"] == "finished"
 
 
-def test_your_own_model(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.real
+def test_your_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program, as two peers in threads of this process and with fewer steps."""
     monkeypatch.chdir(tmp_path)
     program = compile(program_of(SPIRALS).replace("STEPS = 2000", "STEPS = 300"), SPIRALS, "exec")
@@ -76,7 +77,7 @@ def test_your_own_model(family: Family, tmp_path: Path, monkeypatch: pytest.Monk
 
     first = threading.Thread(target=peer, args=([],))
     first.start()
-    is_up.wait()
+    assert is_up.wait(GENEROUS_S)
     assert told[0][0] == "address"
     peer([told[0][1]])
     first.join()
