@@ -56,6 +56,7 @@ def invited(computer: Session, command: str) -> str:
     return shlex.split(said)[-1]
 
 
+@pytest.mark.timeout(1800)
 def test_the_first_lines_on_a_computer_that_has_nothing(tmp_path: Path) -> None:
     """Installs everything, which takes minutes; `make test` is given one file of tests."""
     probe = ["pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path), "typing-inspection"]
@@ -75,7 +76,7 @@ def test_the_first_lines_on_a_computer_that_has_nothing(tmp_path: Path) -> None:
     """
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     ended = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=880, check=False
+        ["bash", "-c", script], cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=1780, check=False
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     assert "The swarm did what it should" in ended.stdout
