@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-long test-fast test-lowest planted soak nat check fix cover setup clean
+.PHONY: demo test test-long test-fast test-lowest planted soak nat check fix cover setup docs clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -64,6 +64,10 @@ check: $(STAMP)
 
 setup: $(STAMP)
 
+# The website from docs/, in site/; begin at site/index.html. Nothing is fetched from elsewhere.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
+
 # torch is installed first and by its exact version: a range would fetch builds for hardware you may not have.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12")'
@@ -73,4 +77,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest site .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import typer.main
 from pydantic import BaseModel
 
 import gossiptrain
-from gossiptrain import errors
+from gossiptrain import errors, events
 from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
@@ -41,11 +42,16 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
-    "docs/architecture.md",
-    "docs/reliability.md",
-    "docs/security.md",
-    "docs/watching.md",
+    "README.es.md",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "docs").rglob("*.md")
+        if path.name not in ("algorithms.md", "performance.md")  # They speak of the flags of benchmarks.
+    ),
 )
+OF_THE_READER = {"config.toml", "log.txt", "input.txt", "mine.txt", "yours.txt", "my_loop.py"}
+"""Files that a document speaks of and that are not of the repository."""
+SETTINGS_PAGE, MESSAGES_PAGE, EVENTS_PAGE = "docs/settings.md", "docs/messages.md", "docs/events.md"
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""
 README_LINES = 200
@@ -54,7 +60,7 @@ MAX_SENSIBLE = 100
 
 KINDS: dict[str, type[BaseModel]] = {"gossip": GossipSettings, "network": NetworkSettings, "train": TrainSettings}
 LEFT_TO_HELP = {"--guard", "--run", "--seed", "--threads", "--data-dir", "--alone", "--local-network"}
-"""Flags for settings that the README's table leaves to `--help`."""
+"""Flags for settings that the page of settings leaves to `--help`."""
 SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     flag.spelling: (KINDS[flag.table], flag.field)
     for flag in TRAIN_FLAGS
@@ -81,15 +87,13 @@ def command_lines(document: str) -> list[str]:
 
 
 def table(document: str, header: str) -> list[list[str]]:
-    """The rows of the table whose first header cell begins with `header`."""
+    """The rows of all tables whose first header cell begins with `header`."""
     lines = text_of(document).splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {header}"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert rows, f"the table {header!r} of {document} is empty"
+    rows: list[list[str]] = []
+    for start in (number for number, line in enumerate(lines) if line.startswith(f"| {header}")):
+        body = itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+        rows += [[cell.strip() for cell in line.strip("|").split("|")] for line in body]
+    assert rows, f"there is no table {header!r} in {document}, or it is empty"
     return rows
 
 
@@ -106,6 +110,7 @@ def source_text() -> str:
     return "\n".join(pieces)
 
 
+@cache
 def flags_of(*words: str) -> set[str]:
     """Every spelling of every flag of the `gossip` command that the words name, as far as they name one."""
     command: Any = typer.main.get_command(app)
@@ -114,11 +119,13 @@ def flags_of(*words: str) -> set[str]:
     return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
+@cache
 def all_flags() -> set[str]:
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     simulations = names["simulate"].commands
     commands = [(), *((name,) for name in names), *(("simulate", name) for name in simulations)]
-    return set().union(*(flags_of(*words) for words in commands))
+    examples = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py"))
+    return set(re.findall(r'"(--[a-z-]+)"', examples)).union(*(flags_of(*words) for words in commands))
 
 
 # Commands and flags.
@@ -182,7 +189,7 @@ def test_every_file_and_test_that_is_named_exists(document: str) -> None:
     started = [line.split()[1] for line in command_lines(document) if re.match(r"python [\w/]+\.py", line)]
     for span in (*spans(document), *started):
         path, _, test = span.partition("::")
-        if not re.fullmatch(r"[\w./-]+\.(py|md|svg|txt|toml)", path) or path in ("config.toml", "log.txt"):
+        if not re.fullmatch(r"[\w./-]+\.(py|md|svg|txt|toml)", path) or path in OF_THE_READER:
             continue
         found = [place / path for place in PLACES if (place / path).is_file()]
         assert found, f"{path} in {document}"
@@ -206,12 +213,17 @@ def test_every_step_of_a_parameters_way_is_a_function_of_its_file() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_function_of_a_class_that_is_named_exists(document: str) -> None:
-    everything = {name for path in PACKAGE.rglob("*.py") for name in functions_in(path)}
+    everything = all_functions()
     classes = {name.partition(".")[0] for name in everything if "." in name}
     for span in spans(document):
         owner, _, name = span.removesuffix("()").partition(".")
         if owner in classes and name.isidentifier():
             assert span.removesuffix("()") in everything, span
+
+
+@cache
+def all_functions() -> frozenset[str]:
+    return frozenset(name for path in PACKAGE.rglob("*.py") for name in functions_in(path))
 
 
 def functions_in(path: Path) -> Iterator[str]:
@@ -252,10 +264,10 @@ def test_the_floors_stand_as_the_import_contract_has_them() -> None:
 # Settings.
 
 
-def readme_settings() -> dict[str, tuple[str, str]]:
-    """Default and range of each flag in the README's table; several flags in one row share or divide the cells."""
+def settings_in_words() -> dict[str, tuple[str, str]]:
+    """Default and range of each flag in the tables; several flags in one row share or divide the cells."""
     found = {}
-    for flags, default, span, _ in table("README.md", "flag"):
+    for flags, default, span, _ in table(SETTINGS_PAGE, "flag"):
         names = re.findall(r"--[a-z-]+", flags)
         ranges = span.split(", ") if len(names) > 1 and ", " in span else [span] * len(names)
         found.update({name: (default.strip("`"), part) for name, part in zip(names, ranges, strict=True)})
@@ -263,7 +275,7 @@ def readme_settings() -> dict[str, tuple[str, str]]:
 
 
 def test_the_table_of_settings_lists_the_flags_that_are_checked_here() -> None:
-    assert readme_settings().keys() == SETTINGS.keys()
+    assert settings_in_words().keys() == SETTINGS.keys()
     assert SETTINGS.keys() <= flags_of("train")
 
 
@@ -271,7 +283,7 @@ def test_the_table_of_settings_lists_the_flags_that_are_checked_here() -> None:
 def test_default_and_range_of_a_setting_are_those_of_the_code(flag: str) -> None:
     kind, field = SETTINGS[flag]
     schema = kind.model_json_schema()["properties"][field]
-    default, span = readme_settings()[flag]
+    default, span = settings_in_words()[flag]
     assert default in defaults_in_words(kind.model_fields[field].default)
     number = next(part for part in (*schema.get("anyOf", ()), schema) if part.get("type") != "null")
     if number.get("type") in ("integer", "number"):
@@ -300,7 +312,7 @@ def ranges_in_words(number: dict[str, Any]) -> set[str]:
 
 
 def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
-    rows = {row[0]: row[1:] for row in table("README.md", "by task")}
+    rows = {row[0]: row[1:] for row in table(SETTINGS_PAGE, "by task")}
     assert rows.keys() == set(TASK_NAMES)
     for name, cells in rows.items():
         variant: dict[str, Any] = {"classes": 2, "class_digest": "00"} if name == "imagenet" else {}
@@ -323,7 +335,7 @@ def error_classes() -> dict[str, int]:
 
 
 def test_every_exit_code_is_in_the_table_with_its_class() -> None:
-    cells = [row[0] for row in table("README.md", "exit code")]
+    cells = [row[0] for row in table(MESSAGES_PAGE, "exit code")]
     listed = {found[2]: int(found[1]) for cell in cells if (found := re.fullmatch(r"(\d+) `(\w+)`", cell))}
     assert listed == error_classes()
     assert str(EXIT_INTERRUPTED) in cells
@@ -331,8 +343,7 @@ def test_every_exit_code_is_in_the_table_with_its_class() -> None:
 
 
 def test_every_message_that_is_quoted_is_one_that_is_said() -> None:
-    prose = text_of("README.md").partition("## Troubleshooting")[2].partition("\n## ")[0]
-    quoted = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", prose)
+    quoted = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text_of(MESSAGES_PAGE))
     assert len(quoted) > 12
     for message in quoted:
         assert message in source_text(), message
@@ -341,6 +352,20 @@ def test_every_message_that_is_quoted_is_one_that_is_said() -> None:
 def test_the_tree_of_errors_at_the_head_of_its_file_is_the_real_one() -> None:
     drawn = re.findall(r"(\w+Error)\s+(\d+)", errors.__doc__ or "")
     assert {name: int(code) for name, code in drawn} == error_classes()
+
+
+# Events.
+
+
+def test_every_event_is_described_with_all_of_its_fields() -> None:
+    rows = {row[0].strip("`"): row[1:3] for row in table(EVENTS_PAGE, "event |")}
+    assert rows.keys() == events.EVENT_KINDS.keys()
+    for tag, (name, fields) in rows.items():
+        kind = events.EVENT_KINDS[tag]
+        assert name == f"`{kind.__name__}`"
+        own = kind.model_fields.keys() - events.EventBase.model_fields.keys()
+        without_notes = re.sub(r"\(.*?\)", "", fields)
+        assert set(re.findall(r"`(\w+)`", without_notes)) == own, tag
 
 
 # The whole.

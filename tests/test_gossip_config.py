@@ -31,7 +31,7 @@ def test_members_average_and_alpha_says_how_far_they_go(alpha: float) -> None:
     assert torch.equal(mine, mine[0].expand_as(mine))
 
 
-@pytest.mark.parametrize("codec", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("codec", [pytest.param("fp16", marks=pytest.mark.long), "int8", "int4"])
 def test_members_hold_the_same_average_in_every_codec_that_is_compiled(codec: CodecName) -> None:
     given = settings(gossip_group_size=4, gossip_min_group_size=2, every_steps=50).model_copy(update={"codec": codec})
     with members([0.0, 1.0], given, take_state=False) as (low, high):

@@ -17,6 +17,7 @@ def one_process() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.long
 def test_virtual_peers_and_processes_take_turns() -> None:
     found = laboratory.measure("digits", 4, seconds=0.2, repetitions=2, data_dir=None)
     assert (found.task, found.peers, found.processes) == ("digits", 4, 1)

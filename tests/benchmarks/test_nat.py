@@ -32,7 +32,7 @@ def test_a_host_behind_a_router_reaches_others_and_is_not_reached() -> None:
     ("kinds", "path"),
     [
         (("port-dependent", "port-dependent"), "direct"),
-        (("port-dependent", "symmetric"), "libp2p"),
+        pytest.param(("port-dependent", "symmetric"), "libp2p", marks=pytest.mark.long),
     ],
 )
 def test_two_peers_behind_routers_average_directly_where_there_is_a_way_and_through_the_relay_where_not(

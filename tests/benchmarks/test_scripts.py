@@ -173,6 +173,7 @@ def test_int4_is_shown_beside_peers_that_keep_what_rounding_takes() -> None:
     assert int4.megabytes_per_peer < plain.megabytes_per_peer / 4
 
 
+@pytest.mark.long
 def test_what_it_costs_to_be_one_of_many_peers_is_measured_on_real_ones(tmp_path: Path) -> None:
     arguments = ["--peers", "2", "--seconds", "1", "--every", "1", "--json", str(tmp_path / "many.json")]
     command = [sys.executable, "-m", "benchmarks.many_peers", *arguments]

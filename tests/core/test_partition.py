@@ -11,8 +11,9 @@ from gossiptrain.core.modular import BLOCK
 from gossiptrain.core.partition import (
     CHUNKS_A_SLICE,
     LEAST_CHUNK,
+    LEAST_OWNERS,
     LEAST_SLICE,
-    OWNERS_OF_ANYTHING,
+    SMALL_GROUP,
     Slice,
     chunk_length,
     slices_by_speed,
@@ -29,26 +30,26 @@ def test_slices_follow_each_other_and_cover_everything(elements: int, speeds: li
     assert all(left.stop == right.start for left, right in itertools.pairwise(slices))
 
 
-@given(st.integers(0, 10_000), st.integers(1, OWNERS_OF_ANYTHING), st.integers(1, 255))
+@given(st.integers(0, 10_000), st.integers(1, SMALL_GROUP), st.integers(1, 255))
 def test_slices_of_equal_owners_differ_by_at_most_one(elements: int, owners: int, speed: int) -> None:
     lengths = [len(piece) for piece in slices_by_speed(elements, [speed] * owners)]
     assert max(lengths) - min(lengths) <= 1
 
 
-@given(st.integers(1, 80 * LEAST_SLICE), st.integers(OWNERS_OF_ANYTHING + 1, 64))
+@given(st.integers(1, 80 * LEAST_SLICE), st.integers(SMALL_GROUP + 1, 64))
 def test_in_a_large_group_only_as_many_own_a_slice_as_it_is_worth_the_streams(elements: int, members: int) -> None:
     lengths = [len(piece) for piece in slices_by_speed(elements, [1] * members)]
-    owners = min(members, max(OWNERS_OF_ANYTHING, elements // LEAST_SLICE))
+    owners = min(members, max(LEAST_OWNERS, elements // LEAST_SLICE))
     assert lengths[owners:] == [0] * (members - owners), "of equals the first"
     assert max(lengths[:owners]) - min(lengths[:owners]) <= 1
 
 
-@given(st.lists(st.integers(1, 255), min_size=OWNERS_OF_ANYTHING + 1, max_size=64))
+@given(st.lists(st.integers(1, 255), min_size=SMALL_GROUP + 1, max_size=64))
 def test_of_a_short_vector_the_fastest_own_the_slices(speeds: list[int]) -> None:
     slices = slices_by_speed(1000, speeds)
     idle = [speed for speed, piece in zip(speeds, slices, strict=True) if not len(piece)]
     owning = [speed for speed, piece in zip(speeds, slices, strict=True) if len(piece)]
-    assert len(owning) <= OWNERS_OF_ANYTHING
+    assert len(owning) <= LEAST_OWNERS
     assert max(idle) <= min(owning)
 
 

@@ -29,7 +29,7 @@ class At(TrainerCallback):
             self.act()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(
     tmp_path: Path, family: Family, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from gossiptrain.net.virtual.network import VirtualNetwork
-from gossiptrain.swarm.dissemination import MANY
+from gossiptrain.swarm.dissemination import EXCHANGES_AT_ONCE, LEAST_WIDE, SMALL_SWARM
 from tests.swarm.swarms import TIMING, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -44,14 +44,26 @@ def test_many_peers_hear_of_each_other_with_few_messages_each() -> None:
     run_on("virtual", scenario)
 
 
-def test_in_a_large_swarm_urgent_news_goes_to_many_and_reaches_all_two_periods_later() -> None:
+def test_in_a_large_swarm_urgent_news_goes_to_many_and_reaches_all_three_periods_later() -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 26) as swarm:
             telling, *others = (peer.swarm.membership for peer in swarm.peers.values())
             telling.describe(replace(telling.own, ends_in_s=0.0))
             await telling.announce_widely()
-            assert MANY <= sum(telling.me in other.ended() for other in others) < len(others)
-            await asyncio.sleep(2 * TIMING.heartbeat_s)
+            told = EXCHANGES_AT_ONCE // len(others)
+            assert LEAST_WIDE <= told <= sum(telling.me in other.ended() for other in others) < len(others)
+            await asyncio.sleep(3 * TIMING.heartbeat_s)
+            assert all(telling.me in other.ended() for other in others)
+
+    run_on("virtual", scenario)
+
+
+def test_in_a_small_swarm_urgent_news_goes_to_all_at_once() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, SMALL_SWARM + 1) as swarm:
+            telling, *others = (peer.swarm.membership for peer in swarm.peers.values())
+            telling.describe(replace(telling.own, ends_in_s=0.0))
+            await telling.announce_widely()
             assert all(telling.me in other.ended() for other in others)
 
     run_on("virtual", scenario)

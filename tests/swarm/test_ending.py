@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.net.virtual.network import VirtualNetwork, VirtualTransport
+from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.ending import EndingBarrier, Farewell, FarewellDeadline, Grace
 from gossiptrain.swarm.fragments import WholeModel
 from gossiptrain.swarm.participation import AveragedRound
@@ -61,6 +63,28 @@ def test_more_than_fit_in_a_usual_group_end_as_one() -> None:
         async with swarm_of(make, 11, settings=SETTINGS) as swarm:
             await asyncio.gather(*(end_after(peer, 0.05 * n) for n, peer in enumerate(swarm.peers.values())))
             assert_all_equal(swarm)
+
+    run_on("virtual", scenario)
+
+
+def test_many_that_end_at_one_moment_do_so_with_few_exchanges_of_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    open_stream = VirtualTransport.open_stream
+
+    async def counted(self: VirtualTransport, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
+        opened.append(protocol)
+        return await open_stream(self, peer, protocol, bulk_bytes=bulk_bytes)
+
+    async def end_and_leave(peer: TestPeer) -> None:
+        await peer.end(GRACE)
+        await peer.swarm.leave()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 24, settings=SETTINGS) as swarm:
+            monkeypatch.setattr(VirtualTransport, "open_stream", counted)
+            await asyncio.gather(*map(end_and_leave, swarm.peers.values()))
+            assert_all_equal(swarm)
+            assert opened.count(HEARTBEATS) < 24 * 24, "each telling each other once would be so many"
 
     run_on("virtual", scenario)
 

@@ -1,6 +1,6 @@
 """The flags of `gossip train`, in the order in which `--help` shows them.
 
-Owns this table. A new setting is one more row here, a field of the settings, and a row in the README's table.
+Owns this table. A new setting is one more row here, a field of the settings, and a row in docs/settings.md.
 """
 
 from __future__ import annotations

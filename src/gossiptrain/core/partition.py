@@ -17,11 +17,12 @@ CHUNKS_A_SLICE = 16
 link carries in an exchange, about 1/16 is the time in which the last means wait for the last contributions."""
 LEAST_CHUNK = 32 << 10
 """Chunks are not cut shorter than this for that: each costs some 0.1 ms."""
-LEAST_SLICE = 4 << 10
-"""Elements of a slice that is worth the streams to its owner in a large group: one from each other member."""
-OWNERS_OF_ANYTHING = 16
-"""So many members own slices however short these are; in larger groups slices are `LEAST_SLICE` long at least. A small
-model in a group of 64 takes 1,000 streams then instead of 4,000."""
+SMALL_GROUP = 16
+"""In groups of so many members everyone owns a slice, however short it is."""
+LEAST_SLICE = 16 << 10
+"""Elements of a slice that is worth the streams to its owner in a larger group: one from each other member."""
+LEAST_OWNERS = 4
+"""Of a vector that is too short for that. A small model in a group of 64 takes 250 streams then instead of 4,000."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def slices_by_speed(elements: int, speeds: Sequence[int]) -> list[Slice]:
     Slices of equal owners differ by at most one element. Everybody who is given the same speeds finds the same slices.
     Where the vector is too short for all of a large group, only the fastest own a slice, and of equals the first.
     """
-    most_owners = max(OWNERS_OF_ANYTHING, elements // LEAST_SLICE)
+    is_small = len(speeds) <= SMALL_GROUP
+    most_owners = len(speeds) if is_small else max(LEAST_OWNERS, elements // LEAST_SLICE)
     shares = _shares(speeds, most_owners) if len(speeds) > 2 else [Fraction(1)] * len(speeds)
     whole = sum(shares)
     bounds = [0, *(int(elements * share / whole) for share in itertools.accumulate(shares))]

@@ -32,9 +32,15 @@ _logger = logging.getLogger(__package__)
 HEARTBEATS = "/gossiptrain/heartbeats"
 FANOUT = 3
 """Peers that hear from this one directly in each period; the others hear through them, in about log(N) periods."""
-MANY = 16
-"""Peers that hear from this one where news should not wait; in a larger swarm these tell the others a period later.
-If each of 64 told all others that it ends, that alone would take 4,000 exchanges."""
+SMALL_SWARM = 16
+"""Others of whom all hear at once where news should not wait."""
+FANOUT_IN_LARGE_SWARMS = 2
+"""Both sides of an exchange hear the news of the other, so 64 peers hear of anything within three periods as before."""
+EXCHANGES_AT_ONCE = 256
+"""In a large swarm news that should not wait goes to so few that it takes about so many exchanges if all have some at
+the same moment, as at the end of a run. If each of 64 peers told all others, that alone would be 4,000."""
+LEAST_WIDE = 6
+"""But to so many in any case; these tell the others a period later."""
 MAX_TRIES = 8
 """Peers that are only heard of, of which so many are tried at once."""
 
@@ -75,7 +81,7 @@ class Dissemination:
                 self._own.beat()
                 self._table.expire()
                 calls, tries = _unfinished(calls), _unfinished(tries)
-                for peer in self._some(FANOUT):
+                for peer in self._few():
                     if peer not in calls:
                         calls[peer] = tasks.create_task(self._exchange(peer))
                 for peer in self._candidates.due(now_s=self._clock.now()):
@@ -99,12 +105,12 @@ class Dissemination:
     async def announce(self) -> None:
         """Tells a few peers at once, out of turn, what this peer now says of itself."""
         self._own.beat()
-        await asyncio.gather(*(self._exchange(peer) for peer in self._some(FANOUT)))
+        await asyncio.gather(*(self._exchange(peer) for peer in self._few()))
 
-    async def say_goodbye(self) -> None:
-        """Tells others that this one leaves, as `announce_widely` does."""
+    async def say_goodbye(self, *, widely: bool) -> None:
+        """Tells others that this one leaves. widely: as `announce_widely` does, else as `announce` does."""
         self._own.leave()
-        await self.announce_widely()
+        await self._announce_to(self._many() if widely else self._few())
 
     async def meet(self, peer: PeerId, *, within_s: float) -> bool:
         """Tells one peer at once what this one says of itself and knows of others, and hears the same.
@@ -125,11 +131,12 @@ class Dissemination:
         moments when it matters.
         """
         self._own.beat()
-        try:
+        await self._announce_to(self._many())
+
+    async def _announce_to(self, peers: list[PeerId]) -> None:
+        with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(self._timing.probe_timeout_s):
-                await asyncio.gather(*(self._exchange(peer) for peer in self._some(MANY)))
-        except TimeoutError:
-            return
+                await asyncio.gather(*(self._exchange(peer) for peer in peers))
 
     def learn_revocations(self, data: bytes) -> None:
         """Takes in a list of revocations, which goes on with the heartbeats; whom it names is gone."""
@@ -138,10 +145,20 @@ class Dissemination:
                 if self._admission.is_revoked(peer):
                     self._table.suspect(peer)
 
-    def _some(self, most: int) -> list[PeerId]:
-        """All that live, or as many of them, by chance."""
+    def _few(self) -> list[PeerId]:
+        """Whom to tell what can wait for the others' heartbeats."""
         live = sorted(self._table.live())
-        return live if len(live) <= most else self._rng.sample(live, most)
+        return self._some(live, FANOUT if len(live) <= SMALL_SWARM else FANOUT_IN_LARGE_SWARMS)
+
+    def _many(self) -> list[PeerId]:
+        """Whom to tell what should not wait."""
+        live = sorted(self._table.live())
+        is_small = len(live) <= SMALL_SWARM
+        return live if is_small else self._some(live, max(LEAST_WIDE, EXCHANGES_AT_ONCE // len(live)))
+
+    def _some(self, peers: list[PeerId], most: int) -> list[PeerId]:
+        """All of them, or as many by chance."""
+        return peers if len(peers) <= most else self._rng.sample(peers, most)
 
     async def _try(self, peer: PeerId) -> None:
         """Calls a peer that is only heard of; where it does not answer, it is tried later."""

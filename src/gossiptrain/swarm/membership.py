@@ -170,6 +170,6 @@ class Membership:
         """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""
         await self._dissemination.meet_candidates()
 
-    async def say_goodbye(self) -> None:
-        """Tells as many peers as possible that this one leaves; waits no longer than `probe_timeout_s`."""
-        await self._dissemination.say_goodbye()
+    async def say_goodbye(self, *, widely: bool) -> None:
+        """Tells many peers, or a few, that this one leaves; waits no longer than `probe_timeout_s`."""
+        await self._dissemination.say_goodbye(widely=widely)

@@ -69,6 +69,8 @@ class Participation:
         self._minimum_members = minimum_members
         self._last_average = last_average
         self._last_group = ""
+        self.ended_together = False
+        """Whether all that are there have made their last round with this peer: they leave as well."""
 
     async def average(self, own: Contributions, *, samples: int, aim: Aim = A_ROUND) -> AveragedRound | None:
         """One round: finds a group of peers that are ready now and averages with it.
@@ -126,7 +128,7 @@ class Participation:
 
     async def merge(self, own: Contributions, *, samples: int) -> AveragedRound | None:
         """One round with everyone that is there; others become ready for it at once."""
-        async with self._finishing():
+        async with self._finishing(widely=True):
             return await self.average(own, samples=samples, aim=Aim("merge"))
 
     async def end(self, own: Contributions, *, samples: int, farewell: Farewell) -> AveragedRound | None:
@@ -139,7 +141,8 @@ class Participation:
         if len(self._membership.trainers()) < self._minimum_members:
             return None
         all_have_ended = await self._barrier.wait(farewell.grace)
-        async with self._finishing():
+        # Where all have ended, all are about to ask for that round, whether they have heard of this or not.
+        async with self._finishing(widely=not all_have_ended):
             aim = Aim("end", farewell.follow_up, farewell.patience_s)
             averaged = await self.average(own, samples=samples, aim=aim)
         if averaged is None or not averaged.result.committed:
@@ -150,7 +153,8 @@ class Participation:
         all_were_in_it = nobody_slipped_in and self._membership.ended() <= set(averaged.result.members)
         # Somebody else's grace may have been over long before this peer's.
         left = farewell.grace.after(self._clock.now() - began_s)
-        return averaged.model_copy(update={"ended": all_were_in_it and not self._barrier.expects_others(left)})
+        self.ended_together = all_were_in_it and not self._barrier.expects_others(left)
+        return averaged.model_copy(update={"ended": self.ended_together})
 
     def hasten(self) -> None:
         """Ends the waiting for others of an `end` that is under way."""
@@ -168,10 +172,11 @@ class Participation:
         self._matchmaker.withdraw()
 
     @asynccontextmanager
-    async def _finishing(self) -> AsyncIterator[None]:
-        """While it lasts this peer wants a round with everyone, and the others are told at once."""
-        self._membership.describe(replace(self._membership.own, finishing=True, ready_in_s=0.0))
-        telling = asyncio.create_task(self._membership.announce_widely())
+    async def _finishing(self, *, widely: bool) -> AsyncIterator[None]:
+        """While it lasts this peer wants a round with everyone, and others are told at once: many, or a few."""
+        membership = self._membership
+        membership.describe(replace(membership.own, finishing=True, ready_in_s=0.0))
+        telling = asyncio.create_task(membership.announce_widely() if widely else membership.announce())
         try:
             yield
         finally:

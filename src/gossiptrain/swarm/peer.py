@@ -211,7 +211,7 @@ class SwarmPeer:
     async def leave(self) -> None:
         """Says goodbye, once the others have heard how the last round ended."""
         await self._averager.settle()
-        await self.membership.say_goodbye()
+        await self.membership.say_goodbye(widely=not self.participation.ended_together)
 
     def _guarded(self, donate: Donate) -> Donate:
         """Who has not joined yet has nothing to give."""
