@@ -68,6 +68,7 @@ def test_a_command_can_be_pasted_into_a_shell_whatever_the_name_of_the_run_is() 
     ("called", "on_the_path", "typed"),
     [
         ("src/trainGossip.py", False, ["python", "src/trainGossip.py"]),
+        ("/somewhere/site-packages/gossiptrain/__main__.py", False, ["python", "-m", "gossiptrain"]),
         (".venv/bin/gossip", False, [".venv/bin/gossip"]),
         ("{here}/.venv/bin/gossip", False, [".venv/bin/gossip"]),
         ("{here}/.venv/bin/gossip", True, ["gossip"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,9 @@ def test_help_ends_with_zero_and_shows_how_it_is_called(gossip: Command, argumen
 def test_the_version_is_that_of_the_package_and_of_the_protocol(gossip: Command) -> None:
     ended = gossip("--version")
     assert ended.code == 0
-    assert ended.out == f"gossip {gossiptrain.__version__}, protocol {PROTOCOL_VERSION}\n"
+    assert ended.out.startswith(f"gossip {gossiptrain.__version__}, protocol {PROTOCOL_VERSION}, torch ")
+    assert ended.out.endswith(f", Python {platform.python_version()}\n")
+    assert gossip("-V").out == ended.out
 
 
 def test_an_unknown_command_is_named(gossip: Command) -> None:

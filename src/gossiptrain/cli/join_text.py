@@ -23,6 +23,8 @@ from gossiptrain.training.settings import TrainSettings
 def own_program() -> list[str]:
     """How this program was called, so that what is printed can be typed in the same place."""
     called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return ["python", "-m", called.parent.name]
     if called.suffix == ".py":
         return ["python", sys.argv[0]]
     if called.is_file() and shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
@@ -95,4 +97,6 @@ def _line(place: str, addresses: Sequence[str], command: Sequence[str], invite: 
 
 def _program(command: Sequence[str]) -> list[str]:
     """How `gossip` itself is called where a training was started by `command`."""
+    if command[:2] == ["python", "-m"]:
+        return list(command[:3])
     return [".venv/bin/gossip"] if command[:1] == ["python"] else [command[0]]

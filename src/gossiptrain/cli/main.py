@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -35,7 +37,12 @@ EXIT_INTERRUPTED = 130
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"gossip {__version__}, protocol {PROTOCOL_VERSION}")
+        try:
+            torch = f"torch {version('torch')}"
+        except PackageNotFoundError:
+            torch = "no torch"
+        python = platform.python_version()
+        typer.echo(f"gossip {__version__}, protocol {PROTOCOL_VERSION}, {torch}, Python {python}")
         raise typer.Exit
 
 
@@ -50,8 +57,8 @@ app = typer.Typer(
 
 @app.callback()
 def gossip(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    asked_version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_tell_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Train one PyTorch model together on any number of ordinary computers, with no server."""
