@@ -100,6 +100,40 @@ def test_an_unknown_command_is_named(gossip: Command) -> None:
     assert "trian" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "said", "remedy"),
+    [
+        ("trian", "No such command 'trian'. Did you mean 'train'?", "See --help."),
+        ("train cifar", "There is no task 'cifar'.", "Did you mean 'cifar10'? There are: digits, cifar10"),
+        ("train", "What to learn was not said.", "For example: gossip train digits. See --help."),
+        ("train digits --epoch 3", "There is no flag --epoch.", "Did you mean --epochs?"),
+        ("train digits --zzz 3", "There is no flag --zzz.", "See --help."),
+        ("train digits --epochs", "--epochs needs a value after it.", "See --help."),
+        ("train digits --relay=5", "--relay takes no value.", "See --help."),
+        ("train digits --batch many", "--batch takes a whole number, not 'many'.", "See --help."),
+        ("train digits --max_seconds=soon", "--max_seconds takes a number, not 'soon'.", "See --help."),
+        ("train digits --gossip_alpha 2", "--gossip_alpha takes a number from 0.1 to 1, not 2.0.", "See --help for"),
+        ("train digits --strategy loco", "--strategy takes one of average", "See --help for the settings"),
+        ("train digits --log-format jso", "There is no log format 'jso'.", "Did you mean 'json'?"),
+        ("train text --model tyni --alone", "There is no model 'tyni' for text.", "Did you mean 'tiny'?"),
+        ("train digits --device gpu --alone", "The device 'gpu' cannot be used: there is no such kind", "Use --device"),
+        ("demo --peers 99", "--peers takes a whole number from 2 to 16, not 99.", "See --help."),
+        ("bootstrap --preset wlan", "--preset takes one of local, lan, wan, not 'wlan'.", "See --help for"),
+        ("simulate learn digits --alpha 9", "--alpha takes a number from 0.1 to 1, not 9.0.", "See --help for"),
+        ("invite --role traner", "There is no role 'traner'.", "Did you mean 'trainer'?"),
+    ],
+)
+def test_a_mistake_is_named_as_it_was_typed_in_plain_words_and_with_what_was_meant(
+    gossip: Command, words: str, said: str, remedy: str
+) -> None:
+    ended = gossip(*words.split())
+    assert ended.code == 2
+    first, *others = ended.err.splitlines()
+    assert first.startswith(f"Error: {said}")
+    assert others[-1].strip().startswith(remedy)
+    assert "Input should" not in ended.err
+
+
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(family: Family) -> None:
     whoever_looks_once = [sys.executable, "-c", f"import subprocess; subprocess.run({_PIPED!r}, shell=True)"]
     peer = family.start(program=whoever_looks_once)

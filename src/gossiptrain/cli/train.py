@@ -24,7 +24,7 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
 from gossiptrain.cli.joining import link_of, network_settings
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
-from gossiptrain.config import GossipSettings, NetworkSettings, layered
+from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT, layered
 from gossiptrain.errors import UsageError
 from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
 from gossiptrain.monitor.choose import view_for
@@ -41,6 +41,7 @@ from gossiptrain.training.invitation import link_in
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
+from gossiptrain.wrong_values import one_of
 
 if TYPE_CHECKING:
     from gossiptrain.training.runs.checkpoint_state import Checkpoint
@@ -72,47 +73,54 @@ class _Output:
     def check(self) -> None:
         """Raises UsageError."""
         if self.form not in get_args(Format):
-            raise UsageError(f"There is no log format {self.form!r}.", remedy="Use auto, live, plain or json.")
+            raise UsageError(f"There is no log format {self.form!r}.", remedy=one_of(self.form, get_args(Format)))
         logs.parse_levels(logs.wanted_levels(self.log_levels))
 
 
 @with_flags(*TRAIN_FLAGS)
 def train(
-    task: Annotated[str, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.")], **values: Any
+    task: Annotated[
+        str | None, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.", show_default=False)
+    ] = None,
+    **values: Any,
 ) -> None:
-    """Trains one peer. Without --initial-peer it is the first; it prints the commands with which others join.
+    """Trains one peer. Without --join or --initial-peer it is the first, and prints how others join it.
 
-    Examples:
-
-    gossip train digits
+    gossip train text --model tiny
 
     gossip train cifar10 --host-maddr /ip4/0.0.0.0/tcp/4011
-
-    gossip train cifar10 --join
 
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
     gossip invite | ssh elsewhere gossip train cifar10 --join -
-
-    gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
-
-    gossip train text --data-dir ~/data
     """
     given = Given(TRAIN_FLAGS, values)
     file = options.read_settings(given[CONFIG]) if given[CONFIG] is not None else {}
     checkpoint, before = _resumed(given[RESUME])
+    task = _task_of(task, given, file=file, before=before)
     variant = {name: value for name, value in given.settings("variant").items() if value is not None}
     own = {"task": task, "variant": variant or None, **given.settings("train")}
     network_before = _as_known(before.get("network", {}))
-    network = layered(NetworkSettings, _network_of(given), file.get("network", {}), network_before)
+    called = {
+        table: {
+            **{name: f"{name} in [{table}] of {given[CONFIG]}" for name in file.get(table, {})},
+            **given.called(table),
+        }
+        for table in options.TABLES
+    }
+
+    def settings(kind: type[SettingsT], table: str, told: Mapping[str, Any], kept: Mapping[str, Any]) -> SettingsT:
+        return layered(kind, told, file.get(table, {}), kept, called=called[table], remedy=options.SEE_HELP)
+
+    network = settings(NetworkSettings, "network", _network_of(given), network_before)
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
     join = _invited(link_of(given[options.JOIN]))
     if join is not None and own["run"] is None:
         own["run"] = join.run
     _run(
         _Order(
-            train=layered(TrainSettings, own, file.get("train", {}), before.get("train", {})),
-            gossip=layered(GossipSettings, given.settings("gossip"), file.get("gossip", {}), before.get("gossip", {})),
+            train=settings(TrainSettings, "train", own, before.get("train", {})),
+            gossip=settings(GossipSettings, "gossip", given.settings("gossip"), before.get("gossip", {})),
             network=network,
             folder=folder,
             folder_holds_the_run=holds_the_run,
@@ -169,6 +177,24 @@ def _run(order: _Order, output: _Output) -> None:
             view.close()
             if not order.folder_holds_the_run:
                 _forget_unless_started(folder, new=order.folder is None)
+
+
+def _task_of(task: str | None, given: Given, *, file: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """The task that was named, or that of the settings file or of the run that is resumed. Raises UsageError."""
+    for flag, told in ((RESUME, options.read_task(before)), (CONFIG, options.read_task(file))):
+        if task is not None and told is not None and task != told:
+            raise UsageError(
+                f"{flag.spelling} {given[flag]} is of the task {told}, not of {task}.",
+                remedy=f"Leave the task out, or name another one with {flag.spelling}.",
+            )
+        task = told if task is None else task
+    if task is None:
+        raise UsageError(
+            "What to learn was not said.", remedy=f"For example: gossip train {TASK_NAMES[0]}. See --help."
+        )
+    if task not in TASK_NAMES:
+        raise UsageError(f"There is no task {task!r}.", remedy=one_of(task, TASK_NAMES))
+    return task
 
 
 def _kind_of(order: _Order, folder: RunFolder) -> Kind:
