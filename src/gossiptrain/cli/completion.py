@@ -58,7 +58,8 @@ def completion(
 def offers(command: Any, words: tuple[str, ...] = ()) -> Iterator[Offer]:
     """That of a command, and those of all commands in it."""
     inner = getattr(command, "commands", {})
-    flags, arguments = [Choice("--help", "Show this message and exit.")], []
+    flags = [Choice("--help", "Show this message and exit.")]
+    arguments: list[str] = []
     for param in command.params:
         takes = _taken(param)
         if param.param_type_name == "argument":

@@ -29,6 +29,7 @@ from gossiptrain.cli.help import HelpfulCommand, HelpfulGroup
 from gossiptrain.cli.invite import invite
 from gossiptrain.cli.joining import with_places
 from gossiptrain.cli.revoke import revoke
+from gossiptrain.cli.runs import runs
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
@@ -71,6 +72,7 @@ TRAIN, SWARM, MORE = "Train", "Bring peers together", "More"
 for panel, name, command in (
     (TRAIN, "demo", demo),
     (TRAIN, "train", train),
+    (TRAIN, "runs", runs),
     (TRAIN, "eval", evaluate),
     (TRAIN, "export", export),
     (SWARM, "invite", invite),

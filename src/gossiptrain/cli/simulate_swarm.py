@@ -98,7 +98,8 @@ def _runs(given: Given) -> list[SwarmSettings]:
 
     own = given.settings("swarm") | {"faults": read_faults(given[FAULTS]), "only_faults": _numbers(given[ONLY_FAULTS])}
     seeds = range(given[SEED], given[SEED] + given[SEEDS])
-    runs = [checked(SwarmSettings, called=given.called("swarm"), remedy=SEE_HELP, **own, seed=seed) for seed in seeds]
+    values = [{**own, "seed": seed} for seed in seeds]
+    runs = [validated(SwarmSettings, each, called=given.called("swarm"), remedy=SEE_HELP) for each in values]
     runs[0].gossip()
     return runs
 
