@@ -161,11 +161,12 @@ class CheckpointSaved(EventBase):
 
 
 class CheckpointFailed(EventBase):
-    """A checkpoint could not be saved; training goes on."""
+    """A checkpoint could not be saved; training goes on, unless it was the `final` one."""
 
     event: Literal["checkpoint_failed"] = "checkpoint_failed"
     step: Count
     reason: Text
+    final: bool = False
 
 
 class Notice(EventBase):
@@ -180,6 +181,7 @@ class Finished(EventBase):
     """The end of the run, and why. `bytes_sent` is the total.
 
     merged_with: how many others were in the last round; 0 where this peer ended alone, None without a swarm.
+    saved_in: the last checkpoint, with what was learnt; None where it could not be saved.
     """
 
     event: Literal["finished"] = "finished"
@@ -191,6 +193,7 @@ class Finished(EventBase):
     accuracy: float | None = None
     reason: Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
     merged_with: Count | None = None
+    saved_in: Text | None = None
 
 
 Event: TypeAlias = (

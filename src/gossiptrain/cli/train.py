@@ -7,9 +7,9 @@ trainer's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,13 +23,15 @@ from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
 from gossiptrain.cli.joining import link_of, network_settings
+from gossiptrain.cli.train_end import check_saved, forget_unless_started, what_next
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT, layered
-from gossiptrain.errors import UsageError
-from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
+from gossiptrain.errors import CheckpointMismatchError, UsageError
+from gossiptrain.events import Started
 from gossiptrain.monitor.choose import view_for
+from gossiptrain.monitor.json_lines import JsonLinesView
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.monitor.view import Format
+from gossiptrain.monitor.view import Format, write_line
 from gossiptrain.net.trace import traced
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node.living_peers import LivingPeers
@@ -171,19 +173,27 @@ def _run(order: _Order, output: _Output) -> None:
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
             folder.write_config(options.tables_of(**parts.resolved))
             folder.follow(bus)
-            trainer.run()
+            finished = trainer.run()
             folder.check_not_removed()
+            check_saved(finished, folder)
         finally:
             view.close()
             if not order.folder_holds_the_run:
-                _forget_unless_started(folder, new=order.folder is None)
+                forget_unless_started(folder, new=order.folder is None)
+        if not isinstance(view, JsonLinesView):
+            with contextlib.suppress(OSError):
+                write_line(sys.stdout, what_next(folder.path))
 
 
 def _task_of(task: str | None, given: Given, *, file: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    """The task that was named, or that of the settings file or of the run that is resumed. Raises UsageError."""
-    for flag, told in ((RESUME, options.read_task(before)), (CONFIG, options.read_task(file))):
+    """The task that was named, or that of the settings file or of the run that is resumed.
+
+    Raises UsageError, CheckpointMismatchError.
+    """
+    kept = ((RESUME, options.read_task(before), CheckpointMismatchError), (CONFIG, options.read_task(file), UsageError))
+    for flag, told, mistake in kept:
         if task is not None and told is not None and task != told:
-            raise UsageError(
+            raise mistake(
                 f"{flag.spelling} {given[flag]} is of the task {told}, not of {task}.",
                 remedy=f"Leave the task out, or name another one with {flag.spelling}.",
             )
@@ -207,26 +217,6 @@ def _invited(given: str | None) -> InviteLink | None:
     """The link that was given, or that stands in the environment. Raises UsageError."""
     given = given or os.environ.get(JOIN_VARIABLE)
     return InviteLink.parse(link_in(given)) if given else None
-
-
-def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
-    """Removes what would stand in the way of a second try where the peer has not begun. new: the folder is so too."""
-    if _has_trained(folder) or folder.summary.exists() or any(folder.checkpoints.iterdir()):
-        return
-    folder.metrics.unlink(missing_ok=True)
-    folder.config.unlink(missing_ok=True)
-    if new:
-        shutil.rmtree(folder.path, ignore_errors=True)
-
-
-def _has_trained(folder: RunFolder) -> bool:
-    """Whether anything was told that comes only after the swarm was met."""
-    if not folder.metrics.exists():
-        return False
-    with folder.metrics.open("rb") as lines:
-        return any(
-            not isinstance(event_from_json(line), Started | NodeChanged | Notice | PeerChanged) for line in lines
-        )
 
 
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:

@@ -78,7 +78,8 @@ class EventText:
                 # The reason may be the error's own sentence, which begins like this one.
                 reason = event.reason.removeprefix(f"The checkpoint of step {event.step} could not be saved: ")
                 reason = printable(reason, MESSAGE_CHARS).rstrip(".")
-                return Sentence("warning", f"checkpoint of step {event.step:,} not saved: {reason}; training goes on")
+                ending = "" if event.final else "; training goes on"
+                return Sentence("warning", f"checkpoint of step {event.step:,} not saved: {reason}{ending}")
             case Notice():
                 return Sentence(event.level, printable(event.message, MESSAGE_CHARS))
             case Finished():

@@ -78,6 +78,11 @@ class Parts:
         return self._given.train.run or self.task.name
 
     @property
+    def damaged(self) -> tuple[str, ...]:
+        """Paths of data files that could not be read so far, and were passed over."""
+        return (*self.batches.damaged, *self.evaluation_set.damaged)
+
+    @property
     def gossip_settings(self) -> GossipSettings:
         """Those that were given, with the pace and the strategy of the task where none was."""
         recipe = self.task.recipe
