@@ -32,6 +32,7 @@ from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.json_lines import JsonLinesView
 from gossiptrain.monitor.terminal import TerminalView
 from gossiptrain.monitor.view import Format, write_line
+from gossiptrain.net.addresses import listening_addresses
 from gossiptrain.net.trace import traced
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node.living_peers import LivingPeers
@@ -144,14 +145,17 @@ def _run(order: _Order, output: _Output) -> None:
 
     def joining(started: Started) -> str:
         # Asked for when the peer is up, so its parts are there.
-        command = command_of(order.train, order.gossip, usual=parts.task.recipe.strategy)
+        settings = {"train": order.train, "gossip": order.gossip, "network": order.network}
+        command = command_of(settings, task=order.train.task, usual=parts.usual)
         kind = _kind_of(order, folder)
         if kind == "open":
             command.append(options.OPEN.spelling)
         elif kind == "founded":
             LivingPeers(OwnSwarms(), started.run).tell_command(PeerId(started.peer_id), shlex.join(command))
         announced = order.network.local_network
-        return join_text(started, command=command, kind=kind, announced=announced) if started.addresses else ""
+        listens = listening_addresses(order.network.host_maddrs) if order.network.announce_maddrs else ()
+        text = join_text(started, command=command, kind=kind, announced=announced, listens=listens)
+        return text if started.addresses else ""
 
     view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
     with (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -76,6 +77,18 @@ class Parts:
     def run_name(self) -> str:
         """The name that the peers of the run share."""
         return self._given.train.run or self.task.name
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """What holds for the task where nothing is said, by table and field of the setting."""
+        recipe = self.task.recipe
+        return {
+            "gossip.strategy": recipe.strategy,
+            "gossip.every_steps": recipe.every_steps,
+            "train.batch": recipe.batch,
+            "train.epochs": recipe.epochs,
+            "train.learning_rate": recipe.learning_rate_for(self.batch),
+        }
 
     @property
     def damaged(self) -> tuple[str, ...]:
