@@ -23,6 +23,8 @@ DATA = "Data"
 """The group for what is learnt from."""
 TRAINING = "Training"
 """The group for what is said of steps."""
+OUTPUT = "Output"
+"""The group for what is kept and shown."""
 
 HOST_MADDR = Flag(
     ("--host-maddr",),
@@ -151,9 +153,12 @@ LOG_LEVEL = Flag(
     str,
     "What to say of the course of things; also info,swarm=debug (warning)",
     metavar="debug|info|warning|error",
+    panel=OUTPUT,
     rare=True,
 )
-LOG_FORMAT = Flag(("--log-format",), str, "How progress is shown", metavar="auto|live|plain|json", default="auto")
+LOG_FORMAT = Flag(
+    ("--log-format",), str, "How progress is shown", metavar="auto|live|plain|json", default="auto", panel=OUTPUT
+)
 
 SEE_HELP = "See --help for the settings and their ranges."
 TABLES = ("train", "gossip", "network")

@@ -23,7 +23,8 @@ from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
 from gossiptrain.cli.joining import link_of, network_settings
-from gossiptrain.cli.train_end import check_saved, forget_unless_started, what_next
+from gossiptrain.cli.tracking import Tracking
+from gossiptrain.cli.train_end import End, forget_unless_started, what_next
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT, layered
 from gossiptrain.errors import CheckpointMismatchError, UsageError
@@ -72,6 +73,7 @@ class _Output:
     form: str
     log_levels: str | None = None
     trace: Path | None = None
+    tracking: Tracking = field(default_factory=Tracking)
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -130,7 +132,9 @@ def train(
             checkpoint=checkpoint,
             join=None if join is None else join.encode(),
         ),
-        _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE]),
+        _Output(
+            given[options.LOG_FORMAT], given[options.LOG_LEVEL], trace=given[TRACE], tracking=Tracking.asked(given)
+        ),
     )
 
 
@@ -177,9 +181,13 @@ def _run(order: _Order, output: _Output) -> None:
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
             folder.write_config(options.tables_of(**parts.resolved))
             folder.follow(bus)
-            finished = trainer.run()
+            end = End(bus)
+            with output.tracking.of(
+                bus, folder, run=order.train.run or order.train.task, settings=options.tables_of(**parts.resolved)
+            ):
+                trainer.run()
             folder.check_not_removed()
-            check_saved(finished, folder)
+            end.check_saved(folder)
         finally:
             view.close()
             if not order.folder_holds_the_run:

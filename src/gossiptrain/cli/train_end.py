@@ -10,25 +10,40 @@ import shutil
 from pathlib import Path
 
 from gossiptrain.errors import CheckpointNotSavedError
-from gossiptrain.events import Finished, NodeChanged, Notice, PeerChanged, Started, event_from_json
+from gossiptrain.events import Event, Finished, NodeChanged, Notice, PeerChanged, Started, event_from_json
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.runs.folder import RunFolder
 
 
-def check_saved(finished: Finished, folder: RunFolder) -> None:
-    """Raises CheckpointNotSavedError where what was learnt is not in the run folder."""
-    if finished.saved_in is None:
-        raise CheckpointNotSavedError(
-            f"THE MODEL WAS NOT SAVED: the last checkpoint could not be written to {folder.checkpoints}.",
-            cause="The disk is full or gone, as the warning above says; the folder for temporary files did not take "
-            "it either. What was learnt since the checkpoint before, if there is one, is lost.",
-            remedy="Free some space, and continue from there with --resume, or with another folder, --out.",
-        )
-    if not Path(finished.saved_in).is_relative_to(folder.path):
-        raise CheckpointNotSavedError(
-            f"The model was not saved in {folder.path}, but in {finished.saved_in}.",
-            cause="The disk of the run folder is full or gone, as the warning above says.",
-            remedy="Move it to a place that is kept: what is there may be removed when the computer starts again.",
-        )
+class End:
+    """The end of a run, as the bus tells it."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._finished: Finished | None = None
+        bus.subscribe(self._hear, name="the end of the run")
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._finished = event
+
+    def check_saved(self, folder: RunFolder) -> None:
+        """Raises CheckpointNotSavedError where a run has ended and what was learnt is not in its folder."""
+        finished = self._finished
+        if finished is None:
+            return
+        if finished.saved_in is None:
+            raise CheckpointNotSavedError(
+                f"THE MODEL WAS NOT SAVED: the last checkpoint could not be written to {folder.checkpoints}.",
+                cause="The disk is full or gone, as the warning above says; the folder for temporary files did not "
+                "take it either. What was learnt since the checkpoint before, if there is one, is lost.",
+                remedy="Free some space, and continue from there with --resume, or with another folder, --out.",
+            )
+        if not Path(finished.saved_in).is_relative_to(folder.path):
+            raise CheckpointNotSavedError(
+                f"The model was not saved in {folder.path}, but in {finished.saved_in}.",
+                cause="The disk of the run folder is full or gone, as the warning above says.",
+                remedy="Move it to a place that is kept: what is there may be removed when the computer starts again.",
+            )
 
 
 def what_next(folder: Path) -> str:

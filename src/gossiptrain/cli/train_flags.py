@@ -10,16 +10,25 @@ from pathlib import Path
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Flag
 from gossiptrain.cli.help import HELP_ALL
-from gossiptrain.cli.options import DATA, GOSSIP, NETWORK, TRAINING
+from gossiptrain.cli.options import DATA, GOSSIP, NETWORK, OUTPUT, TRAINING
+from gossiptrain.cli.tracking import TRACKING_FLAGS
 
-OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR")
-RESUME = Flag(("--resume",), Path, "Continue the run in this folder", metavar="DIR")
-CONFIG = Flag(("--config",), Path, "Settings as in a run's config.toml; flags override them", metavar="FILE", rare=True)
+OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR", panel=OUTPUT)
+RESUME = Flag(("--resume",), Path, "Continue the run in this folder", metavar="DIR", panel=OUTPUT)
+CONFIG = Flag(
+    ("--config",),
+    Path,
+    "Settings as in a run's config.toml; flags override them",
+    metavar="FILE",
+    panel=OUTPUT,
+    rare=True,
+)
 TRACE = Flag(
     ("--trace",),
     Path,
     "Write each message to and from other peers as a line of JSON, without tensors",
     metavar="FILE",
+    panel=OUTPUT,
     rare=True,
 )
 
@@ -261,6 +270,7 @@ TRAIN_FLAGS = (
     OUT,
     RESUME,
     CONFIG,
+    *TRACKING_FLAGS,
     options.LOG_FORMAT,
     options.LOG_LEVEL,
     TRACE,

@@ -79,7 +79,7 @@ def test_a_restored_stream_gives_exactly_the_next_batches(files: ImageFiles, sta
 def test_an_unreadable_image_is_passed_over_and_batches_keep_their_size(files: ImageFiles, stack: ExitStack) -> None:
     files.path(7).write_bytes(b"no image")
     batches, whole = open_stream(files, stack, threads=1), open_stream(files, stack, threads=5)
-    assert batches.damaged == ()
+    assert not batches.damaged
     for _ in range(3 * batches.steps_per_epoch):
         one, other = batches.next(), whole.next()
         assert len(one) == 5
