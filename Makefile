@@ -82,6 +82,7 @@ setup: $(STAMP)
 # torch is installed first and by its exact version: a range would fetch builds for hardware you may not have.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12")'
+	@echo 'Installing into $(VENV): some 500 MB are downloaded, which takes a few minutes. This happens once.'
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -68,7 +68,7 @@ def test_the_wheel_asks_for_what_the_project_needs_and_brings_the_command(unpack
     assert always == {str(Requirement(text)) for text in PROJECT["dependencies"]}
     assert said["Requires-Python"] == PROJECT["requires-python"]
     assert set(said.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
-    assert "gossip = gossiptrain.cli.main:main" in (information / "entry_points.txt").read_text(encoding="utf-8")
+    assert "gossip = gossiptrain.__main__:main" in (information / "entry_points.txt").read_text(encoding="utf-8")
 
 
 def test_the_command_runs_from_the_wheel_alone(unpacked: Path, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import platform
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -151,8 +154,20 @@ def test_the_commands_are_there_before_torch_is(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, timeout=60, check=False).returncode == 0
 
 
-def test_the_entry_of_the_package_is_this_one() -> None:
-    from importlib.metadata import entry_points
+def test_the_entry_of_the_package_runs_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["gossip"].partition(":")
+    monkeypatch.setattr(cli, "main", lambda: sys.exit(77))
+    with pytest.raises(SystemExit) as ended:
+        getattr(importlib.import_module(module), name)()
+    assert ended.value.code == 77
 
-    (entry,) = entry_points(group="console_scripts", name="gossip")
-    assert entry.load() is cli.main
+
+def test_ctrl_c_before_anything_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "gossiptrain").symlink_to(Path(cli.__file__).parents[1])
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "gossiptrain", "--version"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "")

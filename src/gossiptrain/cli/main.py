@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _tell(mistake, given)
         code = UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        typer.echo("Stopped.", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -114,6 +114,8 @@ class EventText:
 
 def _started(event: Started) -> str:
     place = "first peer of run" if event.first else "joining run"
+    if event.peer_id == "alone":
+        place = "training alone, without a network: run"
     size = f"{event.parameters:,} parameters on {printable(event.device, 40)}, {event.samples:,} samples"
     return f"{place} {printable(event.run, 60)}: task {printable(event.task, 40)}, {size}"
 
