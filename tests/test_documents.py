@@ -42,6 +42,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/deploying.md",
     "docs/reliability.md",
     "docs/security.md",
 )

@@ -33,7 +33,7 @@ def test_the_longer_help_has_all_of_them(gossip: Command) -> None:
 def test_flags_stand_in_groups_and_every_group_once(gossip: Command) -> None:
     shown = gossip("train", "--help-all").out.splitlines()
     titles = [line for line in shown if line and " " not in line]
-    assert titles == ["Network", "Rounds", "Data", "Training", "Other"]
+    assert titles == ["Network", "Rounds", "Data", "Training", "Output", "Other"]
 
 
 def test_no_line_is_wider_than_the_terminal_but_commands_that_are_to_be_copied(
