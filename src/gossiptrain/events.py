@@ -45,7 +45,10 @@ class EventBase(BaseModel):
 
 
 class Started(EventBase):
-    """A peer is up and can be joined. `steps`: how many it means to make in all, where that is known."""
+    """A peer is up and can be joined.
+
+    steps: how many it means to make in all, where that is known. max_seconds: after which time of training it ends.
+    """
 
     event: Literal["started"] = "started"
     peer_id: Text
@@ -57,6 +60,7 @@ class Started(EventBase):
     samples: Count
     first: bool
     steps: Count | None = None
+    max_seconds: float | None = None
 
 
 class Joined(EventBase):

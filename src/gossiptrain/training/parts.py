@@ -148,6 +148,7 @@ class Parts:
             samples=self.batches.samples,
             first=swarm is None or not swarm.network.joins,
             steps=self.total_steps,
+            max_seconds=self._given.train.max_seconds,
         )
 
     def close(self) -> None:
