@@ -49,6 +49,7 @@ class EventText:
 
     def __init__(self) -> None:
         self._said: set[str] = set()
+        self._said_slow = False
 
     def tell(self, event: Event) -> Sentence | None:
         """The message for `event`, or None."""
@@ -67,7 +68,7 @@ class EventText:
                 return _node_changed(event)
             case RoundCommitted():
                 self._said.clear()
-                return Sentence("good", _merged(event)) if event.final else None
+                return Sentence("good", _merged(event)) if event.final else self._round_committed(event)
             case RoundFailed():
                 return self._round_failed(event)
             case RoundRefused():
@@ -86,6 +87,19 @@ class EventText:
                 return Sentence("warning" if event.reason == "non-finite loss" else "good", _finished(event))
             case _:
                 return None
+
+    def _round_committed(self, event: RoundCommitted) -> Sentence | None:
+        """Once in a run, that some of the bytes take the slower way."""
+        slow = [peer for peer, path in event.paths.items() if path == "libp2p"]
+        if not slow or self._said_slow:
+            return None
+        self._said_slow = True
+        names = ", ".join(short_peer(peer) for peer in slow[:3]) + (" and others" if len(slow) > 3 else "")
+        return Sentence(
+            "info",
+            f"parameters travel to {names} through libp2p, which is slower: no direct connection came about; TCP at "
+            "--direct-port has to be open on one of the two sides",
+        )
 
     def _round_failed(self, event: RoundFailed) -> Sentence | None:
         """The first of a row only: a lone peer would say it at every meeting."""

@@ -121,11 +121,11 @@ def test_a_package_that_is_broken_is_told_apart_from_one_that_is_missing(
 def test_a_dashboard_is_given_the_run(
     dashboard: dashboards.Dashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(dashboard)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # before it is imported
+    pytest.importorskip(dashboard)
     tracker = dashboards.DashboardTracker(dashboard, project="digits", run="one", config={"train": {"batch": 3}})
     with contextlib.closing(tracker):
         feed(tracker)
