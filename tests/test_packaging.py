@@ -33,7 +33,7 @@ def built_from(root: Path, into: Path) -> Path:
     before = Path.cwd()
     os.chdir(root)
     try:
-        return into / build.build_wheel(str(into))
+        return into / str(build.build_wheel(str(into)))
     finally:
         os.chdir(before)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Never
+from typing import Any, Never
 
 from torch import nn
 from torch.optim import Optimizer
@@ -177,8 +177,8 @@ def _fingerprint(
 
 
 def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
-    several = isinstance(optimizer, Iterable) and not isinstance(optimizer, Optimizer)
-    optimizers = tuple(map(unwrapped, optimizer if several else (optimizer,)))
+    given: tuple[Any, ...] = tuple(optimizer) if isinstance(optimizer, Iterable) else (optimizer,)
+    optimizers = tuple(map(unwrapped, given))
     if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
         raise UsageError(
             "gossip() was given no optimizer of torch.optim.",

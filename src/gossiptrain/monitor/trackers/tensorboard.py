@@ -6,6 +6,7 @@ Owns that form alone. torch writes it, with the package tensorboard.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gossiptrain.events import Event
 from gossiptrain.monitor.trackers.figures import Figures
@@ -25,16 +26,16 @@ class TensorBoardTracker:
         from torch.utils.tensorboard import SummaryWriter
 
         self._figures = Figures()
-        self._writer = SummaryWriter(str(folder), flush_secs=FLUSH_S)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder), flush_secs=FLUSH_S)
 
     def handle(self, event: Event) -> None:
         """See `Tracker`."""
         for name, value in self._figures.take(event).items():
-            self._writer.add_scalar(name, value, self._figures.step, walltime=event.time)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, self._figures.step, walltime=event.time)
 
     def close(self) -> None:
         """See `Tracker`."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def check() -> None:
