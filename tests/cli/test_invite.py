@@ -80,7 +80,10 @@ def test_who_was_invited_trains_with_the_founder_and_the_link_stands_nowhere(fam
 
     for peer in (founder, resumed):
         peer.kill()
-    secrets = [link.encode().partition("#")[2][start : start + 24].encode() for start in (0, 100, 250)]
+    parts = [link.encode().partition("#")[2][start : start + 24].encode() for start in (0, 100, 250)]
+    # Zeros stand in many files.
+    secrets = [part for part in parts if len(set(part)) > 4]
+    assert len(secrets) >= 2
     for path in (path for path in tmp_path.rglob("*") if path.is_file() and path.name != "link"):
         content = path.read_bytes()
         is_of_swarms = path.suffix == ".json" and "state" in str(path) and "checkpoints" not in path.parts
