@@ -117,6 +117,7 @@ def flags_of(*words: str) -> set[str]:
     return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
+@cache
 def all_flags() -> set[str]:
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     simulations = names["simulate"].commands
