@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+TORCH ?= $(shell grep '^torch==' constraints.txt)
 # Tests run in so many processes at a time. Many start swarms of real processes, so more than two need more than two
 # cores.
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-long test-fast test-lowest planted soak nat check fix cover setup docs clean
+.PHONY: demo test test-long test-fast test-lowest wheel wheel-test planted soak nat check fix cover setup docs clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -32,6 +33,20 @@ test-lowest:
 	$(PYTHON) -m tests.lowest $(LOWEST) > .venv-lowest/constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt .venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	.venv-lowest/bin/$(PYTEST) -m "not real" $(ARGS)
+
+# What a release publishes: a wheel and an sdist, in dist/.
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+# The wheel in an environment that holds nothing else, and the demo there, in a folder that holds nothing either. torch
+# comes first and by its exact version, as below; name another one with: make wheel-test TORCH="torch==2.14.1".
+wheel-test: wheel
+	$(PYTHON) -m venv --clear .venv-wheel
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt .venv-wheel/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv-wheel/bin/pip install --quiet --disable-pip-version-check dist/gossiptrain-*.whl
+	.venv-wheel/bin/pip check
+	empty=$$(mktemp -d) && cd $$empty && env -u PYTHONPATH $(CURDIR)/.venv-wheel/bin/gossip demo $(ARGS) && rm -r $$empty
 
 # Puts each mistake of the past back into a copy of the code, and shows that a test fails; see docs/reliability.md.
 planted: $(STAMP)
@@ -71,10 +86,11 @@ docs: $(STAMP)
 # torch is installed first and by its exact version: a range would fetch builds for hardware you may not have.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12")'
+	@echo 'Installing into $(VENV): some 500 MB are downloaded, which takes a few minutes. This happens once.'
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest site .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest .venv-wheel dist site .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,6 +14,12 @@ def train(task: str) -> None:
     if importlib.util.find_spec("hivemind") is None and own_python.exists():
         # The environment that `make setup` made, although it has not been activated in this terminal.
         os.execv(own_python, [str(own_python), *sys.argv])
-    from gossiptrain.cli.main import main
+    try:
+        from gossiptrain.cli.main import main
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"Error: The package {error.name} is not installed, and there is no .venv beside this program.\n"
+            f"  Run this once: make -C {own_python.parents[2]} setup"
+        )
 
     main(["train", task, *sys.argv[1:]])

@@ -24,6 +24,7 @@ from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
+from gossiptrain.events import EVENT_KINDS
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.libp2p import dial_back
@@ -32,6 +33,7 @@ from gossiptrain.swarm import messages
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES, task_named
 from tests.golden import message_kinds
+from tests.processes import Command
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
@@ -256,7 +258,8 @@ def test_every_protocol_version_is_in_the_table_with_what_it_changed() -> None:
 def test_the_floors_stand_as_the_import_contract_has_them() -> None:
     drawn = re.findall(r"^    (\w+)/ .*floor (\d)$", text_of("docs/architecture.md"), re.MULTILINE)
     layers = text_of("pyproject.toml").partition("layers = [")[2].partition("]")[0]
-    assert [name for name, _ in drawn] == re.findall(r'"(\w+)"', layers)[: len(drawn)]
+    rooms = [name for name in re.findall(r'"(\w+)"', layers) if name != "__main__"]  # which is above all floors
+    assert [name for name, _ in drawn] == rooms[: len(drawn)]
     assert [floor for _, floor in drawn] == sorted((floor for _, floor in drawn), reverse=True)
     assert {name for name, _ in drawn} == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
@@ -320,6 +323,21 @@ def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
         expected = [recipe.batch, recipe.epochs, recipe.learning_rate, recipe.every_steps]
         assert [float(cell) for cell in cells[:-1]] == expected, name
         assert cells[-1] == recipe.strategy
+
+
+# The folder of a run.
+
+
+def test_every_event_is_described_with_all_its_fields() -> None:
+    described = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in table("docs/run_folder.md", "event")}
+    assert described == {name: set(kind.model_fields) - {"event", "time"} for name, kind in EVENT_KINDS.items()}
+
+
+def test_a_model_is_loaded_into_plain_pytorch_as_it_is_described(gossip: Command, tmp_path: Path) -> None:
+    assert gossip("train", "digits", "--alone", "--max-steps", "2", "--out", "run").code == 0
+    assert gossip("export", "run", "--to", "model.safetensors").code == 0
+    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/run_folder.md"), flags=re.MULTILINE | re.DOTALL)
+    exec(block, {})
 
 
 # Errors.

@@ -1,8 +1,7 @@
 """The settings of a peer: typed, validated, frozen.
 
 Owns names, defaults, ranges and presets, and how settings from several sources become one. Does not know the command
-line, files or the network. Times are in seconds,
-sizes in bytes.
+line, files or the network; what is said of a wrong value is `wrong_values`. Times are in seconds, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gossiptrain.errors import UsageError
+from gossiptrain.wrong_values import in_words
 
 PositiveSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
+_AS_THEY_ARE: Mapping[str, str] = {}
 Preset = Literal["local", "lan", "wan"]
 DirectMode = Literal["auto", "direct", "libp2p"]
 CodecName = Literal["fp32", "fp16", "bf16", "int8", "int4"]
@@ -196,11 +197,13 @@ class NetworkSettings(Settings):
         return PRESETS[self.preset]
 
 
-def layered(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:
+def layered(
+    kind: type[SettingsT], *layers: Mapping[str, Any], called: Mapping[str, str] = _AS_THEY_ARE, remedy: str = ""
+) -> SettingsT:
     """Settings of `kind` from the first layer that gives each value; None and empty lists give none.
 
     Of two settings that can take each other's place, a layer that gives one leaves no room for the other from below.
-    Raises UsageError that names the setting.
+    called, remedy: as in `validated`. Raises UsageError that names the setting.
     """
     values: dict[str, Any] = {}
     for layer in reversed(layers):
@@ -209,22 +212,29 @@ def layered(kind: type[SettingsT], *layers: Mapping[str, Any]) -> SettingsT:
             if given.keys() & alternatives:
                 values = {name: value for name, value in values.items() if name not in alternatives}
         values.update(given)
-    return checked(kind, **values)
+    return validated(kind, values, called=called, remedy=remedy)
 
 
 def checked(kind: type[SettingsT], **values: Any) -> SettingsT:
-    """Builds settings of `kind`, leaving out values that are None; raises UsageError that names the setting."""
+    """Builds settings of `kind`, leaving out values that are None. Raises UsageError that names the setting."""
+    return validated(kind, values)
+
+
+def validated(
+    kind: type[SettingsT], values: Mapping[str, Any], *, called: Mapping[str, str] = _AS_THEY_ARE, remedy: str = ""
+) -> SettingsT:
+    """The same for values by name.
+
+    called: by field, what the user has typed to give it, such as a flag. remedy: where ranges are told. Raises
+    UsageError that names what was typed, says what it may be, and which known name is near.
+    """
     given = {name: value for name, value in values.items() if value is not None}
     try:
         return kind(**given)
     except ValidationError as error:
+        # Several kinds of value may be allowed, of which each one is missed.
+        told = dict.fromkeys(in_words(dict(problem), kind, called) for problem in error.errors())
         raise UsageError(
-            "; ".join(_plain(dict(problem)) for problem in error.errors()),
-            remedy="See --help for the settings and their ranges.",
+            " ".join(f"{text.rstrip('.?')}{'?' if text.endswith('?') else '.'}" for text in told),
+            remedy=remedy or f"The settings and their ranges: help(gossiptrain.config.{kind.__name__}).",
         ) from error
-
-
-def _plain(problem: dict[str, Any]) -> str:
-    name = "_".join(str(part) for part in problem["loc"][:1])
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}, not {problem['input']!r}" if name else message

@@ -15,7 +15,8 @@
     │   └── DataCorruptError         22    files are there and wrong
     ├── CheckpointError              30    a checkpoint is not usable
     │   ├── CheckpointCorruptError   31    truncated, damaged, or not a checkpoint
-    │   └── CheckpointMismatchError  32    it belongs to another model or task
+    │   ├── CheckpointMismatchError  32    it belongs to another model or task
+    │   └── CheckpointNotSavedError  33    what was learnt could not be saved at the end
     └── TrainingError                40    training cannot go on
         ├── NonFiniteLossError       41    the loss became NaN or infinite
         └── SwarmFailedError         42    the demo's swarm did not do what it should
@@ -135,6 +136,12 @@ class CheckpointMismatchError(CheckpointError):
     """The checkpoint belongs to another model or task."""
 
     exit_code = 32
+
+
+class CheckpointNotSavedError(CheckpointError):
+    """What was learnt could not be saved at the end of a run, or not where it belongs."""
+
+    exit_code = 33
 
 
 class TrainingError(GossipError):

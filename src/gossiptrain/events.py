@@ -45,7 +45,10 @@ class EventBase(BaseModel):
 
 
 class Started(EventBase):
-    """A peer is up and can be joined. `steps`: how many it means to make in all, where that is known."""
+    """A peer is up and can be joined.
+
+    steps: how many it means to make in all, where that is known. max_seconds: after which time of training it ends.
+    """
 
     event: Literal["started"] = "started"
     peer_id: Text
@@ -57,6 +60,7 @@ class Started(EventBase):
     samples: Count
     first: bool
     steps: Count | None = None
+    max_seconds: float | None = None
 
 
 class Joined(EventBase):
@@ -204,11 +208,12 @@ class CheckpointSaved(EventBase):
 
 
 class CheckpointFailed(EventBase):
-    """A checkpoint could not be saved; training goes on."""
+    """A checkpoint could not be saved; training goes on, unless it was the `final` one."""
 
     event: Literal["checkpoint_failed"] = "checkpoint_failed"
     step: Count
     reason: Text
+    final: bool = False
 
 
 class Notice(EventBase):
@@ -223,6 +228,7 @@ class Finished(EventBase):
     """The end of the run, and why. `bytes_sent` is the total.
 
     merged_with: how many others were in the last round; 0 where this peer ended alone, None without a swarm.
+    saved_in: the last checkpoint, with what was learnt; None where it could not be saved.
     """
 
     event: Literal["finished"] = "finished"
@@ -234,6 +240,7 @@ class Finished(EventBase):
     accuracy: float | None = None
     reason: Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
     merged_with: Count | None = None
+    saved_in: Text | None = None
 
 
 Event: TypeAlias = (

@@ -135,3 +135,9 @@ def test_an_unknown_device_is_refused(gossip: Command) -> None:
     ended = gossip("eval", trained(gossip, "run"), "--device", "tpu9")
     assert ended.code == 2
     assert "'tpu9'" in ended.err
+
+
+def test_a_name_that_promises_pickled_objects_is_refused(gossip: Command, tmp_path: Path) -> None:
+    ended = gossip("export", tmp_path, "--to", "model.pt")
+    assert ended.code == 2
+    assert "Name it model.safetensors" in ended.err

@@ -80,10 +80,14 @@ def test_who_was_invited_trains_with_the_founder_and_the_link_stands_nowhere(fam
 
     for peer in (founder, resumed):
         peer.kill()
-    secrets = [link.encode().partition("#")[2][start : start + 24].encode() for start in (0, 100, 250)]
+    parts = [link.encode().partition("#")[2][start : start + 24].encode() for start in (0, 100, 250)]
+    # Zeros stand in many files.
+    secrets = [part for part in parts if len(set(part)) > 4]
+    assert len(secrets) >= 2
     for path in (path for path in tmp_path.rglob("*") if path.is_file() and path.name != "link"):
         content = path.read_bytes()
-        if path.name == "membership.key" or (path.suffix == ".json" and "state" in str(path)):
+        is_of_swarms = path.suffix == ".json" and "state" in str(path) and "checkpoints" not in path.parts
+        if path.name == "membership.key" or is_of_swarms:
             assert path.stat().st_mode & 0o077 == 0
         elif path.suffix in (".jsonl", ".toml", ".txt", ".err", ".trace", ".json") or path.name.startswith("process-"):
             is_invitation = content == invitation.encode()

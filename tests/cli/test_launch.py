@@ -28,3 +28,16 @@ def test_a_python_without_the_dependencies_hands_over_to_the_one_of_the_project(
         check=True,
     )
     assert ended.stdout == "the own python runs src/trainGossipCifar.py --batch 64\n"
+
+
+def test_a_clone_in_which_nothing_is_installed_says_what_to_run(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    for name in ("launch.py", "trainGossipCifar.py"):
+        (source / name).write_bytes((ROOT / "src" / name).read_bytes())
+    ended = subprocess.run(
+        [sys.executable, "-S", "src/trainGossipCifar.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert f"make -C {tmp_path} setup" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import platform
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,13 +92,49 @@ def test_help_ends_with_zero_and_shows_how_it_is_called(gossip: Command, argumen
 def test_the_version_is_that_of_the_package_and_of_the_protocol(gossip: Command) -> None:
     ended = gossip("--version")
     assert ended.code == 0
-    assert ended.out == f"gossip {gossiptrain.__version__}, protocol {PROTOCOL_VERSION}\n"
+    assert ended.out.startswith(f"gossip {gossiptrain.__version__}, protocol {PROTOCOL_VERSION}, torch ")
+    assert ended.out.endswith(f", Python {platform.python_version()}\n")
+    assert gossip("-V").out == ended.out
 
 
 def test_an_unknown_command_is_named(gossip: Command) -> None:
     ended = gossip("trian")
     assert ended.code == 2
     assert "trian" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "remedy"),
+    [
+        ("trian", "No such command 'trian'. Did you mean 'train'?", "See --help."),
+        ("train cifar", "There is no task 'cifar'.", "Did you mean 'cifar10'? There are: digits, cifar10"),
+        ("train", "What to learn was not said.", "For example: gossip train digits. See --help."),
+        ("train digits --epoch 3", "There is no flag --epoch.", "Did you mean --epochs?"),
+        ("train digits --zzz 3", "There is no flag --zzz.", "See --help."),
+        ("train digits --epochs", "--epochs needs a value after it.", "See --help."),
+        ("train digits --relay=5", "--relay takes no value.", "See --help."),
+        ("train digits --batch many", "--batch takes a whole number, not 'many'.", "See --help."),
+        ("train digits --max_seconds=soon", "--max_seconds takes a number, not 'soon'.", "See --help."),
+        ("train digits --gossip_alpha 2", "--gossip_alpha takes a number from 0.1 to 1, not 2.0.", "See --help for"),
+        ("train digits --strategy loco", "--strategy takes one of average", "See --help for the settings"),
+        ("train digits --log-format jso", "There is no log format 'jso'.", "Did you mean 'json'?"),
+        ("train text --model tyni --alone", "There is no model 'tyni' for text.", "Did you mean 'tiny'?"),
+        ("train digits --device gpu --alone", "The device 'gpu' cannot be used: there is no such kind", "Use --device"),
+        ("demo --peers 99", "--peers takes a whole number from 2 to 16, not 99.", "See --help."),
+        ("bootstrap --preset wlan", "--preset takes one of local, lan, wan, not 'wlan'.", "See --help for"),
+        ("simulate learn digits --alpha 9", "--alpha takes a number from 0.1 to 1, not 9.0.", "See --help for"),
+        ("invite --role traner", "There is no role 'traner'.", "Did you mean 'trainer'?"),
+    ],
+)
+def test_a_mistake_is_named_as_it_was_typed_in_plain_words_and_with_what_was_meant(
+    gossip: Command, words: str, said: str, remedy: str
+) -> None:
+    ended = gossip(*words.split())
+    assert ended.code == 2
+    first, *others = ended.err.splitlines()
+    assert first.startswith(f"Error: {said}")
+    assert others[-1].strip().startswith(remedy)
+    assert "Input should" not in ended.err
 
 
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(family: Family) -> None:
@@ -114,8 +154,20 @@ def test_the_commands_are_there_before_torch_is(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, timeout=60, check=False).returncode == 0
 
 
-def test_the_entry_of_the_package_is_this_one() -> None:
-    from importlib.metadata import entry_points
+def test_the_entry_of_the_package_runs_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["gossip"].partition(":")
+    monkeypatch.setattr(cli, "main", lambda: sys.exit(77))
+    with pytest.raises(SystemExit) as ended:
+        getattr(importlib.import_module(module), name)()
+    assert ended.value.code == 77
 
-    (entry,) = entry_points(group="console_scripts", name="gossip")
-    assert entry.load() is cli.main
+
+def test_ctrl_c_before_anything_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "gossiptrain").symlink_to(Path(cli.__file__).parents[1])
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "gossiptrain", "--version"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "")

@@ -57,7 +57,7 @@ def test_the_plan_is_shown_without_running_it(gossip: Command) -> None:
         (("--preset", "moon"), "preset"),
         (("--picture", "swarm.bmp"), "A picture is written as"),
         (("--json", "nowhere/found.json"), "there is no folder"),
-        (("--magic",), "No such option"),
+        (("--magic",), "There is no flag --magic"),
     ],
 )
 def test_nonsense_is_refused_with_a_reason(gossip: Command, flags: tuple[str, ...], complaint: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from gossiptrain.cli.train_flags import GOSSIP_FLAGS
 from gossiptrain.core.fingerprint import CommonSettings
+from gossiptrain.training.bus import EventBus
 from gossiptrain.training.runs.checkpoint_folders import list_checkpoints
 from gossiptrain.training.runs.checkpoints import load_checkpoint
 from gossiptrain.training.runs.folder import RunFolder
@@ -115,8 +118,8 @@ def test_two_peers_never_share_an_identity(gossip: Command, tmp_path: Path) -> N
         (["--device", "gpu"], "The device 'gpu' cannot be used"),
         (["--device", "cuda:77"], "The device 'cuda:77' cannot be used"),
         (["--precision", "fp16"], "float16 needs a GPU"),
-        (["--precision", "fp8"], "precision: "),
-        (["--preset", "moon"], "preset: "),
+        (["--precision", "fp8"], "--precision takes one of auto"),
+        (["--preset", "moon"], "--preset takes one of local"),
         (["--log-format", "xml"], "no log format 'xml'"),
         (["--log-format", "live"], "needs a terminal"),
         (["--share", "5/4"], "no share 5/4"),
@@ -140,7 +143,8 @@ def test_a_wrong_setting_is_named_and_leaves_nothing_behind(gossip: Command, fla
         ("[gossip]\ngossip_group_sise = 8\n", "gossip_group_sise"),
         ("[gossip]\ngossip_alpha = 7\n", "gossip_alpha"),
         ("[gosip]\ngossip_alpha = 0.5\n", "'gosip'"),
-        ("[train]\nbatch = 'many'\n", "batch"),
+        ("[train]\nbatch = 'many'\n", "batch in [train] of settings.toml takes a whole number"),
+        ("[train]\nepohcs = 3\n", "epohcs in [train] of settings.toml is not a setting. Did you mean 'epochs'?"),
         ("[network\n", "not valid TOML"),
     ],
 )
@@ -192,7 +196,7 @@ def test_a_corrupt_data_file_is_named_before_a_byte_of_it_is_unpickled(gossip: C
     assert not Path("owned").exists()
 
 
-def test_a_photo_that_cannot_be_read_ends_the_run_and_is_named(gossip: Command) -> None:
+def test_photos_that_cannot_be_read_end_the_run_where_there_are_many(gossip: Command) -> None:
     write_tree(Path("photos"))
     for photo in Path("photos/train").rglob("*.JPEG"):
         photo.write_bytes(b"no photo at all")
@@ -200,9 +204,77 @@ def test_a_photo_that_cannot_be_read_ends_the_run_and_is_named(gossip: Command) 
     ended = gossip.train(*flags, task="imagenet")
     assert ended.code == 22
     assert ".JPEG" in ended.err
+    assert "more than 10 are too many" in ended.err
+
+
+def test_a_few_photos_that_cannot_be_read_are_named_and_counted(gossip: Command) -> None:
+    write_tree(Path("photos"))
+    photo = sorted(Path("photos/train").rglob("*.JPEG"))[0]
+    photo.write_bytes(b"no photo at all")
+    flags = ["--data-dir", "photos", "--image-size", "32", "--batch", "4", "--epochs", "1", "--alone", "--out", "run"]
+    ended = gossip("train", "imagenet", *flags, "--log-format", "plain")
+    assert ended.code == 0, ended.err
+    assert f"warning: damaged files that were passed over: 1, the first: {photo}" in ended.out
+    assert json.loads(Path("run/summary.json").read_text())["damaged_files"] == 1
 
 
 # Checkpoints and run folders.
+
+
+def test_the_end_says_where_the_run_is_and_what_can_be_done_with_it(gossip: Command) -> None:
+    ended = gossip("train", "digits", "--alone", "--max-steps", "3", "--out", "my run")
+    assert ended.out.splitlines()[-1].startswith(
+        "saved in my run; next: gossip eval 'my run', or gossip export 'my run'"
+    )
+    summary = json.loads(Path("my run/summary.json").read_text())
+    assert summary["saved"] is True
+    assert Path(summary["saved_in"]).is_relative_to("my run")
+    assert summary["task"].startswith("digits/")
+    assert summary["best_accuracy"] == summary["accuracy"]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_model_that_was_not_saved_is_said_so_with_a_code_of_its_own(
+    gossip: Command, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    temporary = Path("temporary").absolute()
+    if elsewhere:
+        temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    original = RunFolder.follow
+
+    def follow(folder: RunFolder, bus: EventBus) -> Callable[[], None]:
+        # From then on nothing can be written there, whoever tries.
+        folder.checkpoints.rmdir()
+        folder.checkpoints.write_text("in the way")
+        return original(folder, bus)
+
+    monkeypatch.setattr(RunFolder, "follow", follow)
+    ended = gossip.train("--alone", "--max-steps", "3", "--out", "run")
+    assert ended.code == 33
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["saved"] is elsewhere
+    if elsewhere:
+        assert f"but in {temporary}" in ended.err
+        assert load_checkpoint(Path(summary["saved_in"])).state.step == 3
+    else:
+        assert "THE MODEL WAS NOT SAVED" in ended.err
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--config"])
+def test_the_task_need_not_be_said_again_and_another_one_is_refused(gossip: Command, run: Path, flag: str) -> None:
+    named = run if flag == "--resume" else run / "config.toml"
+    again = gossip("train", flag, named, "--alone", "--max-steps", "9", "--out", "again")
+    assert again.code == 0, again.err
+    ended = gossip("train", "text", flag, named, "--alone")
+    assert ended.code == (32 if flag == "--resume" else 2)
+    assert f"{flag} {named} is of the task digits, not of text." in ended.err
+
+
+def test_files_of_a_checkpoint_are_for_those_for_whom_the_run_is(gossip: Command, run: Path) -> None:
+    (checkpoint,) = list_checkpoints(run / "checkpoints")
+    modes = {file.stat().st_mode for file in checkpoint.iterdir()}
+    assert modes == {(run / "config.toml").stat().st_mode}
 
 
 def test_a_truncated_checkpoint_is_named(gossip: Command, run: Path) -> None:
@@ -222,7 +294,7 @@ def test_a_checkpoint_of_another_task_is_refused_and_its_run_stays_as_it_was(gos
     flags = ["--data-dir", "photos", "--image-size", "32", "--batch", "4", "--alone", "--resume", str(run)]
     ended = gossip.train(*flags, task="imagenet")
     assert ended.code == 32
-    assert "does not fit" in ended.err
+    assert "is of the task digits, not of imagenet" in ended.err
     assert everything_in(run) == before
 
 

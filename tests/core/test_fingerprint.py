@@ -23,7 +23,7 @@ RUN = RunFingerprint(protocol=1, run="digits", task="digits/mlp", model="ab" * 3
         ({"model": "cd" * 32}, "model differs: as many values"),
     ],
 )
-def test_the_first_field_that_differs_is_named(change: dict[str, object], words: str) -> None:
+def test_a_field_that_differs_is_named(change: dict[str, object], words: str) -> None:
     other = replace(RUN, **change)  # type: ignore[arg-type]
     assert words in str(RUN.difference(other))
     assert RUN.key != other.key
@@ -41,6 +41,21 @@ def test_a_setting_that_has_to_be_equal_is_named_and_the_run_is_the_same(change:
     other = replace(RUN, common=replace(RUN.common, **change))
     assert words in str(RUN.difference(other))
     assert RUN.key == other.key, "both find each other, and are told what differs"
+
+
+def test_all_fields_that_differ_are_named() -> None:
+    other = replace(RUN, run="other", elements=5, model="cd" * 32, common=replace(RUN.common, seed=7, grouping="grid"))
+    parts = str(RUN.difference(other)).split("; ")
+    assert [part.partition(" differs")[0] for part in parts] == [
+        "the run",
+        "the model",
+        "the setting grouping",
+        "the setting seed",
+    ]
+
+
+def test_of_another_protocol_version_nothing_else_is_compared() -> None:
+    assert str(RUN.difference(replace(RUN, protocol=2, run="other"))).count("differs") == 1
 
 
 def test_what_everybody_may_set_for_itself_is_not_compared() -> None:

@@ -14,7 +14,7 @@ from gossiptrain.events import (
     RoundFailed,
 )
 from gossiptrain.monitor.event_text import EventText
-from tests.monitor.stream import HOSTILE, OTHER, OWN, alone, evaluated, finished, peer, round_of, started, step
+from tests.monitor.stream import HOSTILE, OTHER, OWN, THIRD, alone, evaluated, finished, peer, round_of, started, step
 
 
 def told(*events: Event) -> list[str]:
@@ -128,3 +128,13 @@ def test_foreign_text_cannot_control_the_terminal_nor_flood_it(event: Event) -> 
     (text,) = told(event)
     assert not {"\x1b", "\x07", "\r", "\n", "\u202e"} & set(text)
     assert len(text) < 600
+
+
+def test_that_bytes_take_the_slower_way_is_said_once() -> None:
+    text = EventText()
+    assert text.tell(round_of(1, OWN, OTHER, paths={OTHER: "direct"})) is None
+    told = text.tell(round_of(2, OWN, OTHER, THIRD, paths={OTHER: "direct", THIRD: "libp2p"}))
+    assert told is not None
+    assert told.text.startswith("parameters travel to …other2 through libp2p, which is slower")
+    assert "--direct-port" in told.text
+    assert text.tell(round_of(3, OWN, THIRD, paths={THIRD: "libp2p"})) is None

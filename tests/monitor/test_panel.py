@@ -40,7 +40,7 @@ def test_a_wide_panel_shows_run_peer_addresses_progress_swarm_rounds_and_message
         "test accuracy 91.2 %",
         "merged 97.2 %",
         "5,123 samples/s",
-        "2 peers   3 rounds   1.3 MB sent   disagreement 0.42 % █▄▁",
+        "2 peers   3 rounds   1.3 MB sent, 12.6 kB/s   disagreement 0.42 % █▄▁",
         "…other1  here        3",
         "…other2  lost        2",
         "1      3  83 ms  421 kB        20.0 %",
@@ -123,3 +123,16 @@ def test_foreign_text_is_shown_as_it_is_and_controls_nothing(width: int) -> None
     )
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(text)
     assert "[red]" in text
+
+
+def test_while_it_trains_it_says_how_to_end_and_at_the_end_no_message_is_cut() -> None:
+    running, done = short_run(), [*short_run(), finished(loss=0.123, accuracy=0.987)]
+    assert "Ctrl+C: merge with the others, save and end" in panel(*running, width=80, height=24)
+    shown = panel(*done, width=80, height=24)
+    assert "Ctrl+C" not in shown
+    assert "test accuracy 98.7 %" in " ".join(shown.replace("│", " ").split())
+
+
+def test_the_disagreement_of_a_peer_that_is_alone_now_is_not_shown_as_if_it_were_of_now() -> None:
+    assert "disagreement 0.42 %" in panel(*short_run())
+    assert "disagreement 0.42 %" not in panel(*short_run(), peer(OTHER, "lost", 1))

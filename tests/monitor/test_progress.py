@@ -84,3 +84,20 @@ def test_what_is_remembered_is_bounded_and_the_living_are_kept_longest() -> None
     assert len(progress.known) == MAX_KNOWN_PEERS
     assert progress.known["living"].state == "here"
     assert len(progress.recent_rounds) == 8
+
+
+def test_the_time_left_is_that_until_whatever_ends_first() -> None:
+    progress = PeerProgress()
+    for event in (started(steps=1000, max_seconds=30.0), step(10), step(110)):
+        progress.handle(event)
+    assert progress.seconds_left == 20.0, "ten steps a second, and ten of thirty seconds are over"
+    assert progress.share_done == pytest.approx(1 / 3)
+    progress.handle(started(steps=120, max_seconds=3000.0))
+    assert progress.seconds_left == 1.0
+
+
+def test_what_was_sent_is_told_by_the_second_as_well() -> None:
+    progress = PeerProgress()
+    for event in (started(), round_of(10, OWN, OTHER)):
+        progress.handle(event)
+    assert progress.bytes_per_s == 42_100.0

@@ -55,7 +55,33 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
             gossip(model, optimizers)
 
 
-@pytest.mark.parametrize("optimizers", [[], [nn.Linear(1, 1)]])
+@pytest.mark.parametrize("optimizers", [[], None, [nn.Linear(1, 1)]])
 def test_what_is_no_optimizer_is_refused(optimizers: Any) -> None:
     with pytest.raises(UsageError, match="was given no optimizer"):
         gossip(nn.Linear(3, 2), optimizers)
+
+
+def test_an_argument_that_belongs_elsewhere_is_said_where_to_give_it() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    make: Any = gossip
+    with pytest.raises(UsageError) as caught:
+        make(model, optimizer, run="run", gossip_group_size=8)
+    assert caught.value.remedy == "It is one of the settings: settings=GossipSettings(gossip_group_size=8)."
+    with pytest.raises(UsageError) as caught:
+        make(model, optimizer, run="run", host_maddrs=("/ip4/0.0.0.0/tcp/0",))
+    assert "network=NetworkSettings(host_maddrs=(" in caught.value.remedy
+    with pytest.raises(UsageError, match="no argument 'every_step'") as caught:
+        make(model, optimizer, run="run", every_step=8)
+    assert caught.value.remedy == "Did you mean 'every_steps'?"
+
+
+def test_what_is_no_model_is_refused() -> None:
+    model = nn.Linear(3, 2)
+    make: Any = gossip
+    with pytest.raises(UsageError, match="was given generator in the place of the model"):
+        make(model.parameters(), torch.optim.SGD(model.parameters(), lr=0.1), run="run")
+
+
+def test_a_membership_says_what_it_is() -> None:
+    assert repr(swarm_for(nn.Linear(3, 2))) == "<Gossip of the run 'run', outside of its `with` block>"

@@ -35,7 +35,9 @@ def bootstrap(**values: Any) -> None:
     Example:  gossip bootstrap --host-maddr /ip4/0.0.0.0/tcp/4001 --identity helper.key
     """
     given = Given(BOOTSTRAP_FLAGS, values)
-    network = layered(NetworkSettings, given.settings("network"))
+    network = layered(
+        NetworkSettings, given.settings("network"), called=given.called("network"), remedy=options.SEE_HELP
+    )
     told = link_of(given[options.JOIN])
     if told is not None:
         link = InviteLink.parse(link_in(told))

@@ -19,6 +19,7 @@ from gossiptrain.cli.verdict import problems_of
 from gossiptrain.errors import SwarmFailedError, UsageError
 from gossiptrain.monitor.swarm_table import SwarmTable
 from gossiptrain.monitor.view import Format
+from gossiptrain.wrong_values import one_of
 
 PEERS = Flag(("--peers",), int, "How many peers to start.", default=4, lowest=2, highest=MAX_PEERS)
 SECONDS = Flag(
@@ -53,7 +54,7 @@ def demo(**values: Any) -> None:
     given = Given(DEMO_FLAGS, values)
     report, log_format = given[options.REPORT], given[options.LOG_FORMAT]
     if log_format not in get_args(Format):
-        raise UsageError(f"There is no log format {log_format!r}.", remedy="Use auto, live, plain or json.")
+        raise UsageError(f"There is no log format {log_format!r}.", remedy=one_of(log_format, get_args(Format)))
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"The report {report} cannot be written: there is no folder {report.absolute().parent}.")
     order = Order(peers=given[PEERS], seconds=given[SECONDS], seed=given[SEED], report=report)

@@ -150,7 +150,8 @@ class Demonstration:
             self._view.tell(f"To join it from another terminal: {self._join_command(first)}")
             await self._until(self._all_train, self._starting, timeout_s=start_timeout_s)
         if self._asked_to_stop:
-            raise SwarmFailedError("The demonstration was stopped before all peers trained.")
+            # Nobody has failed: it was asked for.
+            raise asyncio.CancelledError
         for peer in self._swarm.peers.values():
             if not peer.is_training:
                 state = "ended before it trained" if peer.child.exit_code is not None else "did not begin to train"

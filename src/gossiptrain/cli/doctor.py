@@ -24,6 +24,7 @@ from gossiptrain.errors import UsageError
 from gossiptrain.monitor.words import counted
 from gossiptrain.training.runs.folder import RUNS
 from gossiptrain.training.tasks import TASK_NAMES
+from gossiptrain.wrong_values import one_of
 
 if TYPE_CHECKING:
     from gossiptrain.doctor.finding import Finding
@@ -77,8 +78,10 @@ def doctor(
     given = Given(DOCTOR_FLAGS, values)
     task = given[TASK]
     if task is not None and task not in TASK_NAMES:
-        raise UsageError(f"There is no task {task!r}.", remedy=f"The tasks are: {', '.join(TASK_NAMES)}.")
-    network = layered(NetworkSettings, given.settings("network"))
+        raise UsageError(f"There is no task {task!r}.", remedy=one_of(task, TASK_NAMES))
+    network = layered(
+        NetworkSettings, given.settings("network"), called=given.called("network"), remedy=options.SEE_HELP
+    )
     question = Question(
         peers=tuple(dict.fromkeys((*(peers or ()), *network.initial_peers))),
         network=network,

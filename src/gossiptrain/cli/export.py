@@ -11,6 +11,9 @@ import typer
 from gossiptrain.cli.evaluate import load_all
 from gossiptrain.errors import UsageError
 
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+"""How files are called that hold pickled objects."""
+
 
 def export(
     checkpoint: Annotated[
@@ -22,6 +25,11 @@ def export(
 
     Example:  gossip export runs/digits-20261122-153012-3f9a --to model.safetensors
     """
+    if to.suffix.lower() in PICKLED:
+        raise UsageError(
+            f"{to.name} would be read with torch.load, and a model is written as safetensors.",
+            remedy=f"Name it {to.with_suffix('.safetensors').name}; safetensors.torch.load_file reads it.",
+        )
     from safetensors.torch import save
 
     from gossiptrain.training.runs.merging import merge

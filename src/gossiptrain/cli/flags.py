@@ -21,8 +21,9 @@ class Flag:
     """One flag. spellings: the first is shown first, the others go on to work; or `--yes/--no`.
 
     fills: table and field of the setting, such as `gossip.every_steps`; empty where only the command itself asks for
-    the value. equal_for_all: peers of one run must agree about it. lowest, highest: checked by the command line, for
-    values that no settings check.
+    the value. equal_for_all: peers of one run must agree about it. of_recipe: they need not, but train best where they
+    do. rare: left out of a help that has a longer form. lowest, highest: checked by the command line, for values that
+    no settings check. act: called with whether the flag was given, before anything else is.
     """
 
     spellings: tuple[str, ...]
@@ -35,6 +36,9 @@ class Flag:
     lowest: float | None = None
     highest: float | None = None
     equal_for_all: bool = False
+    of_recipe: bool = False
+    rare: bool = False
+    act: Callable[[typer.Context, bool], None] | None = None
 
     @property
     def spelling(self) -> str:
@@ -51,6 +55,17 @@ class Flag:
         """The field of that table."""
         return self.fills.partition(".")[2]
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it takes, where there are only some: those of `auto|live|plain`."""
+        words = tuple((self.metavar or "").split("|"))
+        return words if len(words) > 1 and all(word.islower() for word in words) else ()
+
+    @property
+    def value(self) -> str:
+        """What stands for its value: `N` for a number, `DEVICE` for that of `--device`."""
+        return self.metavar or ("N" if self.kind in (int, float) else self.spelling.rpartition("-")[2].upper())
+
     def into(self, table: str) -> Self:
         """The same flag for another table that has a field of the same name."""
         return replace(self, fills=f"{table}.{self.field}")
@@ -62,9 +77,11 @@ class Flag:
             *self.spellings,
             help=self.help,
             rich_help_panel=self.panel,
-            metavar=self.metavar,
-            min=self.lowest,
-            max=self.highest,
+            metavar=self.value,
+            hidden=self.rare,
+            parser=self._number if self.kind in (int, float) else None,
+            callback=self.act,
+            is_eager=self.act is not None,
         )
         kind = self.kind | None if self.default is None else self.kind
         return inspect.Parameter(
@@ -73,6 +90,23 @@ class Flag:
             default=self.default,
             annotation=Annotated[kind, option],
         )
+
+    def _number(self, text: str) -> int | float:
+        """Reads a number, for messages without the words of the library that parses. Raises typer.BadParameter."""
+        wanted = "a whole number" if self.kind is int else "a number"
+        if self.lowest is not None and self.highest is not None:
+            wanted += f" from {self.lowest:g} to {self.highest:,g}"
+        elif self.lowest is not None:
+            wanted += f" from {self.lowest:g} on"
+        try:
+            number: int | float = self.kind(text)
+        except ValueError:
+            raise typer.BadParameter(f"{wanted}, not {text!r}") from None
+        # Compared so that what is no number at all passes neither.
+        low, high = self.lowest, self.highest
+        if (low is not None and not number >= low) or (high is not None and not number <= high):
+            raise typer.BadParameter(f"{wanted}, not {text}")
+        return number
 
 
 class Given:
@@ -90,6 +124,11 @@ class Given:
         """By field, what was given for the settings of `table`; None where nothing was."""
         filling = {flag: value for flag, value in self._values.items() if flag.table == table}
         return {flag.field: None if value == flag.default else value for flag, value in filling.items()}
+
+    def called(self, table: str) -> dict[str, str]:
+        """By field of `table`, how the flag is spelt that has given a value for it."""
+        given = self.settings(table)
+        return {flag.field: flag.spelling for flag in self._values if given.get(flag.field) not in (None, [])}
 
 
 def with_flags(*flags: Flag) -> Callable[[Command], Command]:

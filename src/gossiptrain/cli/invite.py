@@ -27,6 +27,7 @@ from gossiptrain.swarm.access.link import MOST_ADDRESSES, InviteLink
 from gossiptrain.swarm.access.secret import SECRET_BYTES
 from gossiptrain.swarm.access.tokens import MOST_USES, NEVER, ROLES, new_seed, public_key
 from gossiptrain.training.tasks import TASK_NAMES
+from gossiptrain.wrong_values import one_of
 
 EXPIRES = Flag(
     ("--expires",), str, "For how long others can come with it: 30m, 24h, 7d, or never", metavar="TIME", default="24h"
@@ -60,7 +61,7 @@ def invite(**values: Any) -> None:
     given = Given(INVITE_FLAGS, values)
     lifetime_s = lifetime_of(given[EXPIRES])
     if given[ROLE] not in ROLES:
-        raise UsageError(f"There is no role {given[ROLE]!r}.", remedy=f"There are: {', '.join(ROLES)}.")
+        raise UsageError(f"There is no role {given[ROLE]!r}.", remedy=one_of(given[ROLE], ROLES))
     choice = chosen(given[RUN])
     if not choice.peers:
         raise UsageError(

@@ -9,20 +9,24 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from gossiptrain.cli.train_flags import GOSSIP_FLAGS
-from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.cli.train_flags import TRAIN_FLAGS
+from gossiptrain.config import Settings
 from gossiptrain.events import Started
 from gossiptrain.net.addresses import join_addresses
-from gossiptrain.training.settings import TrainSettings
+
+RECIPE_FLAGS = tuple(flag for flag in TRAIN_FLAGS if flag.equal_for_all or flag.of_recipe)
+"""Those that others are told, where they were used."""
 
 
 def own_program() -> list[str]:
     """How this program was called, so that what is printed can be typed in the same place."""
     called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return ["python", "-m", called.parent.name]
     if called.suffix == ".py":
         return ["python", sys.argv[0]]
     if called.is_file() and shutil.which(called.name) is None and called.absolute().is_relative_to(Path.cwd()):
@@ -30,22 +34,24 @@ def own_program() -> list[str]:
     return ["gossip"]
 
 
-def command_of(train: TrainSettings, gossip: GossipSettings, *, usual: StrategyName) -> list[str]:
-    """How another peer of the same run is started: with everything that must be equal, and nothing else.
+def command_of(settings: Mapping[str, Settings], *, task: str, usual: Mapping[str, Any]) -> list[str]:
+    """How another peer of the same run is started: with all that must be equal, and the rest of the recipe.
 
-    usual: the strategy of the task, where no other is chosen.
+    settings: what this peer was given, by the name of the table. usual: by what flags fill, such as `train.batch`, what
+    holds for the task where nothing is said.
     """
+    train = settings["train"].model_dump()
     is_script = Path(sys.argv[0]).name.startswith("trainGossip")
-    command = own_program() if is_script else [*own_program(), "train", train.task]
-    if train.run is not None:
-        command += ["--run", train.run]
-    for name, value in train.variant.items():
+    command = own_program() if is_script else [*own_program(), "train", task]
+    if train["run"] is not None:
+        command += ["--run", train["run"]]
+    for name, value in train["variant"].items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    defaults = GossipSettings(strategy=usual)
-    for flag in (flag for flag in GOSSIP_FLAGS if flag.equal_for_all):
-        value = getattr(gossip, flag.field)
-        if value not in (None, getattr(defaults, flag.field)):
-            command += [flag.spelling, str(value)]
+    for flag in RECIPE_FLAGS:
+        kind = type(settings[flag.table])
+        value = getattr(settings[flag.table], flag.field)
+        if value not in (None, usual.get(flag.fills, kind.model_fields[flag.field].default)):
+            command += [flag.spelling, f"{value:.12g}" if isinstance(value, float) else str(value)]
     return command
 
 
@@ -53,14 +59,22 @@ Kind = Literal["open", "founded", "invited"]
 """Of the swarm: for everybody, private and founded by this user, or private and by somebody else."""
 
 
-def join_text(started: Started, *, command: Sequence[str], kind: Kind = "open", announced: bool = False) -> str:
+def join_text(
+    started: Started,
+    *,
+    command: Sequence[str],
+    kind: Kind = "open",
+    announced: bool = False,
+    listens: Sequence[str] = (),
+) -> str:
     """Ready-to-paste commands, or why there is none. `command`: how this peer's own training was started.
 
-    announced: whether others find it on its network with no address.
+    announced: whether others find it on its network with no address. listens: where it can be dialled as well, although
+    it tells others only what it was told to announce.
     """
     if kind == "invited":
         return "The swarm is private: others join with a link that whoever has founded it makes with `gossip invite`."
-    places = join_addresses(started.addresses)
+    places = join_addresses([*started.addresses, *(f"{place}/p2p/{started.peer_id}" for place in listens)])
     lines = ["Others join with:"]
     lines += _line("this computer", places.this_computer, command) or []
     invite = None
@@ -95,4 +109,6 @@ def _line(place: str, addresses: Sequence[str], command: Sequence[str], invite: 
 
 def _program(command: Sequence[str]) -> list[str]:
     """How `gossip` itself is called where a training was started by `command`."""
+    if command[:2] == ["python", "-m"]:
+        return list(command[:3])
     return [".venv/bin/gossip"] if command[:1] == ["python"] else [command[0]]

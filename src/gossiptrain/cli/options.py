@@ -7,6 +7,7 @@ settings do, nor which of them go before others.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +15,64 @@ from gossiptrain.cli.flags import Flag
 from gossiptrain.config import Settings
 from gossiptrain.errors import UsageError
 
-GOSSIP = "Gossip"
-"""The panel of `--help` for what is said of rounds."""
+GOSSIP = "Rounds"
+"""The group of `--help` for what is said of rounds."""
+NETWORK = "Network"
+"""The group for how others are found and reached."""
+DATA = "Data"
+"""The group for what is learnt from."""
+TRAINING = "Training"
+"""The group for what is said of steps."""
+OUTPUT = "Output"
+"""The group for what is kept and shown."""
 
 HOST_MADDR = Flag(
     ("--host-maddr",),
     list[str],
-    "Where to listen. Repeatable (/ip4/0.0.0.0/tcp/0: any port)",
+    "Where to listen; repeatable (/ip4/0.0.0.0/tcp/0)",
     fills="network.host_maddrs",
     metavar="MADDR",
+    panel=NETWORK,
 )
 ANNOUNCE_MADDR = Flag(
     ("--announce-maddr",),
     list[str],
-    "Address to tell others, behind a forwarded port.",
+    "Address to tell others, behind a forwarded port; repeatable",
     fills="network.announce_maddrs",
     metavar="MADDR",
+    panel=NETWORK,
+    rare=True,
 )
 INITIAL_PEER = Flag(
     ("--initial-peer", "--initial-peers"),
     list[str],
-    "Address, with /p2p/ID, of any living peer of the swarm. Repeatable (none: be the first)",
+    "Address of a living peer; repeatable (none: be first)",
     fills="network.initial_peers",
     metavar="MADDR",
+    panel=NETWORK,
 )
 OPEN = Flag(
     ("--open/--private",),
     bool,
-    "Whether everybody who knows an address may take part; the same for all (private)",
+    "Let in whoever knows an address, or not (private)",
     fills="network.open",
+    panel=NETWORK,
 )
 LOCAL_NETWORK = Flag(
     ("--local-network/--no-local-network",),
     bool,
     "Be found by --join from the local network, by multicast DNS (yes)",
     fills="network.local_network",
+    panel=NETWORK,
+    rare=True,
 )
 JOIN = Flag(
     ("--join",),
     list[str],
-    "Join a swarm: with a link of `gossip invite` (- reads it from standard input, @FILE from a file, which no other "
-    "user of this computer sees; $GOSSIPTRAIN_JOIN), at an address, as --initial-peer, or, alone, one of the local "
-    "network.",
+    "Join a swarm: with a link (- reads it, @FILE too), at an address, or alone: by the local network "
+    "($GOSSIPTRAIN_JOIN)",
     metavar="[LINK|MADDR]",
+    panel=NETWORK,
 )
 IDENTITY = Flag(
     ("--identity",),
@@ -64,25 +80,36 @@ IDENTITY = Flag(
     "Private key; keeps the peer id over restarts (run folder)",
     fills="network.identity_path",
     metavar="FILE",
+    panel=NETWORK,
+    rare=True,
 )
 RELAY = Flag(
     ("--relay/--no-relay",),
     bool,
     "Be reached through other peers where nobody can dial this one, and carry for those (where it is needed)",
     fills="network.relay",
+    panel=NETWORK,
+    rare=True,
 )
 PRESET = Flag(
     ("--preset",),
     str,
-    "How long to wait for the network (lan)",
+    "Waits for the network (lan)",
     fills="network.preset",
     metavar="local|lan|wan",
+    panel=NETWORK,
+    of_recipe=True,
 )
 MEETING = (HOST_MADDR, ANNOUNCE_MADDR, INITIAL_PEER, IDENTITY, RELAY, PRESET)
 """What everyone who takes part in a swarm can be told."""
 
 EVERY_STEPS = Flag(
-    ("--every-steps",), int, "Inner steps between rounds (by task)", fills="gossip.every_steps", panel=GOSSIP
+    ("--every-steps",),
+    int,
+    "Inner steps between rounds (by task)",
+    fills="gossip.every_steps",
+    panel=GOSSIP,
+    of_recipe=True,
 )
 GROUPING = Flag(
     ("--grouping",),
@@ -92,38 +119,48 @@ GROUPING = Flag(
     panel=GOSSIP,
     metavar="auto|crossed|random|grid|exponential|all",
     equal_for_all=True,
+    rare=True,
 )
 DIRECT_PORT = Flag(
     ("--direct-port", "--lane-port"),
     int,
     "TCP port for direct connections; 0: any free one (0)",
     fills="network.direct_port",
+    panel=NETWORK,
+    rare=True,
 )
 CODEC = Flag(
     ("--codec",),
     str,
-    "How parameters travel (fp32)",
+    "Values on the wire (fp32)",
     fills="gossip.codec",
     panel=GOSSIP,
     metavar="fp32|fp16|bf16|int8|int4",
+    of_recipe=True,
 )
 DATA_DIR = Flag(
     ("--data-dir",),
     Path,
-    "Where the data are ($GOSSIPTRAIN_DATA, then the usual places)",
+    "Where the data are ($GOSSIPTRAIN_DATA)",
     fills="train.data_dir",
     metavar="DIR",
+    panel=DATA,
 )
-DEVICE = Flag(("--device",), str, "cpu, cuda, cuda:1, mps or auto (auto)", fills="train.device")
+DEVICE = Flag(("--device",), str, "cpu, cuda, cuda:1, mps or auto (auto)", fills="train.device", panel=TRAINING)
 REPORT = Flag(("--report",), Path, "Write the result as one JSON object.", metavar="FILE")
 LOG_LEVEL = Flag(
     ("--log-level",),
     str,
-    "What to say of the course of things, for finding faults; also info,swarm=debug (warning)",
+    "What to say of the course of things; also info,swarm=debug (warning)",
     metavar="debug|info|warning|error",
+    panel=OUTPUT,
+    rare=True,
 )
-LOG_FORMAT = Flag(("--log-format",), str, "How progress is shown.", metavar="auto|live|plain|json", default="auto")
+LOG_FORMAT = Flag(
+    ("--log-format",), str, "How progress is shown", metavar="auto|live|plain|json", default="auto", panel=OUTPUT
+)
 
+SEE_HELP = "See --help for the settings and their ranges."
 TABLES = ("train", "gossip", "network")
 """The tables of a settings file."""
 FORMER_NAMES = {"lane": "direct", "lane_port": "direct_port"}
@@ -150,6 +187,12 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
                 remedy=f"Settings stand in the tables {', '.join(f'[{known}]' for known in TABLES)}.",
             )
     return {name: _with_current_names(table) for name, table in tables.items()}
+
+
+def read_task(tables: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The task that a file of settings is of, where it says one."""
+    task = tables.get("train", {}).get("task")
+    return task if isinstance(task, str) else None
 
 
 def _with_current_names(table: dict[str, Any]) -> dict[str, Any]:

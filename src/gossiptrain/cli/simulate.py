@@ -15,16 +15,18 @@ from rich.console import Console
 
 from gossiptrain.cli.evaluate import write_report
 from gossiptrain.cli.flags import Given, with_flags
+from gossiptrain.cli.help import HelpfulCommand, HelpfulGroup
 from gossiptrain.cli.learn_flags import LEARN_FLAGS, MODEL, PICTURE, REPORT, SEED, SEEDS, STRATEGY
+from gossiptrain.cli.options import SEE_HELP
 from gossiptrain.cli.simulate_swarm import swarm
 from gossiptrain.cli.simulate_view import RunsView, show_comparison
-from gossiptrain.config import checked
+from gossiptrain.config import validated
 from gossiptrain.errors import UsageError
 
 if TYPE_CHECKING:
     from gossiptrain.simulate.learn_settings import LearnSettings
 
-simulate = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+simulate = typer.Typer(cls=HelpfulGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 @simulate.callback()
@@ -32,10 +34,10 @@ def about() -> None:
     """Experiments with many virtual peers in one process."""
 
 
-simulate.command()(swarm)
+simulate.command(cls=HelpfulCommand)(swarm)
 
 
-@simulate.command()
+@simulate.command(cls=HelpfulCommand)
 @with_flags(*LEARN_FLAGS)
 def learn(
     task: Annotated[str, typer.Argument(metavar="digits|cifar10|text", help="What to learn.")], **values: Any
@@ -55,12 +57,13 @@ def learn(
     own = {"task": task, "variant": {"model": model} if model is not None else None, **given.settings("learn")}
     chosen = list(dict.fromkeys(given[STRATEGY] or ["step-mix"]))
     seeds = range(given[SEED], given[SEED] + given[SEEDS])
-    runs = _settings(own, given.settings("outer"), strategies=chosen, seeds=seeds)
+    called = {**given.called("learn"), **given.called("outer")}
+    runs = _settings(own, given.settings("outer"), strategies=chosen, seeds=seeds, called=called)
     _compare(runs, report=given[REPORT], picture=given[PICTURE])
 
 
 def _settings(
-    given: dict[str, Any], outer: dict[str, Any], *, strategies: list[str], seeds: range
+    given: dict[str, Any], outer: dict[str, Any], *, strategies: list[str], seeds: range, called: dict[str, str]
 ) -> list[LearnSettings]:
     """All runs, checked before the first one begins."""
     from gossiptrain.simulate.learn_settings import WITH_OUTER_STEP, WITHOUT_DELAY, LearnSettings
@@ -75,7 +78,8 @@ def _settings(
             own["delay"] = None
         if name == "central" and len(strategies) > 1:
             own["speeds"] = None
-        found += [checked(LearnSettings, **own, strategy=name, seed=seed) for seed in seeds]
+        values = [{**own, "strategy": name, "seed": seed} for seed in seeds]
+        found += [validated(LearnSettings, each, called=called, remedy=SEE_HELP) for each in values]
     return found
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gossiptrain.cli.evaluate import write_report
 from gossiptrain.cli.flags import Given, with_flags
+from gossiptrain.cli.options import SEE_HELP
 from gossiptrain.cli.swarm_flags import (
     FAULTS,
     ONLY_FAULTS,
@@ -29,7 +30,7 @@ from gossiptrain.cli.swarm_flags import (
     SHRINK,
     SWARM_FLAGS,
 )
-from gossiptrain.config import checked
+from gossiptrain.config import validated
 from gossiptrain.errors import UsageError
 from gossiptrain.monitor.words import counted, data_size, duration, percent
 
@@ -97,7 +98,8 @@ def _runs(given: Given) -> list[SwarmSettings]:
 
     own = given.settings("swarm") | {"faults": read_faults(given[FAULTS]), "only_faults": _numbers(given[ONLY_FAULTS])}
     seeds = range(given[SEED], given[SEED] + given[SEEDS])
-    runs = [checked(SwarmSettings, **own, seed=seed) for seed in seeds]
+    values = [{**own, "seed": seed} for seed in seeds]
+    runs = [validated(SwarmSettings, each, called=given.called("swarm"), remedy=SEE_HELP) for each in values]
     runs[0].gossip()
     return runs
 

@@ -7,9 +7,9 @@ trainer's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +24,18 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
 from gossiptrain.cli.joining import link_of, network_settings
 from gossiptrain.cli.paging import PAGE, page_of
+from gossiptrain.cli.tracking import Tracking
+from gossiptrain.cli.train_end import End, forget_unless_started, what_next
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
-from gossiptrain.config import GossipSettings, NetworkSettings, layered
-from gossiptrain.errors import UsageError
-from gossiptrain.events import NodeChanged, Notice, PeerChanged, Started, event_from_json
+from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT, layered
+from gossiptrain.errors import CheckpointMismatchError, UsageError
+from gossiptrain.events import Started
 from gossiptrain.monitor.choose import view_for
+from gossiptrain.monitor.json_lines import JsonLinesView
 from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.monitor.view import Format
+from gossiptrain.monitor.view import Format, write_line
+from gossiptrain.net.addresses import listening_addresses
 from gossiptrain.net.trace import traced
 from gossiptrain.net.transport import PeerId
 from gossiptrain.node.living_peers import LivingPeers
@@ -43,6 +47,7 @@ from gossiptrain.training.invitation import link_in
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES
+from gossiptrain.wrong_values import one_of
 
 if TYPE_CHECKING:
     from gossiptrain.training.runs.checkpoint_state import Checkpoint
@@ -71,43 +76,51 @@ class _Output:
     log_levels: str | None = None
     trace: Path | None = None
     page: str | None = None
+    tracking: Tracking = field(default_factory=Tracking)
 
     def check(self) -> None:
         """Raises UsageError."""
         if self.form not in get_args(Format):
-            raise UsageError(f"There is no log format {self.form!r}.", remedy="Use auto, live, plain or json.")
+            raise UsageError(f"There is no log format {self.form!r}.", remedy=one_of(self.form, get_args(Format)))
         logs.parse_levels(logs.wanted_levels(self.log_levels))
 
 
 @with_flags(*TRAIN_FLAGS)
 def train(
-    task: Annotated[str, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.")], **values: Any
+    task: Annotated[
+        str | None, typer.Argument(metavar="|".join(TASK_NAMES), help="What to learn.", show_default=False)
+    ] = None,
+    **values: Any,
 ) -> None:
-    """Trains one peer. Without --initial-peer it is the first; it prints the commands with which others join.
+    """Trains one peer. Without --join or --initial-peer it is the first, and prints how others join it.
 
-    Examples:
-
-    gossip train digits
+    gossip train text --model tiny
 
     gossip train cifar10 --host-maddr /ip4/0.0.0.0/tcp/4011
-
-    gossip train cifar10 --join
 
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
     gossip invite | ssh elsewhere gossip train cifar10 --join -
-
-    gossip train imagenet --data-dir ~/imagenet --model resnet50 --preset wan --every-seconds 300
-
-    gossip train text --data-dir ~/data
     """
     given = Given(TRAIN_FLAGS, values)
     file = options.read_settings(given[CONFIG]) if given[CONFIG] is not None else {}
     checkpoint, before = _resumed(given[RESUME])
+    task = _task_of(task, given, file=file, before=before)
     variant = {name: value for name, value in given.settings("variant").items() if value is not None}
     own = {"task": task, "variant": variant or None, **given.settings("train")}
     network_before = _as_known(before.get("network", {}))
-    network = layered(NetworkSettings, _network_of(given), file.get("network", {}), network_before)
+    called = {
+        table: {
+            **{name: f"{name} in [{table}] of {given[CONFIG]}" for name in file.get(table, {})},
+            **given.called(table),
+        }
+        for table in options.TABLES
+    }
+
+    def settings(kind: type[SettingsT], table: str, told: Mapping[str, Any], kept: Mapping[str, Any]) -> SettingsT:
+        return layered(kind, told, file.get(table, {}), kept, called=called[table], remedy=options.SEE_HELP)
+
+    network = settings(NetworkSettings, "network", _network_of(given), network_before)
     network = network.model_copy(update={"watch": given[PAGE] is not None})
     folder, holds_the_run = _folder_of(given[OUT], given[RESUME])
     join = _invited(link_of(given[options.JOIN]))
@@ -115,15 +128,21 @@ def train(
         own["run"] = join.run
     _run(
         _Order(
-            train=layered(TrainSettings, own, file.get("train", {}), before.get("train", {})),
-            gossip=layered(GossipSettings, given.settings("gossip"), file.get("gossip", {}), before.get("gossip", {})),
+            train=settings(TrainSettings, "train", own, before.get("train", {})),
+            gossip=settings(GossipSettings, "gossip", given.settings("gossip"), before.get("gossip", {})),
             network=network,
             folder=folder,
             folder_holds_the_run=holds_the_run,
             checkpoint=checkpoint,
             join=None if join is None else join.encode(),
         ),
-        _Output(given[options.LOG_FORMAT], given[options.LOG_LEVEL], given[TRACE], given[PAGE]),
+        _Output(
+            given[options.LOG_FORMAT],
+            given[options.LOG_LEVEL],
+            trace=given[TRACE],
+            page=given[PAGE],
+            tracking=Tracking.asked(given),
+        ),
     )
 
 
@@ -145,14 +164,17 @@ def _train(order: _Order, output: _Output, bus: EventBus, notices: Sequence[Noti
 
     def joining(started: Started) -> str:
         # Asked for when the peer is up, so its parts are there.
-        command = command_of(order.train, order.gossip, usual=parts.task.recipe.strategy)
+        settings = {"train": order.train, "gossip": order.gossip, "network": order.network}
+        command = command_of(settings, task=order.train.task, usual=parts.usual)
         kind = _kind_of(order, folder)
         if kind == "open":
             command.append(options.OPEN.spelling)
         elif kind == "founded":
             LivingPeers(OwnSwarms(), started.run).tell_command(PeerId(started.peer_id), shlex.join(command))
         announced = order.network.local_network
-        return join_text(started, command=command, kind=kind, announced=announced) if started.addresses else ""
+        listens = listening_addresses(order.network.host_maddrs) if order.network.announce_maddrs else ()
+        text = join_text(started, command=command, kind=kind, announced=announced, listens=listens)
+        return text if started.addresses else ""
 
     view = view_for(cast(Format, output.form), sys.stdout, join_text=joining)
     with (
@@ -176,12 +198,42 @@ def _train(order: _Order, output: _Output, bus: EventBus, notices: Sequence[Noti
             # Only now: a mistake found so far leaves a run that is resumed, or a folder that was named, as it was.
             folder.write_config(options.tables_of(**parts.resolved))
             folder.follow(bus)
-            trainer.run()
+            end = End(bus)
+            with output.tracking.of(
+                bus, folder, run=order.train.run or order.train.task, settings=options.tables_of(**parts.resolved)
+            ):
+                trainer.run()
             folder.check_not_removed()
+            end.check_saved(folder)
         finally:
             view.close()
             if not order.folder_holds_the_run:
-                _forget_unless_started(folder, new=order.folder is None)
+                forget_unless_started(folder, new=order.folder is None)
+        if not isinstance(view, JsonLinesView):
+            with contextlib.suppress(OSError):
+                write_line(sys.stdout, what_next(folder.path))
+
+
+def _task_of(task: str | None, given: Given, *, file: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """The task that was named, or that of the settings file or of the run that is resumed.
+
+    Raises UsageError, CheckpointMismatchError.
+    """
+    kept = ((RESUME, options.read_task(before), CheckpointMismatchError), (CONFIG, options.read_task(file), UsageError))
+    for flag, told, mistake in kept:
+        if task is not None and told is not None and task != told:
+            raise mistake(
+                f"{flag.spelling} {given[flag]} is of the task {told}, not of {task}.",
+                remedy=f"Leave the task out, or name another one with {flag.spelling}.",
+            )
+        task = told if task is None else task
+    if task is None:
+        raise UsageError(
+            "What to learn was not said.", remedy=f"For example: gossip train {TASK_NAMES[0]}. See --help."
+        )
+    if task not in TASK_NAMES:
+        raise UsageError(f"There is no task {task!r}.", remedy=one_of(task, TASK_NAMES))
+    return task
 
 
 def _kind_of(order: _Order, folder: RunFolder) -> Kind:
@@ -194,26 +246,6 @@ def _invited(given: str | None) -> InviteLink | None:
     """The link that was given, or that stands in the environment. Raises UsageError."""
     given = given or os.environ.get(JOIN_VARIABLE)
     return InviteLink.parse(link_in(given)) if given else None
-
-
-def _forget_unless_started(folder: RunFolder, *, new: bool) -> None:
-    """Removes what would stand in the way of a second try where the peer has not begun. new: the folder is so too."""
-    if _has_trained(folder) or folder.summary.exists() or any(folder.checkpoints.iterdir()):
-        return
-    folder.metrics.unlink(missing_ok=True)
-    folder.config.unlink(missing_ok=True)
-    if new:
-        shutil.rmtree(folder.path, ignore_errors=True)
-
-
-def _has_trained(folder: RunFolder) -> bool:
-    """Whether anything was told that comes only after the swarm was met."""
-    if not folder.metrics.exists():
-        return False
-    with folder.metrics.open("rb") as lines:
-        return any(
-            not isinstance(event_from_json(line), Started | NodeChanged | Notice | PeerChanged) for line in lines
-        )
 
 
 def _resumed(resume: Path | None) -> tuple[Checkpoint | None, Mapping[str, Any]]:

@@ -9,17 +9,28 @@ from pathlib import Path
 
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Flag
-from gossiptrain.cli.options import GOSSIP
+from gossiptrain.cli.help import HELP_ALL
+from gossiptrain.cli.options import DATA, GOSSIP, NETWORK, OUTPUT, TRAINING
 from gossiptrain.cli.paging import PAGE
+from gossiptrain.cli.tracking import TRACKING_FLAGS
 
-OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR")
-RESUME = Flag(("--resume",), Path, "Continue the run in this folder, with its settings.", metavar="DIR")
-CONFIG = Flag(("--config",), Path, "Settings as in a run's config.toml; flags go before it.", metavar="FILE")
+OUT = Flag(("--out",), Path, "The run folder (runs/<id>)", metavar="DIR", panel=OUTPUT)
+RESUME = Flag(("--resume",), Path, "Continue the run in this folder", metavar="DIR", panel=OUTPUT)
+CONFIG = Flag(
+    ("--config",),
+    Path,
+    "Settings as in a run's config.toml; flags override them",
+    metavar="FILE",
+    panel=OUTPUT,
+    rare=True,
+)
 TRACE = Flag(
     ("--trace",),
     Path,
-    "Write each message to and from other peers as a line of JSON, without tensors.",
+    "Write each message to and from other peers as a line of JSON, without tensors",
     metavar="FILE",
+    panel=OUTPUT,
+    rare=True,
 )
 
 NETWORK_FLAGS = (
@@ -30,9 +41,11 @@ NETWORK_FLAGS = (
     Flag(
         ("--direct", "--lane"),
         str,
-        "How parameters travel: directly where that is possible (auto)",
+        "Over what parameters travel: directly where that is possible (auto)",
         fills="network.direct",
         metavar="auto|direct|libp2p",
+        panel=NETWORK,
+        rare=True,
     ),
     options.DIRECT_PORT,
 )
@@ -44,6 +57,7 @@ GOSSIP_FLAGS = (
         "Most peers that average together, 2-64 (16)",
         fills="gossip.gossip_group_size",
         panel=GOSSIP,
+        of_recipe=True,
     ),
     Flag(
         ("--gossip-min-group-size",),
@@ -57,14 +71,15 @@ GOSSIP_FLAGS = (
     Flag(
         ("--gossip-alpha",),
         float,
-        "Share of the average that is taken, 0.1-1.0 (1.0)",
+        "Share of an average that is taken, 0.1-1.0 (1.0)",
         fills="gossip.gossip_alpha",
         panel=GOSSIP,
+        of_recipe=True,
     ),
     Flag(
         ("--strategy",),
         str,
-        "What is sent and what becomes of the average; the same for all (by task)",
+        "What becomes of an average (by task)",
         fills="gossip.strategy",
         panel=GOSSIP,
         metavar="average|step-mix|diloco|noloco|sync",
@@ -77,6 +92,7 @@ GOSSIP_FLAGS = (
         fills="gossip.outer_learning_rate",
         panel=GOSSIP,
         equal_for_all=True,
+        rare=True,
     ),
     Flag(
         ("--outer-momentum",),
@@ -85,6 +101,7 @@ GOSSIP_FLAGS = (
         fills="gossip.outer_momentum",
         panel=GOSSIP,
         equal_for_all=True,
+        rare=True,
     ),
     options.CODEC,
     Flag(
@@ -95,6 +112,7 @@ GOSSIP_FLAGS = (
         panel=GOSSIP,
         metavar="off|result|clip",
         equal_for_all=True,
+        rare=True,
     ),
     Flag(
         ("--fragments",),
@@ -103,15 +121,26 @@ GOSSIP_FLAGS = (
         fills="gossip.fragments",
         panel=GOSSIP,
         equal_for_all=True,
+        rare=True,
     ),
     options.EVERY_STEPS,
-    Flag(("--every-seconds",), float, "Seconds between rounds, instead.", fills="gossip.every_seconds", panel=GOSSIP),
+    Flag(
+        ("--every-seconds",),
+        float,
+        "Seconds between rounds, instead",
+        fills="gossip.every_seconds",
+        panel=GOSSIP,
+        of_recipe=True,
+        rare=True,
+    ),
     Flag(
         ("--matchmaking-time", "--min-matchmaking-time"),
         float,
         "Longest wait for a straggler, in seconds (5)",
         fills="gossip.matchmaking_time",
         panel=GOSSIP,
+        rare=True,
+        of_recipe=True,
     ),
     Flag(
         ("--ending-time",),
@@ -119,6 +148,8 @@ GOSSIP_FLAGS = (
         "How long to wait at the end for others that end, too, in seconds (10)",
         fills="gossip.ending_time",
         panel=GOSSIP,
+        rare=True,
+        of_recipe=True,
     ),
     Flag(
         ("--group-seed",),
@@ -127,51 +158,123 @@ GOSSIP_FLAGS = (
         fills="gossip.seed",
         panel=GOSSIP,
         equal_for_all=True,
+        rare=True,
     ),
 )
 
 TRAINING_FLAGS = (
     options.DATA_DIR,
     Flag(
-        ("--share",), str, "Train on part I of N of the data (all, in an own order)", fills="train.share", metavar="I/N"
+        ("--share",),
+        str,
+        "Train on part I of N of the data (all)",
+        fills="train.share",
+        metavar="I/N",
+        panel=DATA,
     ),
-    Flag(("--batch",), int, "Samples in one step (by task)", fills="train.batch"),
-    Flag(("--epochs",), float, "Passes over the data (by task)", fills="train.epochs"),
-    Flag(("--lr", "--learning-rate"), float, "Peak learning rate (by task)", fills="train.learning_rate"),
-    Flag(("--max-steps",), int, "End after so many steps; goes before --epochs.", fills="train.max_steps"),
-    Flag(("--max-seconds",), float, "End after so many seconds.", fills="train.max_seconds"),
-    Flag(("--wait-for",), int, "Begin once so many peers are there, this one included (1)", fills="train.wait_for"),
+    Flag(("--batch",), int, "Samples in one step (by task)", fills="train.batch", panel=TRAINING, of_recipe=True),
+    Flag(("--epochs",), float, "Passes over the data (by task)", fills="train.epochs", panel=TRAINING, of_recipe=True),
+    Flag(
+        ("--lr", "--learning-rate"),
+        float,
+        "Peak learning rate (by task)",
+        fills="train.learning_rate",
+        panel=TRAINING,
+        of_recipe=True,
+    ),
+    Flag(
+        ("--max-steps",),
+        int,
+        "End after so many steps; overrides --epochs",
+        fills="train.max_steps",
+        panel=TRAINING,
+        rare=True,
+        of_recipe=True,
+    ),
+    Flag(("--max-seconds",), float, "End after so many seconds", fills="train.max_seconds", panel=TRAINING),
+    Flag(
+        ("--wait-for",),
+        int,
+        "Begin once so many peers are there, this one included (1)",
+        fills="train.wait_for",
+        panel=TRAINING,
+        rare=True,
+    ),
     Flag(
         ("--eval-every",),
         int,
         "Steps between evaluations; 0: only at the end (once an epoch)",
         fills="train.eval_every",
+        panel=TRAINING,
+        rare=True,
     ),
-    Flag(("--checkpoint-every",), float, "Seconds between checkpoints (120)", fills="train.checkpoint_every"),
-    Flag(("--seed",), int, "Seeds the first peer's parameters (0)", fills="train.seed"),
+    Flag(
+        ("--checkpoint-every",),
+        float,
+        "Seconds between checkpoints (120)",
+        fills="train.checkpoint_every",
+        panel=TRAINING,
+        rare=True,
+    ),
+    Flag(("--seed",), int, "Seeds the first peer's parameters (0)", fills="train.seed", panel=TRAINING, rare=True),
     options.DEVICE,
-    Flag(("--threads",), int, "CPU threads for training (torch's choice)", fills="train.threads"),
-    Flag(("--precision",), str, "Mixed precision (auto)", fills="train.precision", metavar="auto|fp32|bf16|fp16"),
+    Flag(
+        ("--threads",),
+        int,
+        "CPU threads for training (torch's choice)",
+        fills="train.threads",
+        panel=TRAINING,
+        rare=True,
+    ),
+    Flag(
+        ("--precision",),
+        str,
+        "Mixed precision (auto)",
+        fills="train.precision",
+        metavar="auto|fp32|bf16|fp16",
+        panel=TRAINING,
+        rare=True,
+    ),
     Flag(
         ("--model",),
         str,
-        "cifar10: small, tiny, vgg11; text: small, tiny; imagenet: resnet18, resnet50",
+        "small, tiny; cifar10: vgg11; imagenet: resnet18, resnet50",
         fills="variant.model",
+        panel=TRAINING,
     ),
-    Flag(("--image-size",), int, "imagenet: pixels a side (224)", fills="variant.image_size"),
-    Flag(("--alone",), bool, "Plain training without a network, to compare.", fills="train.alone", default=False),
+    Flag(
+        ("--image-size",), int, "imagenet: pixels a side (224)", fills="variant.image_size", panel=TRAINING, rare=True
+    ),
+    Flag(
+        ("--alone",),
+        bool,
+        "Plain training without a network, to compare.",
+        fills="train.alone",
+        default=False,
+        panel=TRAINING,
+        rare=True,
+    ),
 )
 
 TRAIN_FLAGS = (
     *NETWORK_FLAGS,
-    Flag(("--run",), str, "Name of the run, the same for all its peers (the task)", fills="train.run"),
+    Flag(
+        ("--run",),
+        str,
+        "Name of the run, the same for all its peers (the task)",
+        fills="train.run",
+        panel=NETWORK,
+        rare=True,
+    ),
     *GOSSIP_FLAGS,
     *TRAINING_FLAGS,
     OUT,
     RESUME,
     CONFIG,
+    *TRACKING_FLAGS,
     options.LOG_FORMAT,
     PAGE,
     options.LOG_LEVEL,
     TRACE,
+    HELP_ALL,
 )

@@ -6,7 +6,7 @@ Owns the description of a run and the comparison of two of them. Knows a model o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gossiptrain.config import GossipSettings
@@ -81,24 +81,28 @@ class RunFingerprint:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def difference(self, other: RunFingerprint) -> str | None:
-        """The first field in which `other` differs, in words, or None where both are equal."""
+        """The fields in which `other` differs, in words, or None where both are equal."""
+        return "; ".join(self._differences(other)) or None
+
+    def _differences(self, other: RunFingerprint) -> Iterator[str]:
         if self.protocol != other.protocol:
-            return f"the protocol version differs: {self.protocol} here, {other.protocol} there"
+            # What else differs may only be what the other version calls otherwise.
+            yield f"the protocol version differs: {self.protocol} here, {other.protocol} there"
+            return
         if self.run != other.run:
-            return f"the run differs: {self.run!r} here, {other.run!r} there"
+            yield f"the run differs: {self.run!r} here, {other.run!r} there"
         if self.task != other.task:
-            return f"the task differs: {self.task!r} here, {other.task!r} there"
+            yield f"the task differs: {self.task!r} here, {other.task!r} there"
         if self.elements != other.elements:
-            return f"the model differs: {self.elements:,} averaged values here, {other.elements:,} there"
-        if self.model != other.model:
-            return "the model differs: as many values, but other tensor names, shapes, types or frozen weights"
+            yield f"the model differs: {self.elements:,} averaged values here, {other.elements:,} there"
+        elif self.model != other.model:
+            yield "the model differs: as many values, but other tensor names, shapes, types or frozen weights"
         if self.strategy != other.strategy:
-            return f"the strategy differs: {self.strategy!r} here, {other.strategy!r} there"
+            yield f"the strategy differs: {self.strategy!r} here, {other.strategy!r} there"
         for name, here in vars(self.common).items():
             there = getattr(other.common, name)
             if here != there:
-                return f"the setting {name} differs: {here} here, {there} there"
-        return None
+                yield f"the setting {name} differs: {here} here, {there} there"
 
 
 def model_digest(averaged: Iterable[TensorSpec], frozen: Iterable[tuple[TensorSpec, bytes]] = ()) -> str:

@@ -49,6 +49,7 @@ class EventText:
 
     def __init__(self) -> None:
         self._said: set[str] = set()
+        self._said_slow = False
 
     def tell(self, event: Event) -> Sentence | None:
         """The message for `event`, or None."""
@@ -67,7 +68,7 @@ class EventText:
                 return _node_changed(event)
             case RoundCommitted():
                 self._said.clear()
-                return Sentence("good", _merged(event)) if event.final else None
+                return Sentence("good", _merged(event)) if event.final else self._round_committed(event)
             case RoundFailed():
                 return self._round_failed(event)
             case RoundRefused():
@@ -78,13 +79,27 @@ class EventText:
                 # The reason may be the error's own sentence, which begins like this one.
                 reason = event.reason.removeprefix(f"The checkpoint of step {event.step} could not be saved: ")
                 reason = printable(reason, MESSAGE_CHARS).rstrip(".")
-                return Sentence("warning", f"checkpoint of step {event.step:,} not saved: {reason}; training goes on")
+                ending = "" if event.final else "; training goes on"
+                return Sentence("warning", f"checkpoint of step {event.step:,} not saved: {reason}{ending}")
             case Notice():
                 return Sentence(event.level, printable(event.message, MESSAGE_CHARS))
             case Finished():
                 return Sentence("warning" if event.reason == "non-finite loss" else "good", _finished(event))
             case _:
                 return None
+
+    def _round_committed(self, event: RoundCommitted) -> Sentence | None:
+        """Once in a run, that some of the bytes take the slower way."""
+        slow = [peer for peer, path in event.paths.items() if path == "libp2p"]
+        if not slow or self._said_slow:
+            return None
+        self._said_slow = True
+        names = ", ".join(short_peer(peer) for peer in slow[:3]) + (" and others" if len(slow) > 3 else "")
+        return Sentence(
+            "info",
+            f"parameters travel to {names} through libp2p, which is slower: no direct connection came about; TCP at "
+            "--direct-port has to be open on one of the two sides",
+        )
 
     def _round_failed(self, event: RoundFailed) -> Sentence | None:
         """The first of a row only: a lone peer would say it at every meeting."""
@@ -113,6 +128,8 @@ class EventText:
 
 def _started(event: Started) -> str:
     place = "first peer of run" if event.first else "joining run"
+    if event.peer_id == "alone":
+        place = "training alone, without a network: run"
     size = f"{event.parameters:,} parameters on {printable(event.device, 40)}, {event.samples:,} samples"
     return f"{place} {printable(event.run, 60)}: task {printable(event.task, 40)}, {size}"
 

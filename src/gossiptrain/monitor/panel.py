@@ -26,6 +26,7 @@ _ALL_COLUMNS = 100
 _MAX_COLUMNS = 110
 _TABLES_LINES = 20
 _ROOMY_LINES = 30
+KEYS = "Ctrl+C: merge with the others, save and end"
 _LEVEL_STYLES = {"info": "", "good": "green", "warning": "yellow"}
 _PEER_STYLES = {"here": "green", "left": "dim", "lost": "red"}
 
@@ -59,8 +60,13 @@ class PeerPanel:
             yield self._tables(width, rows=5 if roomy else 3)
         if tables and self._messages:
             yield Text()
+        done = progress.state == "done"
         for message in list(self._messages)[-(4 if roomy else 3 if tables else 1) :]:
-            yield Text(message.text, _LEVEL_STYLES[message.level], no_wrap=not roomy, overflow="ellipsis")
+            # What stays on the screen at the end is whole.
+            cut = not (roomy or (done and tables))
+            yield Text(message.text, _LEVEL_STYLES[message.level], no_wrap=cut, overflow="ellipsis" if cut else "fold")
+        if tables and not done:
+            yield one_line(Text(KEYS, "dim"))
 
     def _title(self) -> Text:
         started = self._progress.started
@@ -111,8 +117,10 @@ class PeerPanel:
     def _swarm(self, width: int) -> Group:
         progress = self._progress
         figures = [Text(counted(progress.peers, "peer")), Text(counted(progress.rounds, "round"))]
-        figures.append(Text(f"{data_size(progress.bytes_sent)} sent"))
-        if progress.disagreement is not None:
+        rate = "" if progress.bytes_per_s is None else f", {data_size(progress.bytes_per_s)}/s"
+        figures.append(Text(f"{data_size(progress.bytes_sent)} sent{rate}"))
+        # Of a peer that is alone it would be that of a meeting long ago.
+        if progress.disagreement is not None and progress.peers > 1:
             course = sparkline(progress.disagreements.values, width=max(0, min(30, width - 62)), logarithmic=True)
             words = f"disagreement {percent(progress.disagreement)} "
             figures.append(Text.assemble(words, (course, "magenta")))

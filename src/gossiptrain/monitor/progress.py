@@ -61,6 +61,7 @@ class PeerProgress:
         self.time: float | None = None
         """Unix time of the last event."""
         self._pace: deque[tuple[float, int]] = deque(maxlen=50)
+        self._first_step_at: float | None = None
 
     @property
     def state(self) -> Literal["joining", "training", "done"]:
@@ -93,20 +94,52 @@ class PeerProgress:
 
     @property
     def share_done(self) -> float | None:
-        """Part of the planned steps that was made, 0 to 1; None where none are planned."""
-        if self.started is None or not self.started.steps:
+        """Part of the planned steps that was made, or of the time that is over, whichever ends first: 0 to 1.
+
+        None where neither is planned.
+        """
+        if self.started is None:
             return None
-        return min(1.0, (self.step or 0) / self.started.steps)
+        shares = [(self.step or 0) / self.started.steps] if self.started.steps else []
+        if self.started.max_seconds and self._trained_s is not None:
+            shares.append(self._trained_s / self.started.max_seconds)
+        return min(1.0, max(shares)) if shares else None
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace of the last steps; None where that is not known."""
+        """Until the last step at the pace of the last ones, or until the time is up, whichever comes first.
+
+        None where neither is known.
+        """
+        ends = [left for left in (self._steps_left_s, self._time_left_s) if left is not None]
+        return min(ends, default=None)
+
+    @property
+    def _steps_left_s(self) -> float | None:
         if self.started is None or not self.started.steps or len(self._pace) < 2:
             return None
         (first_time, first_step), (last_time, last_step) = self._pace[0], self._pace[-1]
         if last_time <= first_time or last_step <= first_step:
             return None
         return max(0, self.started.steps - last_step) * (last_time - first_time) / (last_step - first_step)
+
+    @property
+    def _time_left_s(self) -> float | None:
+        if self.started is None or not self.started.max_seconds or self._trained_s is None:
+            return None
+        return max(0.0, self.started.max_seconds - self._trained_s)
+
+    @property
+    def _trained_s(self) -> float | None:
+        """Since the first step that was told; the time before it is hardly any."""
+        return None if self._first_step_at is None or self.time is None else self.time - self._first_step_at
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """What was sent, over the time since the peer was up; None before anything was."""
+        if self.started is None or self.time is None or not self.bytes_sent or self.time <= self.started.time:
+            return None
+        return self.bytes_sent / (self.time - self.started.time)
 
     def handle(self, event: Event) -> None:
         """Takes one event into account."""
@@ -137,6 +170,7 @@ class PeerProgress:
     def _stepped(self, event: StepDone | Joined) -> None:
         if isinstance(event, StepDone):
             self.latest = event
+            self._first_step_at = self._first_step_at or event.time
             self.losses.append(event.loss)
         else:
             self._pace.clear()  # The steps of the donor were not made here.

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import ifaddr
+
 from gossiptrain.config import NetworkSettings
 from gossiptrain.errors import AddressError
 from gossiptrain.net.identity import decode_base58
@@ -112,6 +114,26 @@ def check_addresses(network: NetworkSettings) -> None:
         parse_listen_address(address)
     for address in network.announce_maddrs:
         parse_announce_address(address)
+
+
+def listening_addresses(host_maddrs: Iterable[str]) -> list[str]:
+    """Where a peer that listens there can be dialled, on this computer and on its networks, without its id.
+
+    Addresses whose port is chosen later are left out.
+    """
+    found: list[str] = []
+    for address in readable_addresses(host_maddrs):
+        if address.port == 0 or address.ip is None:
+            continue
+        rest = address.text.partition(address.host)[2]
+        hosts = [address.host]
+        if address.ip.is_unspecified:
+            own = (
+                one.ip if isinstance(one.ip, str) else one.ip[0] for each in ifaddr.get_adapters() for one in each.ips
+            )
+            hosts = [host for host in own if (":" in host) == (address.ip.version == 6)]
+        found += [f"/ip{address.ip.version}/{host}{rest}" for host in hosts]
+    return found
 
 
 def readable_addresses(texts: Iterable[str]) -> Iterator[Address]:

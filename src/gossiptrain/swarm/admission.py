@@ -2,8 +2,8 @@
 
 Owns the handshake that precedes everything else. Of a private swarm, both sides first show that they are members, and
 whoever is none learns no more than that. Then both say which run they take part in, and whoever trains something else
-is refused by name of the field that differs, before any other byte. Does not know what is said later, nor what makes a
-member: that is `access`.
+is refused by the names of the fields that differ, before any other byte. Does not know what is said later, nor what
+makes a member: that is `access`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ def chosen_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise _unusable(name, str(error).splitlines()[0]) from error
+        reason = str(error).splitlines()[0]
+        if "Expected one of" in reason:  # and then come thirty names, most of which nobody here can use
+            reason = "there is no such kind of device."
+        raise _unusable(name, reason) from error
     if device.type == "meta":
         raise _unusable(name, "it computes nothing.")
     return device

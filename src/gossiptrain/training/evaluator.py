@@ -32,6 +32,7 @@ class Evaluator:
         self._took_s = 0.0
         self.found: Evaluation | None = None
         """The outcome of the last one that was not broken off."""
+        self.best_accuracy: float | None = None
 
     @property
     def is_quick(self) -> bool:
@@ -47,6 +48,7 @@ class Evaluator:
             return
         self._took_s = time.monotonic() - started_s
         self.found = found
+        self.best_accuracy = max(found.accuracy, self.best_accuracy or 0.0)
         self._bus.emit(
             events.Evaluated(step=step, loss=found.loss, accuracy=found.accuracy, samples=found.samples, of=of)
         )

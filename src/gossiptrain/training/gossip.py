@@ -6,7 +6,9 @@ any process is started. Does not know what happens inside of the `with` block: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Never
 
 from torch import nn
 from torch.optim import Optimizer
@@ -27,6 +29,7 @@ from gossiptrain.training.model.replica import kept_vectors
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.model.strategy_choice import resolved
 from gossiptrain.training.session import Session
+from gossiptrain.wrong_values import did_you_mean
 
 DEFAULT_EVERY_STEPS = 50
 MAX_NAME_CHARS = 200
@@ -50,6 +53,7 @@ def gossip(
     samples_per_step: int = 1,
     on_event: Callable[[events.Event], None] | None = None,
     on_ready: Callable[[Gossip], None] | None = None,
+    **misplaced: Never,
 ) -> Gossip:
     """Trains `model` together with the other peers of `run` for as long as the `with` block lasts.
 
@@ -89,6 +93,12 @@ def gossip(
     block raises PeerUnreachableError, RunMismatchError, NotAdmittedError, PortInUseError, IdentityInUseError or
     NodeFailedError.
     """
+    _refuse_misplaced(misplaced)
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"gossip() was given {type(model).__name__} in the place of the model.",
+            remedy="The first argument is the torch.nn.Module itself, the second one its optimizer.",
+        )
     chosen = settings or GossipSettings()
     if every_steps is not None or every_seconds is not None:
         pace = {"every_steps": every_steps, "every_seconds": every_seconds}
@@ -131,6 +141,21 @@ def gossip(
     return Gossip(model, optimizers[-1], session, on_ready=on_ready or _tell_started)
 
 
+def _refuse_misplaced(arguments: Mapping[str, object]) -> None:
+    """Says where an argument belongs that is none of `gossip`, or which one was meant. Raises UsageError."""
+    for name, value in arguments.items():
+        for argument, kind in (("settings", GossipSettings), ("network", NetworkSettings)):
+            if name in kind.model_fields:
+                remedy = f"It is one of the settings: {argument}={kind.__name__}({name}={value!r})."
+                raise UsageError(f"gossip() takes no argument {name!r}.", remedy=remedy)
+        known = [
+            *list(inspect.signature(gossip).parameters)[:-1],
+            *GossipSettings.model_fields,
+            *NetworkSettings.model_fields,
+        ]
+        raise UsageError(f"gossip() takes no argument {name!r}.", remedy=did_you_mean(name, known))
+
+
 def _check_names(run: str, task: str, network: NetworkSettings) -> None:
     check_addresses(network)
     if not 1 <= len(run) <= MAX_NAME_CHARS or len(task) > MAX_NAME_CHARS:
@@ -152,7 +177,7 @@ def _fingerprint(
 
 
 def _as_sequence(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
-    given = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    given: tuple[Any, ...] = tuple(optimizer) if isinstance(optimizer, Iterable) else (optimizer,)
     optimizers = tuple(map(unwrapped, given))
     if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
         raise UsageError(

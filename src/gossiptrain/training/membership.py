@@ -52,6 +52,12 @@ class Gossip:
         self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None
 
+    def __repr__(self) -> str:
+        if not self.is_inside:
+            return f"<Gossip of the run {self.fingerprint.run!r}, outside of its `with` block>"
+        apart = "" if self.disagreement is None else f", disagreement {self.disagreement:.2%}"
+        return f"<Gossip of the run {self.fingerprint.run!r}: {self.peers} peers, {self.rounds} rounds{apart}>"
+
     def __enter__(self) -> Self:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
         if self._hook is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -78,6 +79,23 @@ class Parts:
         return self._given.train.run or self.task.name
 
     @property
+    def usual(self) -> dict[str, Any]:
+        """What holds for the task where nothing is said, by table and field of the setting."""
+        recipe = self.task.recipe
+        return {
+            "gossip.strategy": recipe.strategy,
+            "gossip.every_steps": recipe.every_steps,
+            "train.batch": recipe.batch,
+            "train.epochs": recipe.epochs,
+            "train.learning_rate": recipe.learning_rate_for(self.batch),
+        }
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Paths of data files that could not be read so far, and were passed over."""
+        return (*self.batches.damaged, *self.evaluation_set.damaged)
+
+    @property
     def gossip_settings(self) -> GossipSettings:
         """Those that were given, with the pace and the strategy of the task where none was."""
         recipe = self.task.recipe
@@ -130,6 +148,7 @@ class Parts:
             samples=self.batches.samples,
             first=swarm is None or not swarm.network.joins,
             steps=self.total_steps,
+            max_seconds=self._given.train.max_seconds,
         )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from gossiptrain import events
 from gossiptrain.errors import NonFiniteLossError, TrainingError
 from gossiptrain.training.compute import is_out_of_memory
+from gossiptrain.training.damage_report import DamageReport
 from gossiptrain.training.ending import Ended
 from gossiptrain.training.evaluator import Evaluator
 from gossiptrain.training.interval import Interval
@@ -28,6 +30,8 @@ from gossiptrain.training.runs.checkpoints import CheckpointWriter
 REPORT_S = 0.5
 """Period of step events."""
 EVALUATE_STEPS = 500
+FIRST_CHECKPOINT_S = 15.0
+"""The first one comes after at most so long: whoever is killed early need not begin anew."""
 SOON_S = 0.01
 """The least that is told of the time until the last step; 0 says that it is made."""
 Reason = Literal["steps", "epochs", "seconds", "interrupted", "non-finite loss"]
@@ -56,6 +60,7 @@ class Trainer:
         self._own_steps = state.own_steps
         self._samples = 0
         self._loss = math.nan
+        self._damage = DamageReport(parts, self._bus)
         self._swarm: Gossip | None = None
 
     @property
@@ -77,6 +82,7 @@ class Trainer:
             with self._parts.swarm(self._resumed, on_ready=self._announce) as swarm:
                 self._swarm = swarm
                 self._step = swarm.step
+                self._tell_if_too_late()
                 self._wait_for_company(swarm)
                 return self._train()
         except (MemoryError, RuntimeError) as error:
@@ -92,6 +98,16 @@ class Trainer:
 
     def _announce(self, swarm: Gossip | None) -> None:
         self._bus.emit(self._parts.started(swarm))
+
+    def _tell_if_too_late(self) -> None:
+        """Whoever joins late takes over the swarm's step, too, and may find nothing left to do."""
+        total = self._parts.total_steps
+        if self._step > self._resumed.step and self._step >= total:
+            self._notice(
+                f"the swarm is at step {self._step:,}, and this peer was to end at step {total:,}: there is nothing "
+                "left to do; to go on with the others, start it with more --epochs or --max-steps",
+                level="warning",
+            )
 
     # The loop.
 
@@ -115,6 +131,8 @@ class Trainer:
         settings = self._settings
         report = Interval(REPORT_S)
         save = Interval(settings.checkpoint_every)
+        first_save = Interval(min(FIRST_CHECKPOINT_S, settings.checkpoint_every))
+        saved = False
         evaluate_every = settings.eval_every
         if evaluate_every is None:
             evaluate_every = max(EVALUATE_STEPS, self._batches.steps_per_epoch)
@@ -134,13 +152,15 @@ class Trainer:
             reported = report.take()
             if reported:
                 self._report_step(report.period_s)
+                self._damage.tell()
             if reported or _is_power_of_two(self._steps_made):
                 # Early on more often than it is reported: the first steps say little of the time that the rest takes.
                 self._tell_end(forecast, started_s)
             if evaluate_every and self._step % evaluate_every == 0:
                 self._evaluator.evaluate("peer", step=self._step)
-            if save.take():
+            if save.take() or (not saved and first_save.take()):
                 self._save()
+                saved = True
         return "steps" if settings.max_steps is not None else "epochs"
 
     def _inner_step(self) -> torch.Tensor:
@@ -210,8 +230,8 @@ class Trainer:
                 self._notice("ended without the others: they could not all be brought together in time")
         if good and (self._evaluator.is_quick or not interrupted):
             self._evaluator.evaluate("merged" if ended.merged else "peer", step=self._step)
-        if good:
-            self._save()
+        saved = self._save(final=True) if good else None
+        self._damage.tell(at_end=True)
         finished = events.Finished(
             step=self._step,
             seconds=seconds,
@@ -221,13 +241,23 @@ class Trainer:
             accuracy=self._evaluator.found.accuracy if self._evaluator.found else None,
             reason=reason,
             merged_with=len(ended.merged_with) if self._swarm is not None else None,
+            saved_in=None if saved is None else str(saved),
         )
         self._bus.emit(finished)
-        how = {"merged": ended.merged, "together": ended.together, "run": self._parts.run_name}
+        how = {
+            "saved": saved is not None,
+            "merged": ended.merged,
+            "together": ended.together,
+            "run": self._parts.run_name,
+            "task": self._parts.task.description,
+            "peer_id": self._swarm.peer_id if self._swarm is not None else None,
+            "best_accuracy": self._evaluator.best_accuracy,
+            "damaged_files": len(self._parts.damaged),
+        }
         self._given.folder.write_summary({**finished.model_dump(), **how})
         return finished
 
-    def _save(self) -> None:
+    def _save(self, *, final: bool = False) -> Path | None:
         swarm, before = self._swarm, self._resumed
         if swarm is None:
             state = TrainingState(self._step, self._own_steps, before.rounds, before.outer, before.round_counts)
@@ -235,10 +265,10 @@ class Trainer:
             kept = swarm.state_dict()
             rounds = before.rounds + swarm.rounds
             state = TrainingState(self._step, self._own_steps, rounds, kept["outer"], kept["round_counts"])
-        self._checkpointer.save(state)
+        return self._checkpointer.save(state, final=final)
 
-    def _notice(self, text: str) -> None:
-        self._bus.emit(events.Notice(message=text))
+    def _notice(self, text: str, *, level: Literal["info", "warning"] = "info") -> None:
+        self._bus.emit(events.Notice(level=level, message=text))
 
 
 def _is_power_of_two(number: int) -> bool:

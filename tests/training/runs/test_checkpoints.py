@@ -254,8 +254,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path: Path) -> N
     save_steps(tmp_path, 1, 2)
     for path in list_checkpoints(tmp_path):
         damage(path / "model.safetensors", "truncated")
-    with pytest.raises(CheckpointCorruptError, match="step-00000002/model"):
+    with pytest.raises(CheckpointCorruptError, match="step-00000002/model") as caught:
         load_checkpoint(tmp_path)
+    assert caught.value.remedy == "All 2 checkpoints of the run are damaged: copy them again, or start anew."
 
 
 def test_any_flipped_bit_of_the_state_is_found(tmp_path: Path) -> None:

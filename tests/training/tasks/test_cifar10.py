@@ -35,7 +35,7 @@ def test_peers_must_have_the_same_model() -> None:
 
 
 def test_other_variants_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no model 'huge' for cifar10[\s\S]*small or tiny or vgg11"):
+    with pytest.raises(UsageError, match=r"no model 'huge' for cifar10[\s\S]*small, tiny, vgg11"):
         task_named("cifar10", model="huge")
     with pytest.raises(UsageError, match="cifar10 has no setting classes"):
         task_named("cifar10", classes=10)

@@ -76,11 +76,48 @@ def test_a_restored_stream_gives_exactly_the_next_batches(files: ImageFiles, sta
     assert all(same(batches.next(), restored.next()) for _ in range(5))
 
 
-def test_an_unreadable_image_is_named_when_its_batch_comes(files: ImageFiles, stack: ExitStack) -> None:
+def test_an_unreadable_image_is_passed_over_and_batches_keep_their_size(files: ImageFiles, stack: ExitStack) -> None:
     files.path(7).write_bytes(b"no image")
+    batches, whole = open_stream(files, stack, threads=1), open_stream(files, stack, threads=5)
+    assert not batches.damaged
+    for _ in range(3 * batches.steps_per_epoch):
+        one, other = batches.next(), whole.next()
+        assert len(one) == 5
+        assert same(one, other), "whichever thread was faster"
+        assert torch.isfinite(one.inputs).all()
+    assert batches.damaged == (str(files.path(7)),), "once, however often it was met"
+
+
+def test_others_of_the_batch_take_the_place_of_a_damaged_image(files: ImageFiles, stack: ExitStack) -> None:
+    sound = open_stream(files, stack).next()
+    first = open_stream(files, stack)
+    (order,) = [first._order.take(first._cursor)[0].samples.tolist()]  # which images the first batch is of
+    files.path(order[1]).write_bytes(b"no image")
+    mended = open_stream(files, stack).next()
+    assert torch.equal(mended.inputs[1], sound.inputs[0])
+    assert mended.targets[1] == sound.targets[0]
+    assert torch.equal(mended.inputs[2:], sound.inputs[2:])
+
+
+def test_a_data_set_with_many_unreadable_images_is_refused_by_name(files: ImageFiles, stack: ExitStack) -> None:
+    for index in range(len(files)):
+        files.path(index).write_bytes(b"no image")
     batches = open_stream(files, stack)
-    with pytest.raises(DataCorruptError, match=files.path(7).name):
+    with pytest.raises(DataCorruptError, match=r"the 11th damaged file, and more than 10") as caught:
         list(islice(iter(batches.next, None), 3 * batches.steps_per_epoch))
+    assert str(files.path(0).parent.parent) in caught.value.what
+
+
+def test_a_few_images_none_of_which_can_be_read_are_no_reason_to_look_forever(
+    files: ImageFiles, stack: ExitStack
+) -> None:
+    for index in range(5):
+        files.path(index).write_bytes(b"no image")
+    decoder = Decoder(files, size=SIZE, device=CPU)
+    order = SampleOrder(np.arange(5), seed=1, batch=5)
+    batches = stack.enter_context(closing(ImageBatches(decoder, order=order)))
+    with pytest.raises(DataCorruptError, match="None of the 5 images that this peer sees"):
+        batches.next()
 
 
 def test_evaluation_goes_through_the_images_in_order(files: ImageFiles, stack: ExitStack) -> None:
@@ -94,11 +131,21 @@ def test_evaluation_goes_through_the_images_in_order(files: ImageFiles, stack: E
     assert torch.equal(again, torch.cat([batch.inputs for batch in batches]))
 
 
-def test_an_unreadable_image_ends_an_evaluation(files: ImageFiles, stack: ExitStack) -> None:
+def test_an_unreadable_image_is_left_out_of_an_evaluation(files: ImageFiles, stack: ExitStack) -> None:
     files.path(2).write_bytes(b"no image")
     decoder = Decoder(files, size=SIZE, device=CPU)
     held_out = stack.enter_context(closing(ImageEvaluationSet(decoder, samples=len(files), batch=5)))
-    with pytest.raises(DataCorruptError, match=files.path(2).name):
+    found = held_out.evaluate(torch.nn.Flatten())
+    assert found.samples == len(files) - 1
+    assert held_out.damaged == (str(files.path(2)),)
+
+
+def test_an_evaluation_of_unreadable_images_alone_is_none(files: ImageFiles, stack: ExitStack) -> None:
+    for index in range(3):
+        files.path(index).write_bytes(b"no image")
+    decoder = Decoder(files, size=SIZE, device=CPU)
+    held_out = stack.enter_context(closing(ImageEvaluationSet(decoder, samples=3, batch=5)))
+    with pytest.raises(DataCorruptError, match="None of the 3 held-out samples"):
         held_out.evaluate(torch.nn.Flatten())
 
 

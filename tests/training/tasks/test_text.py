@@ -39,7 +39,7 @@ def test_peers_must_have_the_same_model_whatever_they_read() -> None:
 
 
 def test_other_variants_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no model 'huge' for text[\s\S]*small or tiny"):
+    with pytest.raises(UsageError, match=r"no model 'huge' for text[\s\S]*small, tiny"):
         task_named("text", model="huge")
     with pytest.raises(UsageError, match="text has no setting classes"):
         task_named("text", classes=65)

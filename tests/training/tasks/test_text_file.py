@@ -71,3 +71,8 @@ def test_the_published_text_is_split_as_it_is_everywhere(real_shakespeare: Path)
     text = load_text(real_shakespeare)
     assert (len(text.training), len(text.validation)) == (1_003_854, 111_540)
     assert text.training[:14].tobytes() == b"First Citizen:"
+
+
+def test_a_file_may_be_named_as_well_as_the_folder_that_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "quijote.txt").write_bytes(b"0123456789")
+    assert load_text(tmp_path / "quijote.txt").validation.tobytes() == b"9"

@@ -29,6 +29,7 @@ _REASONS = (
     (re.compile(r"connection refused"), "connection refused: nothing listens there"),
     (re.compile(r"protocols? not supported"), UNKNOWN_PROTOCOL),
     (re.compile(r"no addresses"), "no address of the peer is known"),
+    (re.compile(r"no good addresses"), "its address leads nowhere: the name in it may not exist, or be of no use here"),
     (re.compile(r"dial to self"), "this is the address of the peer itself"),
     (re.compile(r"no route to host|network is unreachable"), "there is no way to this address"),
     (re.compile(r"timeout|deadline exceeded"), "no answer"),

@@ -54,6 +54,9 @@ def write_checkpoint(
     content["format"], content["version"] = "gossiptrain checkpoint", FORMAT_VERSION
     content["sha256"] = _digest_of(content)
     (folder / STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    for name in (MODEL_FILE, OPTIMIZER_FILE):
+        # safetensors makes files for the user alone, whatever the umask says.
+        os.chmod(folder / name, (folder / STATE_FILE).stat().st_mode & 0o777)
     for name in (MODEL_FILE, OPTIMIZER_FILE, STATE_FILE):
         _sync_file(folder / name)
     sync_folder(folder)

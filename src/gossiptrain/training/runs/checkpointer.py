@@ -6,8 +6,11 @@ Owns what belongs into a checkpoint, and that nothing is written that is not fin
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,18 +57,34 @@ class Checkpointer:
         # A mask of minus infinity, for example, says nothing of how training goes.
         self._never_finite = not_finite(self.model.named_buffers(remove_duplicate=False))
 
-    def save(self, state: TrainingState) -> None:
-        """Writes a checkpoint, or tells why there is none; training goes on either way."""
+    def save(self, state: TrainingState, *, final: bool = False) -> Path | None:
+        """Writes a checkpoint and says where it is; or tells why there is none, and training goes on either way.
+
+        final: there is no later one, so that it is written to the folder for temporary files where it cannot be
+        written to its own.
+        """
         if not self._is_finite():
             reason = "the parameters are not finite; the last good checkpoint is kept"
-            self.bus.emit(events.CheckpointFailed(step=state.step, reason=reason))
-            return
+            self.bus.emit(events.CheckpointFailed(step=state.step, reason=reason, final=final))
+            return None
+        path = self._written(self.checkpoints, state, final=final)
+        if path is None and final:
+            # A folder that nobody else can have made there.
+            with contextlib.suppress(OSError):
+                elsewhere = Path(tempfile.mkdtemp(prefix="gossiptrain-")) / "checkpoints"
+                path = self._written(CheckpointWriter(elsewhere), state, final=final)
+                if path is None:
+                    elsewhere.parent.rmdir()
+        return path
+
+    def _written(self, checkpoints: CheckpointWriter, state: TrainingState, *, final: bool) -> Path | None:
         try:
-            path = self.checkpoints.save(self.model, self.optimizer, state=self._state(state))
+            path = checkpoints.save(self.model, self.optimizer, state=self._state(state))
         except CheckpointError as error:
-            self.bus.emit(events.CheckpointFailed(step=state.step, reason=error.what))
-            return
+            self.bus.emit(events.CheckpointFailed(step=state.step, reason=error.what, final=final))
+            return None
         self.bus.emit(events.CheckpointSaved(step=state.step, path=str(path)))
+        return path
 
     def restore(self, checkpoint: Checkpoint) -> TrainingState:
         """Goes on from a checkpoint, which cannot be used again. Raises CheckpointMismatchError."""

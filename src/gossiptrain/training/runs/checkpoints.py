@@ -104,6 +104,8 @@ def load_checkpoint(path: Path, *, report: Report | None = None) -> Checkpoint:
             if report is not None:
                 report(f"{error.what} The checkpoint before it is used.")
     if damage is not None:
+        if len(candidates) > 1:
+            damage.remedy = f"All {len(candidates)} checkpoints of the run are damaged: copy them again, or start anew."
         raise damage
     raise CheckpointError(
         f"There is no checkpoint in {path}.",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossiptrain.errors import UsageError
+from gossiptrain.wrong_values import one_of
 
 if TYPE_CHECKING:
     from gossiptrain.training.tasks.task import Task
@@ -53,7 +54,7 @@ def task_named(name: str, *, data_dir: Path | None = None, **variant: Any) -> Ta
         from gossiptrain.training.tasks.digits import DigitsTask
 
         return DigitsTask()
-    raise UsageError(f"There is no task {name!r}.", remedy=f"The tasks are: {', '.join(TASK_NAMES)}.")
+    raise UsageError(f"There is no task {name!r}.", remedy=one_of(name, TASK_NAMES))
 
 
 def _refuse_unknown(name: str, variant: dict[str, Any], *, known: tuple[str, ...]) -> None:

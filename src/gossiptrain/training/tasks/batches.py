@@ -50,6 +50,11 @@ class TrainingBatches(ABC):
         return self._order.samples
 
     @property
+    def damaged(self) -> tuple[str, ...]:
+        """Paths of files that could not be read so far, and were passed over."""
+        return ()
+
+    @property
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass over the samples."""
         return self._order.samples // self._order.batch

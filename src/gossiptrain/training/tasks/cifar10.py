@@ -26,6 +26,7 @@ from gossiptrain.training.tasks.recipe import Recipe
 from gossiptrain.training.tasks.sampling import SampleOrder, Share
 from gossiptrain.training.tasks.task import Task, seeded
 from gossiptrain.training.tasks.vgg import Vgg11
+from gossiptrain.wrong_values import one_of
 
 NORMALISE = Normalise(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
 AUGMENT = CropAndFlip(NORMALISE, shift=4, hole=8)
@@ -59,7 +60,7 @@ class Cifar10Task(Task):
     def __init__(self, *, model: Cifar10ModelName = "small") -> None:
         """Raises UsageError for a variant that does not exist."""
         if model not in SHAPES:
-            raise UsageError(f"There is no model {model!r} for cifar10.", remedy=f"Choose {' or '.join(SHAPES)}.")
+            raise UsageError(f"There is no model {model!r} for cifar10.", remedy=one_of(str(model), tuple(SHAPES)))
         self.model = model
         self.shape = SHAPES[model]
 

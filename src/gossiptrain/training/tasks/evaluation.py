@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gossiptrain.errors import DataCorruptError
 from gossiptrain.training.tasks.batches import Batch, Prepare
 from gossiptrain.training.tasks.sampling import SPLIT_SEED
 
@@ -42,6 +43,11 @@ class EvaluationSet(ABC):
     def batches(self, indices: NDArray[np.int64]) -> Iterator[Batch]:
         """The named samples, in this order, on the device. Raises DataCorruptError where one cannot be read."""
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Paths of files that could not be read so far, and were passed over."""
+        return ()
+
     def evaluate(
         self, model: nn.Module, *, samples: int | None = None, after_batch: Callable[[], None] = lambda: None
     ) -> Evaluation:
@@ -49,12 +55,12 @@ class EvaluationSet(ABC):
 
         The model answers with logits [B, ..., classes] where the targets are [B, ...].
         samples: at most so many, always the same ones, drawn from all classes; None: all of them. after_batch: called
-        after each batch; it must not change the model.
+        after each batch; it must not change the model. Raises DataCorruptError where no sample can be read.
         """
         chosen = self._some(samples)
         loss = torch.zeros((), dtype=torch.float64)
         right = torch.zeros((), dtype=torch.int64)
-        answers = 0
+        answers = seen = 0
         with eval_mode(model), torch.inference_mode():
             for batch in self.batches(chosen):
                 logits = model(batch.inputs).float()
@@ -64,8 +70,11 @@ class EvaluationSet(ABC):
                 )
                 right = right.to(logits.device) + (logits.argmax(dim=-1) == batch.targets).sum()
                 answers += batch.targets.numel()
+                seen += len(batch)
                 after_batch()
-        return Evaluation(loss.item() / answers, right.item() / answers, len(chosen))
+        if not answers:
+            raise DataCorruptError(f"None of the {len(chosen)} held-out samples can be read.")
+        return Evaluation(loss.item() / answers, right.item() / answers, seen)
 
     def close(self) -> None:  # noqa: B027  most sets have nothing to free
         """Frees threads and memory. The set is not usable afterwards."""

@@ -25,6 +25,7 @@ from gossiptrain.training.tasks.recipe import Recipe
 from gossiptrain.training.tasks.resnet import RESNET_NAMES, ResNetName, build_resnet
 from gossiptrain.training.tasks.sampling import SampleOrder, Share
 from gossiptrain.training.tasks.task import Task, seeded
+from gossiptrain.wrong_values import one_of
 
 IMAGE_SIZES = range(32, 513)
 EVALUATION_BATCH = 64
@@ -50,7 +51,7 @@ class ImageNetTask(Task):
         """image_size: side of the training images in pixels. Raises UsageError for a variant that does not exist."""
         if model not in RESNET_NAMES:
             raise UsageError(
-                f"There is no model {model!r} for imagenet.", remedy=f"Choose {' or '.join(RESNET_NAMES)}."
+                f"There is no model {model!r} for imagenet.", remedy=one_of(str(model), tuple(RESNET_NAMES))
             )
         if image_size not in IMAGE_SIZES:
             raise UsageError(f"The image size is {image_size} pixels.", remedy="Choose one from 32 to 512.")

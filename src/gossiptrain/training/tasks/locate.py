@@ -17,16 +17,19 @@ from gossiptrain.errors import DataMissingError
 DATA_VARIABLE = "GOSSIPTRAIN_DATA"
 
 
+def named_path(data_dir: Path | None) -> Path | None:
+    """What the user named, by argument or environment, be it a folder or not; None where neither did."""
+    named = data_dir or os.environ.get(DATA_VARIABLE) or None
+    return Path(named).expanduser() if named is not None else None
+
+
 def data_root(data_dir: Path | None) -> Path | None:
     """The folder that the user named, by argument or environment; None where neither did.
 
     Raises DataMissingError where the named folder does not exist.
     """
-    named = data_dir or os.environ.get(DATA_VARIABLE) or None
-    if named is None:
-        return None
-    root = Path(named).expanduser()
-    if not root.is_dir():
+    root = named_path(data_dir)
+    if root is not None and not root.is_dir():
         said_by = "--data-dir" if data_dir else f"The environment variable {DATA_VARIABLE}"
         raise DataMissingError(
             f"There is no folder {root}.", cause=f"{said_by} names it.", remedy="Name a folder that holds the data."

@@ -25,6 +25,7 @@ from gossiptrain.training.tasks.task import Task, seeded
 from gossiptrain.training.tasks.text_batches import TextBatches, dealt, held_out, stretches
 from gossiptrain.training.tasks.text_file import load_text
 from gossiptrain.training.tasks.transformer import Transformer, TransformerShape
+from gossiptrain.wrong_values import one_of
 
 TextModelName: TypeAlias = Literal["small", "tiny"]
 SHAPES: Mapping[TextModelName, TransformerShape] = MappingProxyType(
@@ -61,7 +62,7 @@ class TextTask(Task):
     def __init__(self, *, model: TextModelName = "small") -> None:
         """Raises UsageError for a variant that does not exist."""
         if model not in SHAPES:
-            raise UsageError(f"There is no model {model!r} for text.", remedy=f"Choose {' or '.join(SHAPES)}.")
+            raise UsageError(f"There is no model {model!r} for text.", remedy=one_of(str(model), tuple(SHAPES)))
         self.model = model
         self.shape = SHAPES[model]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossiptrain.errors import DataCorruptError, DataMissingError
-from gossiptrain.training.tasks.locate import DATA_VARIABLE, data_root, find_folder
+from gossiptrain.training.tasks.locate import DATA_VARIABLE, data_root, find_folder, named_path
 
 FILE = "input.txt"
 FOLDER = "shakespeare"
@@ -31,10 +31,13 @@ class Text(NamedTuple):
 
 
 def load_text(data_dir: Path | None) -> Text:
-    """The text in the folder that the user named, or in its subfolder `shakespeare`.
+    """The text in the file or the folder that the user named, or in its subfolder `shakespeare`.
 
     Raises DataMissingError where there is none, DataCorruptError where it cannot be read or is not the published one.
     """
+    named = named_path(data_dir)
+    if named is not None and named.is_file():
+        return _parted(_content(named))
     root = data_root(data_dir)
     folder = find_folder(root, [FOLDER], is_it=lambda each: (each / FILE).is_file()) if root else None
     if folder is None:
@@ -43,9 +46,13 @@ def load_text(data_dir: Path | None) -> Text:
             "There is no text to learn from.",
             cause=f"Looked for {looked}.",
             remedy=f"Save {SOURCE_URL} as {Path(FOLDER, FILE)} in a folder, and name that folder with --data-dir or "
-            f"{DATA_VARIABLE}. Or name a folder that holds a text of your own as {FILE}.",
+            f"{DATA_VARIABLE}. Or name a file with a text of your own.",
         )
-    content = np.frombuffer(bytearray(_content(folder / FILE)), dtype=np.uint8)  # in memory that torch may use
+    return _parted(_content(folder / FILE))
+
+
+def _parted(read: bytes) -> Text:
+    content = np.frombuffer(bytearray(read), dtype=np.uint8)  # in memory that torch may use
     end = len(content) * 9 // 10
     return Text(content[:end], content[end:])
 
