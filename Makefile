@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-long test-fast test-lowest planted soak nat check fix cover setup clean
+.PHONY: demo test test-long test-fast test-lowest planted soak nat fuzz audit check fix cover setup clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -45,6 +45,16 @@ soak: $(STAMP)
 nat: $(STAMP)
 	$(BIN)/python -m benchmarks.nat $(ARGS)
 
+# Bytes that nobody should write, to every decoder of what others write; see docs/security.md.
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# Known weaknesses of what is installed, of which a database on the network is asked; see docs/security.md.
+audit: $(STAMP)
+	@$(BIN)/python -c 'import pip_audit' 2>/dev/null || PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/python -m pip_audit --progress-spinner=off --skip-editable $(ARGS)
+
 cover: $(STAMP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -73,4 +83,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest .coverage* htmlcov runs .mypy_cache .ruff_cache .fuzz .pytest_cache .import_linter_cache

@@ -35,6 +35,7 @@ from gossiptrain.net.libp2p.libp2p_daemon import (
     carries,
     start_daemon,
 )
+from gossiptrain.net.libp2p.packed_address import readable_texts
 from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.relay_places import RelayPlaces, relays_in
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
@@ -165,7 +166,7 @@ class Libp2pTransport(Transport):
     async def refresh_addresses(self) -> None:
         """Asks the daemon anew under which `addresses` others may reach this peer. Raises UnreachableError."""
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.IDENTIFY))
-        found = [f"{Multiaddr(packed)}/p2p/{self.peer_id}" for packed in response.identify.addrs]
+        found = [f"{text}/p2p/{self.peer_id}" for text in readable_texts(response.identify.addrs)]
         self.addresses = tuple(dict.fromkeys((*found, *self.places.addresses)))
 
     async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
