@@ -14,6 +14,7 @@ where it is below 0.9, memory grows by more than 64 MB, or no round is committed
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -139,13 +140,14 @@ def rounds(events: Sequence[Event], course: Course) -> list[float]:
     return [time_s for time_s in times if course.began_s <= time_s <= course.ended_s]
 
 
-def flood(victim: Victim, kind: str, *, count: int, seconds: float) -> Result:
+def flood(victim: Victim, kind: str, *, count: int, seconds: float, niceness: int = 19) -> Result:
     """One flood, with quiet times before and after. Raises RuntimeError where the victim ends."""
     address = parse_dial_address(victim.address)
     ports = ["--port", str(address.port), "--direct-port", str(_direct_port(victim, address.port))]
     command = [sys.executable, "-m", "benchmarks.floods.attacks", kind, "--host", address.host, *ports]
+    asked = ["--count", str(count), "--seconds", str(seconds), "--niceness", str(niceness)]
     before = watch(victim, QUIET_S)
-    attacker = SpeakingProcess([*command, "--count", str(count), "--seconds", str(seconds)])
+    attacker = SpeakingProcess([*command, *asked])
     try:
         attacker.wait_for("began", longest_s=60.0)
         during = watch(victim, seconds)
@@ -158,7 +160,7 @@ def flood(victim: Victim, kind: str, *, count: int, seconds: float) -> Result:
 
 
 def _result(kind: str, events: Sequence[Event], courses: tuple[Course, Course, Course], *, did: Event) -> Result:
-    before, during, after = courses
+    before, during, _ = courses
     speeds = [speed(events, course) for course in courses]
     committed = rounds(events, during)
     times = [during.began_s, *committed, during.ended_s]
@@ -177,16 +179,14 @@ def _result(kind: str, events: Sequence[Event], courses: tuple[Course, Course, C
         daemon_growth_mb=during.daemon_mb - before.daemon_mb,
         busy=during.processor_s / seconds - usual,
         rounds=len(committed),
-        longest_gap_s=max(later - earlier for earlier, later in zip(times, times[1:], strict=False)),
+        longest_gap_s=max(later - earlier for earlier, later in itertools.pairwise(times)),
         did={what: number for what, number in did.items() if what != "what"},
     )
 
 
 def _direct_port(victim: Victim, daemon_port: int) -> int:
     """Where the node accepts direct connections: the port at which it listens."""
-    sockets = {
-        os.readlink(entry) for entry in Path(f"/proc/{victim.node}/fd").iterdir() if entry.is_symlink()
-    }
+    sockets = {os.readlink(entry) for entry in Path(f"/proc/{victim.node}/fd").iterdir() if entry.is_symlink()}
     for row in Path(f"/proc/{victim.node}/net/tcp").read_text().splitlines()[1:]:
         cells = row.split()
         port = int(cells[1].rpartition(":")[2], 16)
@@ -245,6 +245,7 @@ def main() -> int:
     parser.add_argument("--streams", type=whole_number(1), default=20_000, help="(20,000)")
     parser.add_argument("--identities", type=whole_number(1), default=10_000, help="(10,000)")
     parser.add_argument("--connections", type=whole_number(1), default=4_000, help="(4,000)")
+    parser.add_argument("--niceness", type=whole_number(0, 19), default=19, help="of the flood (19: only spare time)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
     if unknown := set(given.kinds) - set(KINDS):
@@ -253,7 +254,8 @@ def main() -> int:
     where, results = machine(), []
     with tempfile.TemporaryDirectory(prefix="gossiptrain-floods-") as name, swarm(Path(name)) as victim:
         for kind in given.kinds or KINDS:
-            results.append(flood(victim, kind, count=counts.get(kind, given.streams), seconds=given.seconds))
+            count = counts.get(kind, given.streams)
+            results.append(flood(victim, kind, count=count, seconds=given.seconds, niceness=given.niceness))
             show(results[-1:])
     show(results)
     if given.json is not None:

@@ -1,7 +1,7 @@
 """The floods, each for so many seconds against the ports of one peer: `python -m benchmarks.floods.attacks KIND ...`.
 
-Owns what a stranger does, over the network only and with no link: streams on which nothing is said, connections on which
-nothing is said, identities that knock, words of one byte a second, lengths that cannot be. Says what it came to.
+Owns what a stranger does, over the network only and with no link: streams and connections on which nothing is said,
+identities that knock, words of one byte a second, lengths that cannot be. Says what it came to.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from gossiptrain.net.framing import encode_message
 from gossiptrain.swarm.access.private import KNOCK_BYTES
 from gossiptrain.swarm.messages import Knock
 
-SERVED = tuple(
-    f"/gossiptrain/{name}"
-    for name in ("hello", "reachable", "whereabouts", "direct", "heartbeats", "ready", "state", "exchange", "probe")
-) + ("DHTProtocol.rpc_ping", "DHTProtocol.rpc_find", "/ipfs/id/1.0.0", "/ipfs/ping/1.0.0")
+_OWN = ("hello", "reachable", "whereabouts", "direct", "heartbeats", "ready", "state", "exchange", "probe")
+_OF_LIBP2P = ("DHTProtocol.rpc_ping", "DHTProtocol.rpc_find", "/ipfs/id/1.0.0", "/ipfs/ping/1.0.0")
+SERVED = (*(f"/gossiptrain/{name}" for name in _OWN), *_OF_LIBP2P)
 STREAMS_OF_ONE = 200
 """Silent streams that each identity opens before there is another one."""
 AT_ONCE = 32
@@ -80,8 +79,7 @@ class Flood:
                     protocol = SERVED[number % len(SERVED)]
                     self.counts["streams"] += 1
                     await connection.begin(line(MULTISTREAM) + line(protocol) + words(protocol))
-                while not self.is_over and not listening.done():
-                    await asyncio.sleep(0.2)
+                await asyncio.wait([listening], timeout=max(0.0, self.until_s - time.monotonic()))
             finally:
                 self.counts["reset"] += connection.refused
                 self.counts["open at the end"] += len(connection.open_streams)
@@ -219,8 +217,9 @@ def main() -> None:
     parser.add_argument("--direct-port", type=int, default=0)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--niceness", type=int, default=19)
     asked = parser.parse_args()
-    os.nice(19)  # its work is done on another computer; here it must not take what the peers need
+    os.nice(asked.niceness)  # its work is done on another computer; here it must not take what the peers need
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     flood = Flood(asked.host, asked.port, asked.direct_port, time.monotonic() + asked.seconds, asked.count)

@@ -1,8 +1,8 @@
 """libp2p as somebody speaks it who keeps to nothing: TCP, Noise, yamux, and streams that lead nowhere.
 
-Owns one connection to a peer under an identity that costs nothing, in some hundred lines, so that a thousand of them fit
-into one process. It does not check who the other side is. The forms: https://github.com/libp2p/specs, the pages on
-connections, Noise and yamux; http://noiseprotocol.org/noise.html, sections 5 and 9.3.
+Owns one connection to a peer under an identity that costs nothing, so that a thousand of them fit into one process. It
+does not check who the other side is. The forms: https://github.com/libp2p/specs, the pages on connections, Noise and
+yamux; http://noiseprotocol.org/noise.html, sections 5 and 9.3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import struct
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from gossiptrain.net.identity import Identity
+from gossiptrain.net.transport import PeerId
 
 MULTISTREAM = "/multistream/1.0.0"
 _KEY_BYTES = 32
@@ -117,6 +120,8 @@ class HostileConnection:
         self._sealings: tuple[_Sealing, _Sealing] | None = None
         self._unread = b""
         self._next_id = 1
+        self.peer = PeerId("")
+        """Its identity, as the other side knows it."""
         self.open_streams: set[int] = set()
         self.refused = 0
         """Streams that the other side has reset."""
@@ -131,7 +136,9 @@ class HostileConnection:
         try:
             connection._writer.write(line(MULTISTREAM) + line("/noise"))
             await connection._expect("/noise")
-            connection._sealings = await _Handshake().run(connection, Ed25519PrivateKey.generate())
+            key = Ed25519PrivateKey.generate()
+            connection.peer = Identity(key).peer_id
+            connection._sealings = await _Handshake().run(connection, key)
             await connection._send(line(MULTISTREAM) + line("/yamux/1.0.0"))
             await connection._expect("/yamux/1.0.0")
         except BaseException:

@@ -21,6 +21,8 @@ from gossiptrain.net.libp2p.stream import place_of
 from gossiptrain.net.transport import PeerId, Stream, Transport, UnreachableError
 
 WHEREABOUTS = "/gossiptrain/whereabouts"
+QUESTION_S = 10.0
+"""Longest wait for the whole question, once a stream is there for it."""
 
 
 class Whereabouts:
@@ -61,7 +63,8 @@ class Whereabouts:
         return await call(self._transport, relay, protocol=WHEREABOUTS, request=WhereIs(peer=peer), reply_kind=SeenAt)
 
     async def _answer(self, stream: Stream) -> None:
-        asked = await receive_message(stream, WhereIs)
+        async with self._transport.clock.timeout(QUESTION_S):
+            asked = await receive_message(stream, WhereIs)
         await send_message(stream, await self._seen(asked.peer))
 
     async def _seen(self, peer: str) -> SeenAt:
