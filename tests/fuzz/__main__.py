@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -90,7 +91,9 @@ def session(name: str, asked: argparse.Namespace) -> Result:
     """One decoder in a process of its own."""
     command = [sys.executable, "-m", "tests.fuzz.session", name, f"--inputs={asked.inputs}", f"--seed={asked.seed}"]
     command += [f"--seconds={asked.seconds}", f"--findings={asked.findings}", *(["--blind"] if asked.blind else [])]
-    process = subprocess.run(command, capture_output=True, check=False)
+    # More threads would only wait for each other, on tensors of some bytes.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, capture_output=True, check=False, env=environment)
     if process.returncode == 0:
         return Result(**json.loads(process.stdout.splitlines()[-1]))
     asked.findings.mkdir(parents=True, exist_ok=True)

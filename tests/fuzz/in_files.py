@@ -99,8 +99,8 @@ class _Checkpoint:
             checkpoint = read_checkpoint(self.path)
             checkpoint.apply(self._model, self._optimizer, random_states=False)
         finally:
-            for part, content in self.parts.items():
-                (self.path / part).write_bytes(content)
+            for part in {name, STATE_FILE}:
+                (self.path / part).write_bytes(self.parts[part])
 
 
 def _settings(path: Path) -> None:
