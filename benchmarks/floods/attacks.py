@@ -106,16 +106,18 @@ class Flood:
         opened: list[asyncio.StreamWriter] = []
 
         async def attempt() -> None:
-            if len(opened) >= self.count:
+            number = self.counts["connections"]
+            if number >= self.count:
                 await asyncio.sleep(0.2)
                 return
-            port = self.port if len(opened) % 2 or not self.direct_port else self.direct_port
+            self.counts["connections"] += 1
+            port = self.port if number % 2 or not self.direct_port else self.direct_port
             _, writer = await asyncio.open_connection(self.host, port)
             opened.append(writer)
-            self.counts["connections"] += 1
 
         await self.in_parallel(attempt)
-        self.counts["closed by the peer"] = sum(writer.transport.is_closing() for writer in opened)
+        for writer in opened:
+            writer.transport.abort()
 
     async def identities(self) -> None:
         """Identities that knock with a credential that is none; their connections stay open while there is room."""

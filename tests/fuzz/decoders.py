@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import gossiptrain
-from tests.fuzz import in_files, of_the_swarm, on_the_network
+from tests.fuzz import in_files, of_access, of_the_swarm, on_the_network
 from tests.fuzz.decoder import Decoder
 
 PACKAGE = Path(gossiptrain.__file__).parent
@@ -45,7 +45,7 @@ NOT_HOSTILE = {
 @cache
 def all_decoders() -> dict[str, Decoder]:
     """By name."""
-    found = [*on_the_network.decoders(), *of_the_swarm.decoders(), *in_files.decoders()]
+    found = [*on_the_network.decoders(), *of_the_swarm.decoders(), *of_access.decoders(), *in_files.decoders()]
     return {decoder.name: decoder for decoder in found}
 
 

@@ -1,15 +1,14 @@
-"""Decoders of what peers of a swarm say to each other: messages, heartbeats, credentials, coded values.
+"""Decoders of what peers of a swarm say to each other: messages, heartbeats, coded values.
 
-Owns how each is called on any bytes, and valid inputs by the real encoders. Where something is signed or sealed, what
-is inside is changed, and signed or sealed as by a member that lies, so that no input ends at the first check.
+Owns how each is called on any bytes, and valid inputs by the real encoders. Heartbeats are changed and then signed, as
+by a member that lies, so that no input ends at the first check.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 
 import numpy as np
@@ -19,21 +18,14 @@ from gossiptrain.core.codecs import PlainCodecName, codec_named
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.core.modular import Bits, Modular
 from gossiptrain.core.partition import Slice
-from gossiptrain.errors import UsageError
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, decode_message, encode_message, receive_one_of
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import dial_back
-from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
 from gossiptrain.swarm import messages
-from gossiptrain.swarm.access.link import _FRAGMENT_BYTES, InviteLink, _checksum
-from gossiptrain.swarm.access.private import ANSWER_BYTES, KNOCK_BYTES, NotAdmitted, PrivateAccess, _context
-from gossiptrain.swarm.access.revocations import LIMIT_BYTES as REVOCATIONS_LIMIT_BYTES
-from gossiptrain.swarm.access.revocations import Revocations
-from gossiptrain.swarm.access.tokens import CREDENTIAL_BYTES, INVITE_BYTES, Credential, Invite
 from gossiptrain.swarm.admission import KNOCK_LIMIT_BYTES, Admission
 from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.coding import Buffers, UnreadableError
@@ -41,10 +33,8 @@ from gossiptrain.swarm.intake import farthest_round
 from gossiptrain.swarm.member_table import MemberTable
 from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Heartbeat, HeartbeatBatch, HeartbeatReply, SignedHeartbeat
 from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
-from gossiptrain.swarm.rendezvous import Rendezvous
 from tests.fuzz.decoder import BytesStream, Decoder, finished
 from tests.fuzz.on_the_network import ADDRESSES
-from tests.swarm.founders import Founder
 
 MODULES: tuple[ModuleType, ...] = (messages, direct_messages, direct_connection, dial_back)
 ELEMENTS = 1000
@@ -180,100 +170,6 @@ def _heartbeats() -> list[Decoder]:
     ]
 
 
-def _exact(decode: Callable[[bytes], Invite | Credential | Revocations]) -> Callable[[bytes], None]:
-    """Bytes are refused, or those that the result is encoded as."""
-
-    def check(data: bytes) -> None:
-        assert decode(data).encode() == data
-
-    return check
-
-
-def _access() -> list[Decoder]:
-    founder = Founder()
-    me, caller = Identity.generate().peer_id, Identity.generate().peer_id
-    link = founder.link()
-    credential = link.credential(caller)
-    host, guest = founder.own(me), founder.invited(me, link)
-    revoked = founder.revoking(b"a" * 32, b"b" * 32)
-    payload = link.invite.encode() + link.seed + link.secret
-    before = link.encode().partition("#")[0]
-
-    def take_secret_part(data: bytes) -> None:
-        text = base64.urlsafe_b64encode(data + _checksum(data)).rstrip(b"=").decode()
-        InviteLink.parse(f"{before}#{text}")
-
-    def take_shown(access: PrivateAccess, direction: bytes, length: int) -> Callable[[bytes], None]:
-        def take(data: bytes) -> None:
-            sealed = access.secret.seal(data, _context(direction, caller, me))
-            if direction == b"knock":
-                assert len(access.admit(caller, sealed)) == ANSWER_BYTES
-            else:
-                access.check_answer(caller, sealed)
-
-        return take
-
-    def take_list(data: bytes) -> None:
-        before = host.revocations
-        assert host.learn(data) == (host.revocations is not before)
-        host.revocations = before
-
-    tokens = ("swarm/access/tokens.py",)
-    private = ("swarm/access/private.py", "swarm/access/secret.py")
-    lists, links = ("swarm/access/revocations.py",), ("swarm/access/link.py",)
-    lengths = {"knock": KNOCK_BYTES, "answer": ANSWER_BYTES}
-    return [
-        Decoder("invites", _exact(Invite.decode), [link.invite.encode()], tokens, (ValueError,), INVITE_BYTES),
-        Decoder(
-            "credentials", _exact(Credential.decode), [credential.encode()], tokens, (ValueError,), CREDENTIAL_BYTES
-        ),
-        Decoder(
-            "revocations", _exact(Revocations.decode), [revoked.encode()], lists, (ValueError,), REVOCATIONS_LIMIT_BYTES
-        ),
-        Decoder("revocations-heard", take_list, [revoked.encode()], (*lists, *private), (), REVOCATIONS_LIMIT_BYTES),
-        Decoder(
-            "links",
-            lambda data: InviteLink.parse(data.decode("utf-8", "replace")),
-            [link.encode().encode()],
-            links,
-            (UsageError,),
-            4096,
-        ),
-        Decoder("links-with-a-right-checksum", take_secret_part, [payload], links, (UsageError,), _FRAGMENT_BYTES),
-        Decoder(
-            "credentials-shown",
-            take_shown(host, b"knock", lengths["knock"]),
-            [credential.encode()],
-            private,
-            (NotAdmitted,),
-            KNOCK_BYTES,
-        ),
-        Decoder(
-            "credentials-answered",
-            take_shown(guest, b"answer", lengths["answer"]),
-            [credential.encode() + bytes(CREDENTIAL_BYTES)],
-            private,
-            (NotAdmitted,),
-            ANSWER_BYTES,
-        ),
-        _sealed_entries(host),
-    ]
-
-
-def _sealed_entries(access: PrivateAccess) -> Decoder:
-    transport = VirtualNetwork().transport("me")
-    rendezvous = Rendezvous(Admission(transport, RUN, timing=TimingSettings(), access=access))
-    name = rendezvous._name(PeerId(ADDRESSES[0].rpartition("/")[2]))
-
-    def take(data: bytes) -> None:
-        rendezvous._read(name, data)
-        found = rendezvous._read(name, access.secret.seal(data, rendezvous._context(name)))
-        assert found is None or found[0] == ADDRESSES[0].rpartition("/")[2]
-
-    seeds = [b'["' + ADDRESSES[0].encode() + b'"]']
-    return Decoder("sealed-entries", take, seeds, ("swarm/rendezvous.py", "swarm/access/secret.py"), limit_bytes=1024)
-
-
 def _sized(data: bytes, size_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     """Of the length that is read whatever is sent."""
     return np.frombuffer(data[:size_bytes].ljust(size_bytes, b"\0"), np.uint8)
@@ -320,7 +216,6 @@ def decoders() -> list[Decoder]:
         _frames(),
         *message_groups(),
         *_heartbeats(),
-        *_access(),
         *(_codec(name) for name in plain),
         _near_codec("int8", 8),
         _near_codec("int4", 4),
