@@ -79,9 +79,26 @@ def test_few_strangers_who_take_much_memory_are_too_many() -> None:
         await looks.look()
         taken.append((200 << 20) + MAX_GROWTH_BYTES)
         assert await looks.look() == frozenset()
-        taken.append((200 << 20) + MAX_GROWTH_BYTES + 1)
+        taken.append((201 << 20) + MAX_GROWTH_BYTES)
         assert await looks.look() == {stranger.peer}
         await until(lambda: not guests.stays(stranger))
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
+def test_what_the_daemon_takes_for_long_is_no_strangers_fault() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host = await host_of(make)
+        guests, taken = Guests(host), [100 << 20]
+        looks = Strangers(host._control, host.clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
+        stranger = await guests.come()
+        taken.append((100 << 20) + MAX_GROWTH_BYTES)
+        for _ in range(300):
+            assert await looks.look() == frozenset()
+        taken.append((104 << 20) + MAX_GROWTH_BYTES)
+        assert await looks.look() == frozenset()
+        assert guests.stays(stranger)
         await guests.leave()
 
     run_on("libp2p", scenario)

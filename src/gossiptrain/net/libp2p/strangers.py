@@ -22,6 +22,8 @@ PERIOD_S = 1.0
 MAX_STRANGERS = 64
 MAX_GROWTH_BYTES = 24 << 20
 """By which the daemon may grow while strangers are connected: one of them can open thousands of streams."""
+CALM_AGAIN_LOOKS = 1000
+"""After about so many looks, what the daemon takes counts as what it takes without a flood."""
 SILENCE_S = 60.0
 """It is said once in so long."""
 
@@ -62,9 +64,10 @@ class Strangers:
         connected = (PeerId(PeerID(info.id).to_base58()) for info in response.peers)
         strangers = frozenset(peer for peer in connected if not self._is_known(peer))
         stayed, self._seen = strangers & self._seen, strangers
-        if not strangers:
-            self._calm_bytes = self._memory_bytes()
-        if len(strangers) <= MAX_STRANGERS and self._memory_bytes() <= self._calm_bytes + MAX_GROWTH_BYTES:
+        grown_bytes = self._memory_bytes() - self._calm_bytes
+        # What members take grows, too, and there may never be a moment without any stranger.
+        self._calm_bytes += grown_bytes // CALM_AGAIN_LOOKS if strangers else grown_bytes
+        if not strangers or (len(strangers) <= MAX_STRANGERS and grown_bytes <= MAX_GROWTH_BYTES):
             return frozenset()
         if stayed:
             self._tell(len(stayed))
