@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.fuzz.decoder import LIMIT_GROWTH_BYTES, Tally
 from tests.fuzz.decoders import all_decoders
 
 FINDINGS = Path(".fuzz")
+_MEMORY = Path("/dev/shm")
 _HEAD = f"{'decoder':30} {'inputs':>9} {'per s':>7} {'slowest':>9} {'memory':>8}"
 
 
@@ -93,7 +95,11 @@ def session(name: str, asked: argparse.Namespace) -> Result:
     command += [f"--seconds={asked.seconds}", f"--findings={asked.findings}", *(["--blind"] if asked.blind else [])]
     # More threads would only wait for each other, on tensors of some bytes.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, capture_output=True, check=False, env=environment)
+    # Its files are in memory, where the computer has such a place, and gone with it however it ends.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="gossiptrain-fuzz-", dir=memory) as place:
+        environment["TMPDIR"] = place
+        process = subprocess.run(command, capture_output=True, check=False, env=environment)
     if process.returncode == 0:
         return Result(**json.loads(process.stdout.splitlines()[-1]))
     asked.findings.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
 """Decoders of files that a peer keeps, which others, or a failing disk, may have written.
 
 Owns how each is called on any content, and valid content by the real writers. Where a checksum stands over something,
-it is made anew, so that what is inside is read. One folder in memory for all, where the computer has such a place.
+it is made anew, so that what is inside is read. One temporary folder for all.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +40,7 @@ from tests.fuzz.on_the_network import ADDRESSES, PEER
 from tests.swarm.founders import Founder
 from tests.test_events import ALL as EVENTS
 
-_MEMORY = Path("/dev/shm")
-
-
-_PLACE = tempfile.TemporaryDirectory(prefix="gossiptrain-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+_PLACE = tempfile.TemporaryDirectory(prefix="gossiptrain-fuzz-")
 """It is removed at the end of the process."""
 
 
