@@ -10,7 +10,7 @@ TORCH ?= $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
-.PHONY: demo test test-long test-fast test-lowest wheel wheel-test planted soak nat check fix cover setup docs clean
+.PHONY: demo test test-long test-fast test-lowest wheel wheel-test planted soak nat fuzz audit check fix cover setup docs clean
 
 demo: $(STAMP)
 	@$(BIN)/gossip demo $(ARGS)
@@ -60,6 +60,17 @@ soak: $(STAMP)
 nat: $(STAMP)
 	$(BIN)/python -m benchmarks.nat $(ARGS)
 
+# Bytes that nobody should write, to every decoder of what others write; see docs/security.md.
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# Known weaknesses of all that is pinned. A database on the network is asked; where it knows a package not at all, or does
+# not answer, that is a failure: see docs/security.md.
+audit: $(STAMP)
+	@$(BIN)/python -c 'import pip_audit' 2>/dev/null || PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/python -m pip_audit --strict --progress-spinner=off --disable-pip --no-deps --requirement constraints.txt $(ARGS)
+
 cover: $(STAMP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -93,4 +104,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-wheel dist site .coverage* htmlcov runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest .venv-wheel dist site .coverage* htmlcov runs .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,7 +13,7 @@ def train(task: str) -> None:
     own_python = Path(__file__).parents[1] / ".venv" / "bin" / "python"
     if importlib.util.find_spec("hivemind") is None and own_python.exists():
         # The environment that `make setup` made, although it has not been activated in this terminal.
-        os.execv(own_python, [str(own_python), *sys.argv])
+        os.execv(own_python, [str(own_python), *sys.argv])  # noqa: S606 - this program, with its own arguments
     try:
         from gossiptrain.cli.main import main
     except ModuleNotFoundError as error:

@@ -44,6 +44,12 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         read_toml(path)
 
 
+@pytest.mark.parametrize("text", ["a = 0000-00-00", "a = " + "[" * 100_000, "a = " + "1" * 10_000])
+def test_what_cannot_be_though_it_looks_like_toml_is_named_as_well(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        read_toml(written(tmp_path / "config.toml", text))
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read: No such file"):
         read_toml(tmp_path / "nowhere.toml")

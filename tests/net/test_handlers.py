@@ -7,13 +7,13 @@ import logging
 
 import pytest
 
-from gossiptrain.net.handlers import MAX_STREAMS, MAX_STREAMS_OF_ONE, SILENCE_S
+from gossiptrain.net.handlers import FIRST_WORD_S, MAX_SILENT, MAX_STREAMS, MAX_STREAMS_OF_ONE, SILENCE_S
 from gossiptrain.net.libp2p import transport as libp2p
 from gossiptrain.net.transport import Stream, StreamClosedError, Transport
 from gossiptrain.net.virtual.network import VirtualTransport
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
-ECHO, SILENT, BROKEN = "/test/echo", "/test/silent", "/test/broken"
+ECHO, SILENT, BROKEN, WAITING = "/test/echo", "/test/silent", "/test/broken", "/test/waiting"
 
 
 async def echo(stream: Stream) -> None:
@@ -21,6 +21,11 @@ async def echo(stream: Stream) -> None:
 
 
 async def silent(stream: Stream) -> None:
+    await stream.read_exactly(1)
+
+
+async def waiting(stream: Stream) -> None:
+    await stream.read_exactly(1)
     await stream.read_exactly(1)
 
 
@@ -56,7 +61,7 @@ def open_at(transport: Transport) -> int:
 
 async def serving(make: MakeTransport) -> Transport:
     host = await make("host")
-    for protocol, handler in ((ECHO, echo), (SILENT, silent), (BROKEN, broken)):
+    for protocol, handler in ((ECHO, echo), (SILENT, silent), (BROKEN, broken), (WAITING, waiting)):
         await host.serve(protocol, handler)
     return host
 
@@ -83,19 +88,54 @@ def test_where_many_peers_take_up_everything_the_greediest_make_room() -> None:
     async def scenario(make: MakeTransport) -> None:
         host, guest = await serving(make), await make("guest")
         await guest.connect(host.addresses[0])
-        honest = await guest.open_stream(host.peer_id, ECHO)
+        honest = await guest.open_stream(host.peer_id, WAITING)
+        await honest.write(b"x")
         held = []
         for number in range(MAX_STREAMS // 16 + 4):
             stranger = await make(f"stranger{number}")
             await stranger.connect(host.addresses[0])
-            held += [await stranger.open_stream(host.peer_id, SILENT) for _ in range(16)]
+            for _ in range(16):
+                held.append(await stranger.open_stream(host.peer_id, WAITING))
+                await held[-1].write(b"x")
         await until(lambda: open_at(host) == MAX_STREAMS)
         await honest.write(b"x")
-        assert await honest.read_exactly(1) == b"x", "who has but one keeps it"
-        await honest.close()
+        await until(lambda: open_at(host) == MAX_STREAMS - 1)  # who has but one keeps it, and ends it
         assert await is_answered(guest, host)
         for stream in held:
             stream.abort()
+
+    run_on("virtual", scenario)
+
+
+def test_of_streams_on_which_nobody_has_said_a_word_there_are_few() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host, guest = await serving(make), await make("guest")
+        await guest.connect(host.addresses[0])
+        strangers = [await make(f"stranger{number}") for number in range(5)]
+        for stranger in strangers:
+            await stranger.connect(host.addresses[0])
+        for _ in range(MAX_SILENT // 4):
+            for stranger in strangers:
+                await stranger.open_stream(host.peer_id, SILENT)
+        await until(lambda: open_at(host) == MAX_SILENT)
+        for _ in range(3):
+            assert await is_answered(guest, host)
+
+    run_on("virtual", scenario)
+
+
+def test_a_stream_on_which_nothing_is_said_is_not_kept_for_ever() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host, guest = await serving(make), await make("guest")
+        await guest.connect(host.addresses[0])
+        for protocol, words in ((SILENT, b""), (WAITING, b"x")):
+            stream = await guest.open_stream(host.peer_id, protocol)
+            await stream.write(words)
+        await until(lambda: open_at(host) == 2)
+        await host.clock.sleep(FIRST_WORD_S - 1.0)
+        assert open_at(host) == 2
+        await host.clock.sleep(1.0)
+        await until(lambda: open_at(host) == 1)
 
     run_on("virtual", scenario)
 

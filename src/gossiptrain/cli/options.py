@@ -173,7 +173,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"The settings file {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError(f"The settings file {path} is not valid TOML: it is nested too deeply.") from error
+    except ValueError as error:  # TOML's own errors, letters that are none, dates and numbers that cannot be
         raise UsageError(f"The settings file {path} is not valid TOML: {error}.") from error
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -24,6 +24,11 @@ MAX_STREAMS_OF_ONE = 64
 """Streams that one peer may have open here; a round needs a handful. Its next ones are refused."""
 MAX_STREAMS = 512
 """Streams that all peers together may have open here. Then whoever has most of them loses the oldest of them."""
+MAX_SILENT = 128
+"""Streams on which nothing was said yet, of all peers together. Whoever opens one speaks at once, so they are few; the
+daemon takes far more memory for each than this process. Then whoever has most of them loses the oldest of them."""
+FIRST_WORD_S = 30.0
+"""Longest wait for the first word on a stream."""
 SILENCE_S = 60.0
 """A failure that happens again within so long of the last that was told is not told again."""
 MAX_FAILURES_TOLD = 64
@@ -34,6 +39,8 @@ class StreamLimits:
 
     def __init__(self) -> None:
         self._open: defaultdict[PeerId, dict[Stream, None]] = defaultdict(dict)
+        self._silent: dict[Stream, None] = {}
+        """Those on which nothing was said when they were last looked at, the oldest first."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -45,9 +52,13 @@ class StreamLimits:
             return False
         if self._count >= MAX_STREAMS:
             greediest = max(self._open.values(), key=len)
-            oldest = next(iter(greediest))
-            oldest.abort()
-            self.leave(oldest)
+            self._drop(next(iter(greediest)))
+        if len(self._silent) >= MAX_SILENT:
+            self._silent = {silent: None for silent in self._silent if not silent.bytes_received}
+        if len(self._silent) >= MAX_SILENT:
+            greedy, _ = Counter(silent.remote for silent in self._silent).most_common(1)[0]
+            self._drop(next(silent for silent in self._silent if silent.remote == greedy))
+        self._silent[stream] = None
         self._open[stream.remote][stream] = None
         self._count += 1
         return True
@@ -57,9 +68,14 @@ class StreamLimits:
         streams = self._open.get(stream.remote, {})
         if stream in streams:
             del streams[stream]
+            self._silent.pop(stream, None)
             self._count -= 1
         if not streams:
             self._open.pop(stream.remote, None)
+
+    def _drop(self, stream: Stream) -> None:
+        stream.abort()
+        self.leave(stream)
 
 
 class HandlerTasks:
@@ -119,11 +135,12 @@ class HandlerTasks:
 async def answer(handler: StreamHandler, stream: Stream, limits: StreamLimits) -> None:
     """Runs `handler` on `stream` and leaves it to the opener to end the stream; aborts it where the handler raises.
 
-    A stream that is over the limits is aborted unread.
+    A stream that is over the limits is aborted unread, one on which nothing is said for `FIRST_WORD_S` as well.
 
     libp2p's daemon sometimes resets a stream that is closed at its writer's end, and the last bytes are lost: about
     once in 5,000 answers on two busy cores, which looked like the sudden death of a peer.
     """
+    impatience = asyncio.get_running_loop().call_later(FIRST_WORD_S, _end_where_silent, stream)
     try:
         if not limits.enter(stream):
             return
@@ -133,5 +150,11 @@ async def answer(handler: StreamHandler, stream: Stream, limits: StreamLimits) -
                 await stream.wait_for_end()
         await stream.close()
     finally:
+        impatience.cancel()
         stream.abort()  # does nothing after an orderly close
         limits.leave(stream)
+
+
+def _end_where_silent(stream: Stream) -> None:
+    if not stream.bytes_received:
+        stream.abort()

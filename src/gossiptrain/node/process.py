@@ -104,6 +104,8 @@ class Node:
         self._prepared = asyncio.create_task(self._prepare())
         await self._peer.open()
         serving = asyncio.create_task(self._serve())
+        admission = self._peer.admission
+        self._transport.bound_strangers(lambda peer: admission.has_admitted(peer) or admission.has_met(peer))
         reachability = Reachability(self._peer, self._transport, configure.network, self._tell_reached)
         self._neighbourhood = Neighbourhood(self._peer, configure.network)
         beside = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -97,6 +98,18 @@ def test_no_bytes_do_any_other_harm(record: bytes) -> None:
         decode_record(record)
     except RecordError:
         return
+
+
+def test_lists_that_claim_to_be_long_take_no_memory() -> None:
+    claim = b"\xdd" + (MAX_RECORD_BYTES - 5120).to_bytes(4, "big")
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError):
+            decode_record((claim * 1000).ljust(MAX_RECORD_BYTES, b"\xc0"))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 << 20
 
 
 def test_only_short_names_and_bytes_with_a_sane_lifetime_may_stand() -> None:

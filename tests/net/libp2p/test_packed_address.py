@@ -6,7 +6,7 @@ import pytest
 
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.hivemind_names import Multiaddr
-from gossiptrain.net.libp2p.packed_address import packed_address
+from gossiptrain.net.libp2p.packed_address import address_text, packed_address, readable_texts
 
 ID = "12D3KooWSmaZQPPpZee7qR5fQ34FRrh4Yf1VkBHDFH1CyyLBxvXp"
 
@@ -43,3 +43,12 @@ def test_what_was_packed_is_read_again() -> None:
 def test_what_libp2p_cannot_read_is_refused(place: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         packed_address(place)
+
+
+@pytest.mark.parametrize(
+    "packed", [b"\x80", b"\xa5\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\xff" * 1025, b"\x7f\x01"]
+)
+def test_bytes_that_are_no_address_are_refused_and_passed_over_among_others(packed: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no address|more than any|varint|Invalid|Unknown|Protocol|binary"):
+        address_text(packed)
+    assert list(readable_texts([packed, packed_address("/ip4/1.2.3.4/tcp/1"), packed])) == ["/ip4/1.2.3.4/tcp/1"]

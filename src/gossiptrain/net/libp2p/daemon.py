@@ -43,7 +43,7 @@ class PrivateFolder:
     def __init__(self) -> None:
         parent = tempfile.gettempdir()
         if len(parent) > _MAX_TEMP_DIR_LENGTH:
-            parent = "/tmp"
+            parent = "/tmp"  # noqa: S108 - the folder in it is made by mkdtemp, for this user alone
         remove_stale_folders(parent)
         # Under its final name the folder is always locked, so that nobody takes it for a stale one.
         fresh = Path(tempfile.mkdtemp(prefix=f".{_FOLDER_PREFIX}", dir=parent))

@@ -38,8 +38,13 @@ _REASONS = (
 """What is found in a message, and what it means. The first that is found counts."""
 
 
-def plain_reason(message: str) -> str:
-    """The reason in `message`; where it is none of the known ones, its printable letters, at most 300."""
+def plain_reason(message: str | bytes) -> str:
+    """The reason in `message`; where it is none of the known ones, its printable letters, at most 300.
+
+    message: as protobuf gives it, which is bytes where another peer's word in it is no UTF-8.
+    """
+    if isinstance(message, bytes):
+        message = message.decode("utf-8", "replace")
     for pattern, words in _REASONS:
         if found := pattern.search(message):
             return found.expand(words)

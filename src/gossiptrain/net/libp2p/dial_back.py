@@ -33,6 +33,8 @@ ASK_EVERY_S = 5.0
 DIAL_S = 2.0
 """Whoever has not answered by then is taken for unreachable: a router drops calls without a word."""
 ANSWER_S = 2 * DIAL_S
+QUESTION_S = 10.0
+"""Longest wait for the whole question, once a stream is there for it."""
 GREETING = b"\x13/multistream/1.0.0\n"
 """What every libp2p peer says first, https://github.com/multiformats/multistream-select."""
 
@@ -106,7 +108,8 @@ class DialBack:
         return Seen(host, dialled.port if dialled.port in ports else 0, is_own=is_own)
 
     async def _answer(self, stream: Stream) -> None:
-        asked = await receive_message(stream, DialMe)
+        async with self._transport.clock.timeout(QUESTION_S):
+            asked = await receive_message(stream, DialMe)
         host, now_s = self._host_of(stream), self._transport.clock.now()
         too_soon = now_s - self._asked_s.get(stream.remote, -ASK_EVERY_S) < ASK_EVERY_S
         self._asked_s[stream.remote] = now_s

@@ -6,7 +6,7 @@ Owns how bytes go through it, and where the other end of a stream is. Does not k
 from __future__ import annotations
 
 from gossiptrain.net.addresses import readable_addresses
-from gossiptrain.net.libp2p.hivemind_names import Multiaddr
+from gossiptrain.net.libp2p.packed_address import address_text
 from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import Buffer, PeerId, Stream
 from gossiptrain.net.wire import Wire
@@ -42,7 +42,7 @@ def place_of(stream: Stream) -> str:
     if not isinstance(stream, Libp2pStream) or not stream.packed_address:
         return ""
     try:
-        return str(Multiaddr(stream.packed_address))
+        return address_text(stream.packed_address)
     except ValueError:
         return ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from gossiptrain.config import NetworkSettings
@@ -35,8 +35,10 @@ from gossiptrain.net.libp2p.libp2p_daemon import (
     carries,
     start_daemon,
 )
+from gossiptrain.net.libp2p.packed_address import readable_texts
 from gossiptrain.net.libp2p.reaching import reach
 from gossiptrain.net.libp2p.relay_places import RelayPlaces, relays_in
+from gossiptrain.net.libp2p.strangers import Strangers, resident_bytes
 from gossiptrain.net.libp2p.stream import Libp2pStream, host_of
 from gossiptrain.net.libp2p.whereabouts import Whereabouts
 from gossiptrain.net.listener import IpAddress, StreamListener, listening_unix_socket
@@ -84,7 +86,8 @@ class Libp2pTransport(Transport):
         self._path_choice = PathChoice(self._direct, network.direct, self.clock)
         self._listener: StreamListener | None = None
         self._p2p: P2P | None = None
-        self._places_kept: asyncio.Task[None] | None = None
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._named = frozenset(named)
 
     @classmethod
     async def start(cls, network: NetworkSettings, identity: Identity, *, helper: bool = False) -> Libp2pTransport:
@@ -165,7 +168,7 @@ class Libp2pTransport(Transport):
     async def refresh_addresses(self) -> None:
         """Asks the daemon anew under which `addresses` others may reach this peer. Raises UnreachableError."""
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.IDENTIFY))
-        found = [f"{Multiaddr(packed)}/p2p/{self.peer_id}" for packed in response.identify.addrs]
+        found = [f"{text}/p2p/{self.peer_id}" for text in readable_texts(response.identify.addrs)]
         self.addresses = tuple(dict.fromkeys((*found, *self.places.addresses)))
 
     async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
@@ -178,6 +181,21 @@ class Libp2pTransport(Transport):
     async def seen_by(self, peer: PeerId) -> SeenAt | None:
         """From where a connected relay sees this peer call; None where it says nothing. Raises as above."""
         return await self._whereabouts.own(peer)
+
+    def bound_strangers(self, is_member: Callable[[PeerId], bool]) -> None:
+        """From now on ends connections of strangers where they are too many, or take too much memory.
+
+        is_member: who is none, besides those whom the user has named and the relays that carry for this peer.
+        """
+
+        def is_known(peer: PeerId) -> bool:
+            return peer in self._named or peer in self.places.held or is_member(peer)
+
+        def memory_bytes() -> int:
+            return resident_bytes(self.daemon_pid)
+
+        strangers = Strangers(self._control, self.clock, is_known=is_known, memory_bytes=memory_bytes)
+        self._upkeep.append(asyncio.create_task(strangers.run(), name="look at strangers"))
 
     async def connect(self, address: str) -> PeerId:
         return await self._dialler.connect(address)
@@ -218,9 +236,9 @@ class Libp2pTransport(Transport):
             self._listener.close()
         for stream in tuple(self._streams):
             stream.abort()
-        if self._places_kept is not None:
-            self._places_kept.cancel()
-            await asyncio.gather(self._places_kept, return_exceptions=True)
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
         try:
             await self._direct.close()
             await self._handlers.close()
@@ -265,7 +283,7 @@ class Libp2pTransport(Transport):
             await asyncio.gather(*dials, return_exceptions=True)
             await self.places.refresh()
             await self.refresh_addresses()
-        self._places_kept = asyncio.create_task(self.places.run(), name="places at relays")
+        self._upkeep.append(asyncio.create_task(self.places.run(), name="places at relays"))
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
         wire, place = await self._dialler.open(peer, protocol)

@@ -15,11 +15,14 @@ from gossiptrain.net.direct.messages import SeenAt, WhereIs
 from gossiptrain.net.direct.negotiation import Places
 from gossiptrain.net.framing import ProtocolViolationError, call, receive_message, send_message
 from gossiptrain.net.libp2p.daemon_control import DaemonControl
-from gossiptrain.net.libp2p.hivemind_names import Multiaddr, PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
+from gossiptrain.net.libp2p.packed_address import readable_texts
 from gossiptrain.net.libp2p.stream import place_of
 from gossiptrain.net.transport import PeerId, Stream, Transport, UnreachableError
 
 WHEREABOUTS = "/gossiptrain/whereabouts"
+QUESTION_S = 10.0
+"""Longest wait for the whole question, once a stream is there for it."""
 
 
 class Whereabouts:
@@ -60,7 +63,8 @@ class Whereabouts:
         return await call(self._transport, relay, protocol=WHEREABOUTS, request=WhereIs(peer=peer), reply_kind=SeenAt)
 
     async def _answer(self, stream: Stream) -> None:
-        asked = await receive_message(stream, WhereIs)
+        async with self._transport.clock.timeout(QUESTION_S):
+            asked = await receive_message(stream, WhereIs)
         await send_message(stream, await self._seen(asked.peer))
 
     async def _seen(self, peer: str) -> SeenAt:
@@ -69,7 +73,7 @@ class Whereabouts:
             response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.LIST_PEERS))
         except (ValueError, UnreachableError):
             return SeenAt(host="", port=0)
-        places = [str(Multiaddr(place)) for info in response.peers if info.id == packed for place in info.addrs]
+        places = readable_texts(place for info in response.peers if info.id == packed for place in info.addrs)
         for address in readable_addresses(places):
             if address.ip is not None and not address.relayed and address.transport == "tcp":
                 return SeenAt(host=str(address.ip), port=address.port)

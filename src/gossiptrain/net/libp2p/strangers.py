@@ -1,0 +1,95 @@
+"""Connections of peers that are no members, and no more of them than this computer bears.
+
+libp2p's daemon holds whatever connections and streams others open, some without a word to this process, and each takes
+memory. Owns when there are too many, and that the daemon ends them then: those of strangers, never those of
+peers that are known, and of strangers those that had time to say who they are. Does not know what makes a peer known.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+from gossiptrain.net.libp2p.daemon_control import DaemonControl
+from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
+from gossiptrain.net.transport import Clock, PeerId, UnreachableError
+
+_logger = logging.getLogger(__package__)
+PERIOD_S = 1.0
+"""Between two looks. Who shakes hands is known after a few round trips."""
+MAX_STRANGERS = 64
+MAX_GROWTH_BYTES = 24 << 20
+"""By which the daemon may grow while strangers are connected: one of them can open thousands of streams."""
+CALM_AGAIN_LOOKS = 1000
+"""After about so many looks, what the daemon takes counts as what it takes without a flood."""
+SILENCE_S = 60.0
+"""It is said once in so long."""
+
+
+class Strangers:
+    """Watches over those who are connected to one daemon."""
+
+    def __init__(
+        self,
+        control: DaemonControl,
+        clock: Clock,
+        *,
+        is_known: Callable[[PeerId], bool],
+        memory_bytes: Callable[[], int],
+    ) -> None:
+        """memory_bytes: what the daemon takes now."""
+        self._control = control
+        self._clock = clock
+        self._is_known = is_known
+        self._memory_bytes = memory_bytes
+        self._calm_bytes = memory_bytes()
+        self._seen: frozenset[PeerId] = frozenset()
+        """The strangers who were there at the last look."""
+        self._told_s = -SILENCE_S
+
+    async def run(self) -> None:
+        """Looks again and again, until cancelled or the daemon ends."""
+        while True:
+            await self._clock.sleep(PERIOD_S)
+            try:
+                await self.look()
+            except UnreachableError:
+                return
+
+    async def look(self) -> frozenset[PeerId]:
+        """Ends connections where there are too many, and says whose. Raises UnreachableError where the daemon ended."""
+        response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.LIST_PEERS))
+        connected = (PeerId(PeerID(info.id).to_base58()) for info in response.peers)
+        strangers = frozenset(peer for peer in connected if not self._is_known(peer))
+        stayed, self._seen = strangers & self._seen, strangers
+        grown_bytes = self._memory_bytes() - self._calm_bytes
+        # What members take grows, too, and there may never be a moment without any stranger.
+        self._calm_bytes += grown_bytes // CALM_AGAIN_LOOKS if strangers else grown_bytes
+        if not strangers or (len(strangers) <= MAX_STRANGERS and grown_bytes <= MAX_GROWTH_BYTES):
+            return frozenset()
+        if stayed:
+            self._tell(len(stayed))
+        for peer in stayed:
+            await self._end(peer)
+        return stayed
+
+    async def _end(self, peer: PeerId) -> None:
+        request = p2pd_pb2.DisconnectRequest(peer=PeerID.from_base58(peer).to_bytes())
+        await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.DISCONNECT, disconnect=request))
+
+    def _tell(self, count: int) -> None:
+        now_s = self._clock.now()
+        if now_s - self._told_s >= SILENCE_S:
+            self._told_s = now_s
+            _logger.warning("strangers have opened more than a peer bears; the connections of %d were ended", count)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process; 0 where it has ended, or this system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * resource.getpagesize()

@@ -1,0 +1,135 @@
+"""Strangers may connect, as many as a peer bears; a flood of them costs those it consists of, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from benchmarks.floods.dialect import MULTISTREAM, HostileConnection, line
+
+from gossiptrain.net.addresses import parse_dial_address
+from gossiptrain.net.libp2p import strangers as room
+from gossiptrain.net.libp2p.strangers import MAX_GROWTH_BYTES, Strangers, resident_bytes
+from gossiptrain.net.libp2p.transport import Libp2pTransport
+from gossiptrain.net.transport import PeerId, Stream
+from tests.transports import MakeTransport, run_on, until
+
+
+class Guests:
+    """Connections of others to one peer, and whether they are still there."""
+
+    def __init__(self, host: Libp2pTransport) -> None:
+        address = parse_dial_address(host.addresses[0])
+        self._place = address.host, address.port
+        self._listening: dict[HostileConnection, asyncio.Task[None]] = {}
+
+    async def come(self) -> HostileConnection:
+        connection = await HostileConnection.open(*self._place)
+        self._listening[connection] = asyncio.create_task(connection.listen())
+        return connection
+
+    def stays(self, connection: HostileConnection) -> bool:
+        return not self._listening[connection].done()
+
+    async def leave(self) -> None:
+        for connection in self._listening:
+            connection.close()
+        await asyncio.gather(*self._listening.values())
+
+
+async def host_of(make: MakeTransport) -> Libp2pTransport:
+    host = await make("host")
+    assert isinstance(host, Libp2pTransport)
+    return host
+
+
+def test_where_strangers_are_too_many_those_who_had_time_to_say_who_they_are_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "MAX_STRANGERS", 2)
+
+    async def scenario(make: MakeTransport) -> None:
+        host = await host_of(make)
+        guests, members = Guests(host), set[PeerId]()
+        looks = Strangers(host._control, host.clock, is_known=members.__contains__, memory_bytes=lambda: 0)
+        member, first, second = [await guests.come() for _ in range(3)]
+        members.add(member.peer)
+        assert await looks.look() == frozenset(), "two strangers are borne"
+        assert await looks.look() == frozenset()
+        third = await guests.come()
+        assert await looks.look() == {first.peer, second.peer}, "who has just come may be about to shake hands"
+        await until(lambda: not guests.stays(first) and not guests.stays(second))
+        assert guests.stays(member)
+        assert guests.stays(third)
+        assert await looks.look() == frozenset()
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
+def test_few_strangers_who_take_much_memory_are_too_many() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host = await host_of(make)
+        guests, taken = Guests(host), [100 << 20]
+        looks = Strangers(host._control, host.clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
+        taken.append(200 << 20)
+        assert await looks.look() == frozenset(), "with nobody there it is no stranger's"
+        stranger = await guests.come()
+        await looks.look()
+        taken.append((200 << 20) + MAX_GROWTH_BYTES)
+        assert await looks.look() == frozenset()
+        taken.append((201 << 20) + MAX_GROWTH_BYTES)
+        assert await looks.look() == {stranger.peer}
+        await until(lambda: not guests.stays(stranger))
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
+def test_what_the_daemon_takes_for_long_is_no_strangers_fault() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        host = await host_of(make)
+        guests, taken = Guests(host), [100 << 20]
+        looks = Strangers(host._control, host.clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
+        stranger = await guests.come()
+        taken.append((100 << 20) + MAX_GROWTH_BYTES)
+        for _ in range(300):
+            assert await looks.look() == frozenset()
+        taken.append((104 << 20) + MAX_GROWTH_BYTES)
+        assert await looks.look() == frozenset()
+        assert guests.stays(stranger)
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
+def test_a_peer_that_bounds_strangers_goes_on_answering_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MAX_STRANGERS", 0)
+    monkeypatch.setattr(room, "PERIOD_S", 0.05)
+
+    async def echo(stream: Stream) -> None:
+        await stream.write(await stream.read_exactly(1))
+
+    async def scenario(make: MakeTransport) -> None:
+        host, member = await host_of(make), await make("member")
+        await host.serve("/test/echo", echo)
+        await member.connect(host.addresses[0])
+        stream = await member.open_stream(host.peer_id, "/test/echo")
+        host.bound_strangers(lambda peer: peer == member.peer_id)
+        guests = Guests(host)
+        stranger = await guests.come()
+        for _ in range(20):
+            await stranger.begin(line(MULTISTREAM) + line("/test/echo"))
+        await until(lambda: not guests.stays(stranger))
+        await stream.write(b"x")
+        assert await stream.read_exactly(1) == b"x"
+        await stream.close()
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
+def test_the_memory_of_a_process_that_has_ended_is_none() -> None:
+    assert resident_bytes(os.getpid()) > 1 << 20
+    assert resident_bytes(2**22 + 1) == 0
