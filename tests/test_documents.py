@@ -24,7 +24,6 @@ from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
-from gossiptrain.events import EVENT_KINDS
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.libp2p import dial_back
@@ -328,16 +327,12 @@ def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
 # The folder of a run.
 
 
-def test_every_event_is_described_with_all_its_fields() -> None:
-    described = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in table("docs/run_folder.md", "event")}
-    assert described == {name: set(kind.model_fields) - {"event", "time"} for name, kind in EVENT_KINDS.items()}
-
-
 def test_a_model_is_loaded_into_plain_pytorch_as_it_is_described(gossip: Command, tmp_path: Path) -> None:
     assert gossip("train", "digits", "--alone", "--max-steps", "2", "--out", "run").code == 0
     assert gossip("export", "run", "--to", "model.safetensors").code == 0
-    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/run_folder.md"), flags=re.MULTILINE | re.DOTALL)
-    exec(block, {})
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of(EVENTS_PAGE), flags=re.MULTILINE | re.DOTALL)
+    (loading,) = [block for block in blocks if "load_file" in block]
+    exec(loading, {})
 
 
 # Errors.

@@ -29,7 +29,7 @@ from gossiptrain.cli.train_end import End, forget_unless_started, what_next
 from gossiptrain.cli.train_flags import CONFIG, OUT, RESUME, TRACE, TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings, SettingsT, layered
 from gossiptrain.errors import CheckpointMismatchError, UsageError
-from gossiptrain.events import Started
+from gossiptrain.events import Notice, Started
 from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.json_lines import JsonLinesView
 from gossiptrain.monitor.page.picture import SwarmPicture
