@@ -24,14 +24,10 @@ from gossiptrain.cli.main import EXIT_INTERRUPTED, app, with_hyphens
 from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
-from gossiptrain.net.direct import connection as direct_connection
-from gossiptrain.net.direct import messages as direct_messages
-from gossiptrain.net.libp2p import dial_back
 from gossiptrain.node import control
-from gossiptrain.swarm import messages
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES, task_named
-from tests.golden import message_kinds
+from tests.golden import MODULES, message_kinds
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[1]
@@ -243,8 +239,7 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    spoken = (messages, direct_messages, direct_connection, dial_back)
-    assert described == {kind.__name__ for module in spoken for kind in message_kinds(module)}
+    assert described == {kind.__name__ for module in MODULES for kind in message_kinds(module)}
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
     assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
 

@@ -34,7 +34,7 @@ from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.page.place import LOOPBACK, Place
 from gossiptrain.monitor.page.server import FRESH_S, PageServer
 
-WATCHING = ("StandingRequest", "Standing")
+WATCHING = ("StatusRequest", "MemberStatus")
 SETTLE_S = 20.0
 WINDOW_S = 4.0
 READING = (0, 3)

@@ -24,7 +24,7 @@ from gossiptrain.events import (
     StepDone,
     SwarmSeen,
 )
-from gossiptrain.swarm.standing import shown_key
+from gossiptrain.swarm.status import shown_key
 
 BEGIN = 1_790_000_000.0
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

@@ -25,7 +25,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import dial_back
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
-from gossiptrain.swarm import messages
+from gossiptrain.swarm import messages, state_messages, status_messages
 from gossiptrain.swarm.admission import KNOCK_LIMIT_BYTES, Admission
 from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.coding import Buffers, UnreadableError
@@ -36,7 +36,14 @@ from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
 from tests.fuzz.decoder import BytesStream, Decoder, finished
 from tests.fuzz.on_the_network import ADDRESSES
 
-MODULES: tuple[ModuleType, ...] = (messages, direct_messages, direct_connection, dial_back)
+MODULES: tuple[ModuleType, ...] = (
+    messages,
+    state_messages,
+    status_messages,
+    direct_messages,
+    direct_connection,
+    dial_back,
+)
 ELEMENTS = 1000
 """Of the chunk that is coded: three blocks of modulo quantisation, and a part of one."""
 _LONGEST_SEED = 20_000
@@ -76,7 +83,6 @@ def message_groups() -> list[Decoder]:
         "knocks": _named("Knock", "KnockReply"),
         "greetings": _named("Hello", "Welcome"),
         "heartbeats": _named("Heartbeat", "SignedHeartbeat", "HeartbeatSummary", "HeartbeatReply", "HeartbeatBatch"),
-        "states": _named("StateRequest", "StateOffer", "ChunkRequest", "StateRefusal", "Waiting"),
     }
     grouped = {kind for kinds in groups.values() for kind in kinds}
     rest = tuple(kind for kind in messages_of(messages) if kind not in grouped)
@@ -87,6 +93,8 @@ def message_groups() -> list[Decoder]:
             for name, kinds in groups.items()
         ),
         _messages("messages-rounds", rest, words),
+        _messages("messages-states", tuple(messages_of(state_messages)), "swarm/state_messages.py"),
+        _messages("messages-status", tuple(messages_of(status_messages)), "swarm/status_messages.py"),
         _messages("messages-direct", direct, "net/direct/messages.py"),
         _messages("messages-dial-back", tuple(messages_of(dial_back)), "net/libp2p/dial_back.py"),
     ]

@@ -8,7 +8,7 @@ from gossiptrain.events import PeerSeen
 from gossiptrain.node.lookout import Lookout
 from gossiptrain.swarm.own_heartbeat import OwnState
 from tests.swarm.swarms import swarm_of
-from tests.swarm.test_standing import a_round
+from tests.swarm.test_status import a_round
 from tests.transports import MakeTransport, run_on
 
 
@@ -16,8 +16,8 @@ def test_it_tells_who_lives_where_each_stands_and_what_each_shows_once() -> None
     async def scenario(make: MakeTransport) -> tuple[str, str, list[tuple[PeerSeen, ...]]]:
         async with swarm_of(make, 3) as swarm:
             a, b, c = (swarm.peers[name].swarm for name in "abc")
-            a.standing.note_loss(5, 2.5)
-            b.standing.note_round(7, a_round())
+            a.status.note_loss(5, 2.5)
+            b.status.note_round(7, a_round())
             b.membership.describe(OwnState(step=40, ends_in_s=0.0))
             c.membership.describe(OwnState(joined=False))
             told: list[tuple[PeerSeen, ...]] = []

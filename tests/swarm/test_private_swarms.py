@@ -26,21 +26,14 @@ from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.intake import ENTRY_ADDRESSES
-from gossiptrain.swarm.messages import (
-    ExchangeHeader,
-    Hello,
-    Knock,
-    KnockReply,
-    Probe,
-    Ready,
-    StandingRequest,
-    StateRequest,
-)
+from gossiptrain.swarm.messages import ExchangeHeader, Hello, Knock, KnockReply, Probe, Ready
 from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.silence import PROBE
-from gossiptrain.swarm.standing import STANDING
 from gossiptrain.swarm.state import STATE
+from gossiptrain.swarm.state_messages import StateRequest
+from gossiptrain.swarm.status import STATUS
+from gossiptrain.swarm.status_messages import StatusRequest
 from tests.swarm.founders import DAY_S, NOW_S, Founder, changed
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, fingerprint
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
@@ -220,7 +213,7 @@ OPENINGS = {
     REPORT: b"Report {}",
     PROBE: encode_message(Probe(round_id="00", attempt=0)),
     STATE: encode_message(StateRequest(chunk_elements=64)),
-    STANDING: encode_message(StandingRequest()),
+    STATUS: encode_message(StatusRequest()),
 }
 """The protocols of members, and how somebody would begin each."""
 

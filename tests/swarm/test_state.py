@@ -15,10 +15,11 @@ from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.last_average import HeldAverage
-from gossiptrain.swarm.messages import MAX_COUNT, ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
+from gossiptrain.swarm.messages import MAX_COUNT, Waiting
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.state import MOST_IN_LINE, STATE, Donation
 from gossiptrain.swarm.state_chunks import DIGEST_BYTES, MAX_CHUNKS, Chunking, digests_of
+from gossiptrain.swarm.state_messages import ChunkRequest, StateOffer, StateRefusal, StateRequest
 from gossiptrain.swarm.state_source import LONGEST_LINE_S
 from tests.swarm.joiners import donate_from, fetch, train_on
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, TestPeer, swarm_of

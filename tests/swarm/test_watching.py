@@ -13,10 +13,10 @@ from gossiptrain.net.framing import write_frame
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.own_heartbeat import OwnState
 from gossiptrain.swarm.peer import Environment, SwarmPeer
-from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES
+from gossiptrain.swarm.status import STATUS, STATUS_LIMIT_BYTES
 from gossiptrain.swarm.watching import RATE_BYTES_PER_S, SAVED_BYTES, Watch
 from tests.swarm.swarms import TIMING, Swarm, swarm_of
-from tests.swarm.test_standing import a_round
+from tests.swarm.test_status import a_round
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 FIRST_BYTES = 2000
@@ -48,7 +48,7 @@ def test_an_observer_hears_of_all_and_rounds_take_place_without_it(kind: Kind) -
             watch = Watch(observer.admission, observer.membership)
             asking = asyncio.create_task(watch.run())
             for peer in swarm.peers.values():
-                peer.swarm.standing.note_round(3, a_round())
+                peer.swarm.status.note_round(3, a_round())
             heard: dict[str, int] = {}
             clock = observer.transport.clock
             async with clock.timeout(10.0):
@@ -87,8 +87,8 @@ def test_however_many_there_are_asking_stays_below_its_rate_and_comes_round_to_a
             while clock.now() - began_s < 90.0:
                 number += 1
                 for peer in swarm.peers.values():
-                    peer.swarm.standing.note_loss(number, 1.0 / number)
-                    peer.swarm.standing.note_round(number, a_round(8))
+                    peer.swarm.status.note_loss(number, 1.0 / number)
+                    peer.swarm.status.note_round(number, a_round(8))
                 await clock.sleep(1.0)
                 taken = watch.take(16)
                 if clock.now() - began_s > 60.0:
@@ -131,7 +131,7 @@ async def never(stream: Stream) -> None:
 
 
 async def nonsense(stream: Stream) -> None:
-    await write_frame(stream, b'Standing {"loss": 1e999, "rounds": -1}', limit_bytes=STANDING_LIMIT_BYTES)
+    await write_frame(stream, b'MemberStatus {"loss": 1e999, "rounds": -1}', limit_bytes=STATUS_LIMIT_BYTES)
 
 
 async def too_much(stream: Stream) -> None:
@@ -143,7 +143,7 @@ def test_who_does_not_answer_as_it_should_holds_nobody_else_up(answer: Callable[
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             a, b, c = (swarm.peers[name] for name in "abc")
-            await b.swarm.admission.serve(STANDING, answer)
+            await b.swarm.admission.serve(STATUS, answer)
             watch = Watch(a.swarm.admission, a.swarm.membership)
             asking = asyncio.create_task(watch.run())
             heard: dict[PeerId, object] = {}

@@ -146,3 +146,16 @@ def with_flags(*flags: Flag) -> Callable[[Command], Command]:
         return command
 
     return dressed
+
+
+def with_values(arguments: Sequence[str], flag: str, *, is_value: Callable[[str], bool], otherwise: str) -> list[str]:
+    """The arguments with `otherwise` after each `flag` that no value follows, since a flag has one or has none."""
+    found: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*found, *arguments[position:]]
+        found.append(argument)
+        following = arguments[position + 1 : position + 2]
+        if argument == flag and not (following and is_value(following[0])):
+            found.append(otherwise)
+    return found

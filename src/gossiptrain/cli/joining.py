@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gossiptrain.cli.flags import with_values
 from gossiptrain.errors import UsageError
 
 FLAG = "--join"
@@ -18,15 +19,7 @@ NEARBY = "nearby"
 
 def with_places(arguments: Sequence[str]) -> list[str]:
     """The arguments with `NEARBY` after each `--join` that no place follows, since a flag has a value or has none."""
-    found: list[str] = []
-    for position, argument in enumerate(arguments):
-        if argument == "--":
-            return [*found, *arguments[position:]]
-        found.append(argument)
-        following = arguments[position + 1 : position + 2]
-        if argument == FLAG and not (following and _is_place(following[0])):
-            found.append(NEARBY)
-    return found
+    return with_values(arguments, FLAG, is_value=_is_place, otherwise=NEARBY)
 
 
 def network_settings(words: Sequence[str] | None) -> dict[str, Any]:

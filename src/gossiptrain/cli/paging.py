@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from gossiptrain.cli.flags import Flag
+from gossiptrain.cli.flags import Flag, with_values
 from gossiptrain.events import Notice
 from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.page.place import AUTO, USUAL_PORT, Place, is_place
@@ -31,15 +31,7 @@ OPEN_WIDE = (
 
 def with_pages(arguments: Sequence[str]) -> list[str]:
     """The arguments with `AUTO` after each `--page` that no place follows, since a flag has a value or has none."""
-    found: list[str] = []
-    for position, argument in enumerate(arguments):
-        if argument == "--":
-            return [*found, *arguments[position:]]
-        found.append(argument)
-        following = arguments[position + 1 : position + 2]
-        if argument == FLAG and not (following and is_place(following[0])):
-            found.append(AUTO)
-    return found
+    return with_values(arguments, FLAG, is_value=is_place, otherwise=AUTO)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import Literal, NoReturn
 
 from gossiptrain.events import Met, PeerSeen, Shown
 from gossiptrain.net.transport import PeerId
-from gossiptrain.swarm.messages import Heartbeat, Standing
+from gossiptrain.swarm.messages import Heartbeat
 from gossiptrain.swarm.own_heartbeat import Role
 from gossiptrain.swarm.peer import SwarmPeer
+from gossiptrain.swarm.status_messages import MemberStatus
 from gossiptrain.swarm.watching import Watch
 
 TELL_S = 1.0
@@ -28,7 +29,7 @@ class Lookout:
     def __init__(self, peer: SwarmPeer, tell: Callable[[tuple[PeerSeen, ...]], None], *, trains: bool = True) -> None:
         """trains: whether this peer is one of those that are seen."""
         self._membership = peer.membership
-        self._standing = peer.standing
+        self._status = peer.status
         self._trains = trains
         self._watch = Watch(peer.admission, peer.membership)
         self._tell = tell
@@ -56,12 +57,12 @@ class Lookout:
     def _me(self) -> PeerSeen:
         """The own peer, whose events tell of rounds, and of steps only where a trainer tells them."""
         own = self._membership.own
-        shown = Shown(loss=self._standing.loss, rounds=0, bytes_sent=0, bytes_per_s=0.0)
+        shown = Shown(loss=self._status.loss, rounds=0, bytes_sent=0, bytes_per_s=0.0)
         state = _state("trainer", joined=own.joined, ends_in_s=own.ends_in_s)
         return PeerSeen(peer_id=self._membership.me, state=state, step=own.step, round=own.round, shown=(shown,))
 
 
-def _seen(peer: PeerId, heartbeat: Heartbeat, standings: list[Standing]) -> PeerSeen:
+def _seen(peer: PeerId, heartbeat: Heartbeat, standings: list[MemberStatus]) -> PeerSeen:
     return PeerSeen(
         peer_id=peer,
         state=_state(heartbeat.role, joined=heartbeat.joined, ends_in_s=heartbeat.ends_in_s),
@@ -79,16 +80,16 @@ def _state(role: Role, *, joined: bool, ends_in_s: float | None) -> State:
     return "ending" if ends_in_s == 0 else "training"
 
 
-def _shown(standing: Standing) -> Shown:
+def _shown(status: MemberStatus) -> Shown:
     return Shown(
-        loss=standing.loss,
-        rounds=standing.rounds,
-        bytes_sent=standing.bytes_sent,
-        bytes_per_s=standing.bytes_per_s,
+        loss=status.loss,
+        rounds=status.rounds,
+        bytes_sent=status.bytes_sent,
+        bytes_per_s=status.bytes_per_s,
         met=tuple(
             Met(round=meeting.round, members=meeting.members, disagreement=meeting.disagreement)
-            for meeting in standing.meetings
+            for meeting in status.meetings
         ),
-        losses=standing.losses,
-        disagreements=standing.disagreements,
+        losses=status.losses,
+        disagreements=status.disagreements,
     )

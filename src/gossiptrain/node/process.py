@@ -203,7 +203,7 @@ class Node:
         membership = self._peer.membership
         own = membership.own
         if progress.loss is not None:
-            self._peer.standing.note_loss(progress.step, progress.loss)
+            self._peer.status.note_loss(progress.step, progress.loss)
         # What others decide by whom they wait for; the next heartbeat may come too late for their round.
         ready_again = progress.ready_in_s is not None and own.ready_in_s is None
         ended_now = progress.ends_in_s == 0 and own.ends_in_s != 0
@@ -227,7 +227,7 @@ class Node:
         else:
             averaged = await participation.average(own, samples=taken.samples)
         if averaged is not None:
-            self._peer.standing.note_round(averaged.number, averaged.result)
+            self._peer.status.note_round(averaged.number, averaged.result)
         self._tell_next_round()
         self._trainer.send(_round_ended(averaged, self._transport))
 

@@ -1,7 +1,8 @@
-"""Everything that peers of a swarm say to each other, as typed messages.
+"""What peers of a swarm say to each other, as typed messages: who they are, and all about rounds.
 
-Owns the words on the wire and their bounds. Does not know when they are said. Tensors are not messages: they follow
-an `ExchangeHeader` as raw chunks whose lengths both sides know.
+Owns the words on the wire and their bounds. What joiners are told is in `state_messages`, what those hear that watch in
+`status_messages`. Does not know when they are said. Tensors are not messages: they follow an `ExchangeHeader` as raw
+chunks whose lengths both sides know.
 """
 
 from __future__ import annotations
@@ -26,21 +27,14 @@ MAX_ADDRESSES = 16
 BEATS_LIMIT_BYTES = 168 << 10
 """Largest message with heartbeats: `MAX_RECORDS` of peers with `MAX_ADDRESSES` long addresses each."""
 MAX_COUNT = 2**53
-MAX_POINTS = 32
-"""Of one history that a peer shows of itself."""
-MAX_MEETINGS = 4
-SHOWN_KEY_LENGTH = 8
-"""Characters at the end of an id by which a peer is named where it is only shown."""
 
 PeerText = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[0-9A-Za-z_.-]+$")]
 PeerKey = Annotated[str, StringConstraints(min_length=1, max_length=KEY_LENGTH, pattern=r"^[0-9A-Za-z_.-]+$")]
-ShownKey = Annotated[str, StringConstraints(min_length=1, max_length=SHOWN_KEY_LENGTH, pattern=r"^[0-9A-Za-z_.-]+$")]
 AddressText = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^/[!-~]+$")]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 HexText = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Points = Annotated[tuple[tuple[Count, Finite], ...], Field(max_length=MAX_POINTS)]
 RevocationBytes = Annotated[bytes, Field(max_length=REVOCATIONS_LIMIT_BYTES)]
 Speed = Annotated[Finite, Field(ge=0, le=1)]
 Purpose = Literal["round", "merge", "end"]
@@ -325,72 +319,3 @@ class Abandon(Message):
     """Leave everything as it was."""
 
     reason: ShortText
-
-
-class StateRequest(Message):
-    """A joiner asks a donor what it can give."""
-
-    chunk_elements: Annotated[int, Field(ge=1, le=MAX_COUNT)]
-    """How long the chunks are to be that it compares and asks for; the last one is shorter."""
-    average: HexText = ""
-    """Digest of the average that it wants: the donor is asked to help another one, and only if it holds the same."""
-    fragment: Annotated[int, Field(ge=0, le=MOST_FRAGMENTS - 1)] = 0
-    """Which part of the model it asks for."""
-
-
-class StateOffer(Message):
-    """The donor's answer. The BLAKE3 digests of all chunks, as little-endian float32, follow as raw bytes."""
-
-    elements: Count
-    step: Count
-    """Where the parameters stand."""
-    average: HexText = ""
-    """Digest of the average that they are, in part at least; empty where nobody else can hold the same."""
-    members: Annotated[tuple[PeerText, ...], Field(max_length=MAX_MEMBERS)] = ()
-    """Of the round that made it: who else may give the same chunks."""
-
-
-class ChunkRequest(Message):
-    """The joiner asks for one chunk of what was offered. It follows as raw bytes; requests may be sent ahead."""
-
-    index: Count
-
-
-class StateRefusal(Message):
-    """The donor cannot give its state now, or not the one that is wanted."""
-
-    reason: ShortText
-
-
-class StandingRequest(Message):
-    """Somebody who watches the swarm asks a member what it shows of itself. Nothing is decided by the answer."""
-
-    rounds: Count = 0
-    """Of its meetings those are wanted that came after so many; 0: the histories as well."""
-
-
-class Meeting(Message):
-    """A round of the peer that shows it."""
-
-    round: Count
-    members: Annotated[tuple[ShownKey, ...], Field(max_length=MAX_MEMBERS)]
-    disagreement: Annotated[Finite, Field(ge=0)] | None = None
-
-
-class Standing(Message):
-    """What a member shows of itself to whoever watches."""
-
-    loss: Finite | None
-    """Its last training loss; None where its trainer tells none."""
-    rounds: Count
-    """That it has committed since it was started."""
-    bytes_sent: Count
-    """In those."""
-    bytes_per_s: Annotated[Finite, Field(ge=0)]
-    """In the last of them."""
-    meetings: Annotated[tuple[Meeting, ...], Field(max_length=MAX_MEETINGS)] = ()
-    """The newest of those that were wanted, oldest first."""
-    losses: Points = ()
-    """By step."""
-    disagreements: Points = ()
-    """By round."""

@@ -34,8 +34,8 @@ from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
 from gossiptrain.swarm.reunion import Reunion
-from gossiptrain.swarm.standing import OwnStanding
 from gossiptrain.swarm.state import Donate, Donation, StateServer
+from gossiptrain.swarm.status import OwnStatus
 from gossiptrain.swarm.supervision import supervised
 
 SETTLED_BEATS = 1.5
@@ -96,7 +96,7 @@ class SwarmPeer:
         self.participation = self._make_participation(settings, promises)
         """Its rounds, once it has taken over the state."""
         self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate))
-        self.standing = OwnStanding(self.admission)
+        self.status = OwnStatus(self.admission)
         """What it shows to whoever watches."""
         self._joining = self._make_joining(report)
         self._on_change = on_change
@@ -147,7 +147,7 @@ class SwarmPeer:
     async def open(self) -> None:
         """From now on answers others."""
         rounds = (self._matchmaker, self._averager, self._state_server)
-        for room in (self.admission, self.membership, *rounds, self.standing):
+        for room in (self.admission, self.membership, *rounds, self.status):
             await room.open()
 
     async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:

@@ -25,8 +25,9 @@ from gossiptrain.net.transport import Clock, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.intake import as_count
 from gossiptrain.swarm.last_average import HeldAverage, LastAverage
-from gossiptrain.swarm.messages import ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
+from gossiptrain.swarm.messages import Waiting
 from gossiptrain.swarm.state_chunks import ELEMENT_BYTES, MAX_CHUNKS, Chunking, digests_of
+from gossiptrain.swarm.state_messages import ChunkRequest, StateOffer, StateRefusal, StateRequest
 
 STATE = "/gossiptrain/state"
 

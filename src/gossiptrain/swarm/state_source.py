@@ -19,9 +19,10 @@ from gossiptrain.core.partition import Slice
 from gossiptrain.net.framing import ProtocolViolationError, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.messages import ChunkRequest, StateOffer, StateRefusal, StateRequest, Waiting
+from gossiptrain.swarm.messages import Waiting
 from gossiptrain.swarm.state import STATE
 from gossiptrain.swarm.state_chunks import DIGEST_BYTES, ELEMENT_BYTES, Chunking, digest_of
+from gossiptrain.swarm.state_messages import ChunkRequest, StateOffer, StateRefusal, StateRequest
 
 LONGEST_LINE_S = 120.0
 """How long a joiner waits for its turn at one donor."""

@@ -17,8 +17,8 @@ from gossiptrain.net.framing import encode_message, receive_message, send_messag
 from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Membership
-from gossiptrain.swarm.messages import Standing, StandingRequest
-from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES
+from gossiptrain.swarm.status import STATUS, STATUS_LIMIT_BYTES
+from gossiptrain.swarm.status_messages import MemberStatus, StatusRequest
 
 _logger = logging.getLogger(__package__)
 RATE_BYTES_PER_S = 450.0
@@ -50,13 +50,13 @@ class Watch:
         self._membership = membership
         self._clock = admission.transport.clock
         self._asked: dict[PeerId, _Asked] = {}
-        self._heard: dict[PeerId, list[Standing]] = {}
+        self._heard: dict[PeerId, list[MemberStatus]] = {}
         self._allowance = ALLOWANCE_BYTES
         self._saved = 0.0
         self.bytes_moved = 0
         """In all, both ways."""
 
-    def take(self, most: int) -> dict[PeerId, list[Standing]]:
+    def take(self, most: int) -> dict[PeerId, list[MemberStatus]]:
         """Of at most so many peers, what they have shown since they were last taken, oldest first."""
         taken = {peer: self._heard[peer] for peer in list(self._heard)[:most]}
         self._heard = {peer: heard for peer, heard in self._heard.items() if peer not in taken}
@@ -102,14 +102,14 @@ class Watch:
         if asked.incarnation != incarnation:
             asked.rounds = 0  # it has started anew, and with it its histories
         asked.at_s, asked.incarnation = now_s, incarnation
-        request = StandingRequest(rounds=asked.rounds)
+        request = StatusRequest(rounds=asked.rounds)
         spent = BESIDE_BYTES + len(encode_message(request))
         try:
             async with self._clock.timeout(self._admission.timing.probe_timeout_s):
-                stream = await self._admission.stream(peer, STANDING)
+                stream = await self._admission.stream(peer, STATUS)
                 try:
                     await send_message(stream, request)
-                    standing = await receive_message(stream, Standing, limit_bytes=STANDING_LIMIT_BYTES)
+                    status = await receive_message(stream, MemberStatus, limit_bytes=STATUS_LIMIT_BYTES)
                 finally:
                     await stream.close()
         except UnreachableError as error:
@@ -119,9 +119,9 @@ class Watch:
         except (ConnectionError, TimeoutError) as error:
             _logger.debug("%s shows nothing: %r", peer, error)
         else:
-            spent += len(encode_message(standing))
-            asked.rounds = standing.rounds
-            self._heard.setdefault(peer, []).append(standing)
+            spent += len(encode_message(status))
+            asked.rounds = status.rounds
+            self._heard.setdefault(peer, []).append(status)
             del self._heard[peer][:-4]
         if is_first and self._allowance > 0:
             self._allowance -= spent

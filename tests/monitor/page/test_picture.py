@@ -12,7 +12,7 @@ from benchmarks.page.story import BEGIN, Story, ended, hostile
 from gossiptrain.events import Event, Joined, Met, PeerSeen, Shown, SwarmSeen
 from gossiptrain.monitor.page.picture import MISSED_S, SwarmPicture
 from gossiptrain.monitor.page.rows import MAX_ROWS, RECENT_ROUNDS
-from gossiptrain.swarm.standing import shown_key
+from gossiptrain.swarm.status import shown_key
 from tests.monitor.stream import (
     HOSTILE,
     OTHER,

@@ -29,7 +29,7 @@ from gossiptrain.events import (
 from gossiptrain.monitor.event_text import EventText
 from gossiptrain.monitor.page.rows import GONE, RecentRounds, Row, Rows, RowState, SeenRound
 from gossiptrain.monitor.words import printable, short_peer
-from gossiptrain.swarm.standing import shown_key
+from gossiptrain.swarm.status import shown_key
 
 Seat = Literal["peer", "watcher", "demo"]
 """From where the swarm is seen: from a peer that trains, from one that only watches, from the parent of all peers."""

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Literal, TypeAlias
 
 from gossiptrain.core.points import Points, rounded
-from gossiptrain.swarm.standing import shown_key
+from gossiptrain.swarm.status import shown_key
 
 RowState: TypeAlias = Literal["joining", "training", "ending", "ended", "lost", "killed", "watching"]
 GONE: frozenset[RowState] = frozenset({"ended", "lost", "killed"})

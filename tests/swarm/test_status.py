@@ -12,9 +12,10 @@ from gossiptrain.net.framing import call, decode_message, encode_message, receiv
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.messages import MAX_MEETINGS, MAX_MEMBERS, MAX_POINTS, Standing, StandingRequest
+from gossiptrain.swarm.messages import MAX_MEMBERS
 from gossiptrain.swarm.round import RoundResult
-from gossiptrain.swarm.standing import STANDING, STANDING_LIMIT_BYTES, OwnStanding, shown_key
+from gossiptrain.swarm.status import STATUS, STATUS_LIMIT_BYTES, OwnStatus, shown_key
+from gossiptrain.swarm.status_messages import MAX_MEETINGS, MAX_POINTS, MemberStatus, StatusRequest
 from tests.swarm.swarms import TIMING, fingerprint, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on
 
@@ -30,21 +31,21 @@ def a_round(members: int = 3, *, disagreement: float | None = 0.25, seconds: flo
     )
 
 
-def standing_of() -> OwnStanding:
+def status_of() -> OwnStatus:
     """One that nobody on a network asks."""
-    return OwnStanding(Admission(VirtualNetwork().transport("a"), fingerprint(), timing=TIMING))
+    return OwnStatus(Admission(VirtualNetwork().transport("a"), fingerprint(), timing=TIMING))
 
 
 @on_both_transports
 def test_a_member_hears_loss_rounds_and_histories_of_another_one(kind: Kind) -> None:
-    async def scenario(make: MakeTransport) -> Standing:
+    async def scenario(make: MakeTransport) -> MemberStatus:
         async with swarm_of(make, 2) as swarm:
             a, b = swarm.peers["a"], swarm.peers["b"]
-            b.swarm.standing.note_loss(5, 2.0)
-            b.swarm.standing.note_round(7, a_round())
-            stream = await a.swarm.admission.stream(b.id, STANDING)
-            await send_message(stream, StandingRequest())
-            answer = await receive_message(stream, Standing, limit_bytes=STANDING_LIMIT_BYTES)
+            b.swarm.status.note_loss(5, 2.0)
+            b.swarm.status.note_round(7, a_round())
+            stream = await a.swarm.admission.stream(b.id, STATUS)
+            await send_message(stream, StatusRequest())
+            answer = await receive_message(stream, MemberStatus, limit_bytes=STATUS_LIMIT_BYTES)
             await stream.close()
             return answer
 
@@ -60,30 +61,30 @@ def test_a_stranger_is_shown_nothing() -> None:
             stranger = await make("stranger")
             peer = await stranger.connect(swarm.peers["a"].swarm.transport.addresses[0])
             with pytest.raises(ConnectionError):
-                await call(stranger, peer, protocol=STANDING, request=StandingRequest(), reply_kind=Standing)
+                await call(stranger, peer, protocol=STATUS, request=StatusRequest(), reply_kind=MemberStatus)
 
     run_on("virtual", scenario)
 
 
 def test_who_has_asked_before_gets_only_what_is_new_and_who_asks_a_peer_that_started_anew_gets_all() -> None:
-    standing = standing_of()
+    status = status_of()
     for number in range(10):
-        standing.note_round(number, a_round())
-    first = standing.answer(StandingRequest())
+        status.note_round(number, a_round())
+    first = status.answer(StatusRequest())
     assert [meeting.round for meeting in first.meetings] == [6, 7, 8, 9]
     assert len(first.disagreements) == 10
-    assert standing.answer(StandingRequest(rounds=10)).meetings == ()
-    later = standing.answer(StandingRequest(rounds=8))
+    assert status.answer(StatusRequest(rounds=10)).meetings == ()
+    later = status.answer(StatusRequest(rounds=8))
     assert [meeting.round for meeting in later.meetings] == [8, 9]
     assert later.disagreements == ()
-    assert standing.answer(StandingRequest(rounds=99)).disagreements == first.disagreements
+    assert status.answer(StatusRequest(rounds=99)).disagreements == first.disagreements
 
 
 def test_rounds_that_did_not_commit_and_losses_that_are_no_numbers_are_not_shown() -> None:
-    standing = standing_of()
-    standing.note_round(1, RoundResult.abandoned((), "nobody came"))
-    standing.note_loss(1, math.nan)
-    answer = standing.answer(StandingRequest())
+    status = status_of()
+    status.note_round(1, RoundResult.abandoned((), "nobody came"))
+    status.note_loss(1, math.nan)
+    answer = status.answer(StatusRequest())
     assert (answer.loss, answer.rounds, answer.meetings, answer.losses) == (None, 0, (), ())
 
 
@@ -95,13 +96,13 @@ def test_rounds_that_did_not_commit_and_losses_that_are_no_numbers_are_not_shown
 def test_whatever_happens_the_answer_can_be_told_and_is_small(
     course: list[tuple[float, float]], members: int, number: int
 ) -> None:
-    standing = standing_of()
+    status = status_of()
     for at, (loss, disagreement) in enumerate(course):
-        standing.note_loss(number + at, loss)
-        standing.note_round(number + at, a_round(members, disagreement=disagreement, seconds=0.0))
-    answer = standing.answer(StandingRequest())
+        status.note_loss(number + at, loss)
+        status.note_round(number + at, a_round(members, disagreement=disagreement, seconds=0.0))
+    answer = status.answer(StatusRequest())
     encoded = encode_message(answer)
-    assert decode_message(encoded, Standing) == answer
-    assert len(encoded) < STANDING_LIMIT_BYTES
+    assert decode_message(encoded, MemberStatus) == answer
+    assert len(encoded) < STATUS_LIMIT_BYTES
     assert len(answer.losses) <= MAX_POINTS
     assert len(answer.meetings) <= MAX_MEETINGS

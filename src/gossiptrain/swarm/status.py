@@ -15,19 +15,19 @@ from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.intake import as_count
-from gossiptrain.swarm.messages import (
+from gossiptrain.swarm.messages import MAX_MEMBERS
+from gossiptrain.swarm.round import RoundResult
+from gossiptrain.swarm.status_messages import (
     MAX_MEETINGS,
-    MAX_MEMBERS,
     MAX_POINTS,
     SHOWN_KEY_LENGTH,
     Meeting,
-    Standing,
-    StandingRequest,
+    MemberStatus,
+    StatusRequest,
 )
-from gossiptrain.swarm.round import RoundResult
 
-STANDING = "/gossiptrain/standing"
-STANDING_LIMIT_BYTES = 16 << 10
+STATUS = "/gossiptrain/status"
+STATUS_LIMIT_BYTES = 16 << 10
 
 
 def shown_key(peer: str) -> str:
@@ -35,7 +35,7 @@ def shown_key(peer: str) -> str:
     return peer[-SHOWN_KEY_LENGTH:]
 
 
-class OwnStanding:
+class OwnStatus:
     """The figures of this peer; members may ask for them."""
 
     def __init__(self, admission: Admission) -> None:
@@ -56,7 +56,7 @@ class OwnStanding:
 
     async def open(self) -> None:
         """From now on answers members."""
-        await self._admission.serve(STANDING, self._serve)
+        await self._admission.serve(STATUS, self._serve)
 
     def note_loss(self, step: int, loss: float) -> None:
         """The training loss at a step."""
@@ -77,11 +77,11 @@ class OwnStanding:
             disagreement = rounded(disagreement)
         self._meetings.append(Meeting(round=as_count(number), members=_keys(result.members), disagreement=disagreement))
 
-    def answer(self, request: StandingRequest) -> Standing:
+    def answer(self, request: StatusRequest) -> MemberStatus:
         """What is shown to who knows of so many rounds already."""
         begins_anew = request.rounds == 0 or request.rounds > self._rounds
         new = MAX_MEETINGS if begins_anew else min(MAX_MEETINGS, self._rounds - request.rounds)
-        return Standing(
+        return MemberStatus(
             loss=self._loss,
             rounds=as_count(self._rounds),
             bytes_sent=as_count(self._bytes_sent),
@@ -93,8 +93,8 @@ class OwnStanding:
 
     async def _serve(self, stream: Stream) -> None:
         async with self._clock.timeout(self._admission.timing.dial_timeout_s):
-            request = await receive_message(stream, StandingRequest)
-            await send_message(stream, self.answer(request), limit_bytes=STANDING_LIMIT_BYTES)
+            request = await receive_message(stream, StatusRequest)
+            await send_message(stream, self.answer(request), limit_bytes=STATUS_LIMIT_BYTES)
 
 
 def _keys(members: Sequence[PeerId]) -> tuple[str, ...]:
