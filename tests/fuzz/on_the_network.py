@@ -6,6 +6,7 @@ Owns how each is called on any bytes, with what must be true of its result, and 
 from __future__ import annotations
 
 import ipaddress
+from http import HTTPStatus
 from typing import Any, cast
 
 import msgpack  # type: ignore[import-untyped]
@@ -16,6 +17,8 @@ from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf.asyncio import AsyncServiceInfo
 
 from gossiptrain.errors import AddressError
+from gossiptrain.monitor.page.place import Place
+from gossiptrain.monitor.page.server import Answers
 from gossiptrain.net.addresses import (
     join_addresses,
     parse_announce_address,
@@ -39,6 +42,7 @@ from gossiptrain.net.wire import Wire
 from gossiptrain.swarm.intake import addresses_in, directory_entry
 from tests.fuzz.decoder import BytesStream, Decoder, finished
 
+ORDER_KEY = "key"
 PEER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 RELAY = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 ADDRESSES = (
@@ -189,6 +193,21 @@ def _entry(name: str, value: bytes) -> bytes:
     return bytes([len(packed_name)]) + packed_name + bytes(msgpack.packb(value))
 
 
+def take_order(data: bytes) -> None:
+    """What a browser sends that has the key; without it nothing of the body is read."""
+    obeyed: list[str] = []
+
+    def obey(order: str, whom: str) -> bool:
+        obeyed.append(order)
+        return isinstance(whom, str)
+
+    answers = Answers(Place("127.0.0.1", (0,)), dict, obey, ORDER_KEY)
+    status = answers.obey("/kill", data, ORDER_KEY)
+    assert (status == HTTPStatus.NO_CONTENT) == (obeyed == ["kill"])
+    assert status in (HTTPStatus.NO_CONTENT, HTTPStatus.BAD_REQUEST)
+    assert answers.obey("/kill", data, "another") == HTTPStatus.FORBIDDEN
+
+
 def decoders() -> list[Decoder]:
     """All of this file."""
     entry = directory_entry(ADDRESSES)
@@ -247,6 +266,7 @@ def decoders() -> list[Decoder]:
         Decoder(
             "addresses-in-entries", take_entry_of_addresses, [entry, b"[]"], ("swarm/intake.py",), limit_bytes=1024
         ),
+        Decoder("orders-of-the-page", take_order, [b'{"peer":"one"}', b"{}"], ("monitor/page/server.py",)),
         Decoder("announcements", take_announcement, [announcement()], ("net/local_network.py",), limit_bytes=9000),
         Decoder(
             "tokens-of-connections",

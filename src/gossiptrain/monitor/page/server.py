@@ -61,7 +61,7 @@ class PageServer:
     def __init__(self, place: Place, snapshot: Snapshot, *, order: Order | None = None, key: str = "") -> None:
         """order: obeyed only where a request brings `key`. Raises PortInUseError."""
         self._place = place
-        self._server = _listening(place, _Answers(place, snapshot, order, key))
+        self._server = _listening(place, Answers(place, snapshot, order, key))
         self._key = key if order is not None else ""
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="gossiptrain page", daemon=True
@@ -86,7 +86,7 @@ class PageServer:
         self._thread.join()
 
 
-class _Answers:
+class Answers:
     """What requests are answered with."""
 
     def __init__(self, place: Place, snapshot: Snapshot, order: Order | None, key: str) -> None:
@@ -128,7 +128,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = MOST_AT_ONCE
 
-    def __init__(self, address: tuple[str, int], answers: _Answers) -> None:
+    def __init__(self, address: tuple[str, int], answers: Answers) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.answers = answers
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
@@ -210,7 +210,7 @@ class _Request(BaseHTTPRequestHandler):
         """The terminal belongs to the view of the training."""
 
 
-def _listening(place: Place, answers: _Answers) -> _Server:
+def _listening(place: Place, answers: Answers) -> _Server:
     """Raises PortInUseError."""
     failure = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     for port in place.ports:
