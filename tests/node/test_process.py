@@ -61,6 +61,7 @@ class Peer:
         transport.daemon_exited = asyncio.Event()  # type: ignore[attr-defined]
         transport.daemon_alive = _answers  # type: ignore[attr-defined]
         transport.paths_used = {}  # type: ignore[attr-defined]
+        transport.bound_strangers = lambda admitted: None  # type: ignore[attr-defined]
         self.peer_id = transport.peer_id
         self.trainer = Trainer()
         self.memory = SharedVectors.create(ELEMENTS, state=ELEMENTS)

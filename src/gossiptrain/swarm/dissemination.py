@@ -110,6 +110,7 @@ class Dissemination:
     async def say_goodbye(self, *, widely: bool) -> None:
         """Tells others that this one leaves. widely: as `announce_widely` does, else as `announce` does."""
         self._own.leave()
+        self._own.beat()
         await self._announce_to(self._many() if widely else self._few())
 
     async def meet(self, peer: PeerId, *, within_s: float) -> bool:

@@ -158,6 +158,8 @@ def test_a_frozen_peer_is_silent_and_keeps_its_streams() -> None:
     async def talk(alice: Transport, bob: Transport) -> None:
         await bob.serve(PROTOCOL, mirror)
         stream = await alice.open_stream(bob.peer_id, PROTOCOL)
+        await stream.write(b"x" * 1024)  # a stream on which nothing is said ends after a while by itself
+        assert await stream.read_exactly(1024) == b"x" * 1024
         network.freeze("bob")
         await stream.write(b"x" * 1024)
         assert await is_silent(stream)
