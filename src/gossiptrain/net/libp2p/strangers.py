@@ -18,7 +18,10 @@ from gossiptrain.net.transport import Clock, PeerId, UnreachableError
 
 _logger = logging.getLogger(__package__)
 PERIOD_S = 1.0
-"""Between two looks. Who shakes hands is known after a few round trips."""
+"""Between two looks."""
+PATIENT_LOOKS = 5
+"""A stranger who was there for so many has had time to say who it is. That takes a few round trips, and on computers
+that are busy with many peers, seconds."""
 MAX_STRANGERS = 64
 MAX_GROWTH_BYTES = 24 << 20
 """By which the daemon may grow while strangers are connected: one of them can open thousands of streams."""
@@ -45,8 +48,8 @@ class Strangers:
         self._is_known = is_known
         self._memory_bytes = memory_bytes
         self._calm_bytes = memory_bytes()
-        self._seen: frozenset[PeerId] = frozenset()
-        """The strangers who were there at the last look."""
+        self._looks: dict[PeerId, int] = {}
+        """For how many looks on end each stranger was there."""
         self._told_s = -SILENCE_S
 
     async def run(self) -> None:
@@ -63,7 +66,8 @@ class Strangers:
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.LIST_PEERS))
         connected = (PeerId(PeerID(info.id).to_base58()) for info in response.peers)
         strangers = frozenset(peer for peer in connected if not self._is_known(peer))
-        stayed, self._seen = strangers & self._seen, strangers
+        self._looks = {peer: self._looks.get(peer, 0) + 1 for peer in strangers}
+        stayed = frozenset(peer for peer, looks in self._looks.items() if looks >= PATIENT_LOOKS)
         grown_bytes = self._memory_bytes() - self._calm_bytes
         # What members take grows, too, and there may never be a moment without any stranger.
         self._calm_bytes += grown_bytes // CALM_AGAIN_LOOKS if strangers else grown_bytes
