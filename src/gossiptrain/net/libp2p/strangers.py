@@ -18,7 +18,9 @@ from gossiptrain.net.transport import Clock, PeerId, UnreachableError
 
 _logger = logging.getLogger(__package__)
 PERIOD_S = 1.0
-"""Between two looks."""
+"""Between two looks while there are strangers or the daemon grows."""
+CALM_PERIOD_S = 5.0
+"""Else. In a swarm of 64 looking each second took a node a tenth of its processor time."""
 PATIENT_LOOKS = 5
 """A stranger who was there for so many has had time to say who it is. That takes a few round trips, and on computers
 that are busy with many peers, seconds."""
@@ -48,6 +50,8 @@ class Strangers:
         self._is_known = is_known
         self._memory_bytes = memory_bytes
         self._calm_bytes = memory_bytes()
+        self._names: dict[bytes, PeerId] = {}
+        """Of those who were connected at the last look."""
         self._looks: dict[PeerId, int] = {}
         """For how many looks on end each stranger was there."""
         self._told_s = -SILENCE_S
@@ -55,17 +59,27 @@ class Strangers:
     async def run(self) -> None:
         """Looks again and again, until cancelled or the daemon ends."""
         while True:
-            await self._clock.sleep(PERIOD_S)
+            await self._rest()
             try:
                 await self.look()
             except UnreachableError:
                 return
 
+    async def _rest(self) -> None:
+        """Until it is time for the next look. What the daemon takes is looked at in each period, since that costs nothing."""
+        waited_s = 0.0
+        while waited_s < CALM_PERIOD_S:
+            await self._clock.sleep(PERIOD_S)
+            waited_s += PERIOD_S
+            if self._looks or self._memory_bytes() - self._calm_bytes > MAX_GROWTH_BYTES // 2:
+                return
+
     async def look(self) -> frozenset[PeerId]:
         """Ends connections where there are too many, and says whose. Raises UnreachableError where the daemon ended."""
         response = await self._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.LIST_PEERS))
-        connected = (PeerId(PeerID(info.id).to_base58()) for info in response.peers)
-        strangers = frozenset(peer for peer in connected if not self._is_known(peer))
+        # Telling an id in letters takes far longer than all else here.
+        self._names = {info.id: self._names.get(info.id) or _name_of(info.id) for info in response.peers}
+        strangers = frozenset(peer for peer in self._names.values() if not self._is_known(peer))
         self._looks = {peer: self._looks.get(peer, 0) + 1 for peer in strangers}
         stayed = frozenset(peer for peer, looks in self._looks.items() if looks >= PATIENT_LOOKS)
         grown_bytes = self._memory_bytes() - self._calm_bytes
@@ -88,6 +102,10 @@ class Strangers:
         if now_s - self._told_s >= SILENCE_S:
             self._told_s = now_s
             _logger.warning("strangers have opened more than a peer bears; the connections of %d were ended", count)
+
+
+def _name_of(id_bytes: bytes) -> PeerId:
+    return PeerId(PeerID(id_bytes).to_base58())
 
 
 def resident_bytes(pid: int) -> int:
