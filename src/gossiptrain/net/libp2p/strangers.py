@@ -66,7 +66,7 @@ class Strangers:
                 return
 
     async def _rest(self) -> None:
-        """Until it is time for the next look. What the daemon takes is looked at meanwhile, since that costs nothing."""
+        """Until it is time for the next look. What the daemon takes is looked at meanwhile, which costs nothing."""
         waited_s = 0.0
         while waited_s < CALM_PERIOD_S:
             await self._clock.sleep(PERIOD_S)
