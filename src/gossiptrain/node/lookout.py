@@ -62,13 +62,13 @@ class Lookout:
         return PeerSeen(peer_id=self._membership.me, state=state, step=own.step, round=own.round, shown=(shown,))
 
 
-def _seen(peer: PeerId, heartbeat: Heartbeat, standings: list[MemberStatus]) -> PeerSeen:
+def _seen(peer: PeerId, heartbeat: Heartbeat, statuses: list[MemberStatus]) -> PeerSeen:
     return PeerSeen(
         peer_id=peer,
         state=_state(heartbeat.role, joined=heartbeat.joined, ends_in_s=heartbeat.ends_in_s),
         step=heartbeat.step,
         round=heartbeat.round,
-        shown=tuple(map(_shown, standings)),
+        shown=tuple(map(_shown, statuses)),
     )
 
 
