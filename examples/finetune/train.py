@@ -39,14 +39,16 @@ class Windows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 class Stop(TrainerCallback):
-    """Ends training after so many rounds."""
+    """Ends training after so many rounds; or after so many steps, where all others have left meanwhile."""
 
-    def __init__(self, gossip: GossipCallback, rounds: int) -> None:
-        self.gossip, self.rounds = gossip, rounds
+    def __init__(self, gossip: GossipCallback, *, rounds: int, steps: int) -> None:
+        self.gossip, self.rounds, self.steps = gossip, rounds, steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> Any:
-        if self.gossip.swarm is not None and self.gossip.swarm.rounds >= self.rounds:
-            control.should_training_stop = True
+        swarm = self.gossip.swarm
+        if swarm is not None:
+            was_left = swarm.rounds > 0 and swarm.is_alone and state.global_step >= self.steps
+            control.should_training_stop = swarm.rounds >= self.rounds or was_left
         return control
 
 
@@ -103,9 +105,8 @@ def main() -> None:
         report_to="none",
     )
     data = Windows(tokens, given.tokens)
-    trainer = Trainer(
-        model=model, args=arguments, train_dataset=data, callbacks=[callback, Stop(callback, given.rounds)]
-    )
+    stop = Stop(callback, rounds=given.rounds, steps=given.rounds * given.every_steps)
+    trainer = Trainer(model=model, args=arguments, train_dataset=data, callbacks=[callback, stop])
     trainer.train()
     model.save_pretrained(given.out)
 
