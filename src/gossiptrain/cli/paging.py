@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gossiptrain.cli.flags import Flag, with_values
+from gossiptrain.cli.options import OUTPUT
 from gossiptrain.events import Notice
 from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.page.place import AUTO, USUAL_PORT, Place, is_place
@@ -19,8 +20,8 @@ FLAG = "--page"
 PAGE = Flag(
     (FLAG,),
     str,
-    f"Show the swarm on a page, at this port of this computer alone ({USUAL_PORT}, or the next that is free), or at "
-    "HOST:PORT for others.",
+    f"Show the swarm on a page, for this computer alone, or at HOST:PORT for others ({USUAL_PORT})",
+    panel=OUTPUT,
     metavar="[[HOST:]PORT]",
 )
 OPEN_WIDE = (

@@ -86,6 +86,12 @@ def _is_run(folder: Path) -> bool:
 def _inside(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"There is no folder {folder}.",
+            cause="Runs are kept in `runs`, in the folder in which `gossip train` is started.",
+            remedy="Go there, or name the run folders.",
+        ) from error
     except OSError as error:
         raise UsageError(f"The folder {folder} cannot be read: {error.strerror}.") from error
 
