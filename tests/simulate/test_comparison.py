@@ -15,7 +15,8 @@ from PIL import Image
 from gossiptrain.errors import UsageError
 from gossiptrain.simulate.comparison import by_strategy, comparison_as_json, lines_of
 from gossiptrain.simulate.learn_settings import LearnSettings
-from gossiptrain.simulate.picture import check_picture, draw
+from gossiptrain.simulate.picture import draw
+from gossiptrain.simulate.picture_file import check_picture
 from gossiptrain.simulate.resolving import Resolved
 from gossiptrain.simulate.results import LearnResult, Record, Score
 

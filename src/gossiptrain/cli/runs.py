@@ -50,7 +50,7 @@ def runs(
     """
     given = Given(RUNS_FLAGS, values)
     if given[PICTURE] is not None:
-        from gossiptrain.simulate.picture import check_picture
+        from gossiptrain.simulate.picture_file import check_picture
 
         check_picture(given[PICTURE])
     records = sorted((_read(folder) for folder in _found(folders or [RUNS])), key=lambda each: each.started_at)

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossiptrain.errors import UsageError
 from gossiptrain.monitor.run_record import RunRecord
 from gossiptrain.monitor.words import printable
-from gossiptrain.simulate.picture import STYLE, check_picture
+from gossiptrain.simulate.picture_file import picture_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,17 +24,8 @@ DASHES = ("-", "--", ":")
 
 def draw_runs(records: Sequence[RunRecord], path: Path) -> None:
     """Draws runs. Raises UsageError where matplotlib is missing or the file cannot be written."""
-    check_picture(path)
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 3.4), layout="constrained")
+    with picture_file(path, size=(9.5, 3.4)) as figure:
         _fill(figure, records)
-        try:
-            figure.savefig(path, dpi=160)
-        except OSError as error:
-            raise UsageError(f"The picture {path} cannot be written: {error.strerror}.") from error
 
 
 def _fill(figure: Figure, records: Sequence[RunRecord]) -> None:

@@ -89,7 +89,8 @@ def _compare(runs: list[LearnSettings], *, report: Path | None, picture: Path | 
     # Imported late: torch takes seconds, and a wrong flag should not have to wait for it.
     from gossiptrain.simulate.comparison import comparison_as_json, lines_of
     from gossiptrain.simulate.learn import run
-    from gossiptrain.simulate.picture import check_picture, draw
+    from gossiptrain.simulate.picture import draw
+    from gossiptrain.simulate.picture_file import check_picture
     from gossiptrain.simulate.resolving import resolved
 
     if picture is not None:

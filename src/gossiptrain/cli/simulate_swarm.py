@@ -119,7 +119,7 @@ def _check_outputs(report: Path | None, picture: Path | None) -> None:
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"The report {report} cannot be written: there is no folder {report.absolute().parent}.")
     if picture is not None:
-        from gossiptrain.simulate.picture import check_picture
+        from gossiptrain.simulate.picture_file import check_picture
 
         check_picture(picture)
 

@@ -1,6 +1,6 @@
 """The courses of several runs as one picture: held-out loss and disagreement, over steps and over bytes.
 
-Owns how it looks. matplotlib draws it, which is not installed with the rest: `pip install 'gossiptrain[lab]'`.
+Owns how it looks. Does not know files.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gossiptrain.errors import UsageError
 from gossiptrain.simulate.comparison import by_strategy
+from gossiptrain.simulate.picture_file import picture_file
 from gossiptrain.simulate.results import LearnResult, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
 COLOURS = {
     "average": "#0072b2",
     "step-mix": "#d55e00",
@@ -33,17 +32,6 @@ COLOURS = {
 """Told apart by everyone (Okabe and Ito 2008)."""
 WIDE_SPAN = 8.0
 """Greatest by smallest value from which a scale is logarithmic."""
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "svg.fonttype": "none",
-}
 
 
 @dataclass(frozen=True)
@@ -55,37 +43,13 @@ class _Point:
     high: float
 
 
-def check_picture(path: Path) -> None:
-    """Raises UsageError where no picture can be drawn there, before hours are spent on what it is to show."""
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"A picture is written as {', '.join(FORMATS)}, not as {path.name}.")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"The picture {path} cannot be written: there is no folder {path.absolute().parent}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "Pictures are drawn by matplotlib, which is not installed.",
-            remedy="Install it with: pip install 'gossiptrain[lab]'.",
-        ) from error
-
-
 def draw(runs: Sequence[LearnResult], path: Path) -> None:
     """Draws runs of one task. Of several seeds the line is the mean, the band from the lowest to the highest.
 
     Raises UsageError where matplotlib is missing or the file cannot be written.
     """
-    check_picture(path)
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 6.4), layout="constrained")
+    with picture_file(path, size=(9.5, 6.4)) as figure:
         _fill(figure, runs)
-        try:
-            figure.savefig(path, dpi=160)
-        except OSError as error:
-            raise UsageError(f"The picture {path} cannot be written: {error.strerror}.") from error
 
 
 def _fill(figure: Figure, runs: Sequence[LearnResult]) -> None:

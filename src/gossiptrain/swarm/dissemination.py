@@ -110,7 +110,6 @@ class Dissemination:
     async def say_goodbye(self, *, widely: bool) -> None:
         """Tells others that this one leaves. widely: as `announce_widely` does, else as `announce` does."""
         self._own.leave()
-        self._own.beat()
         await self._announce_to(self._many() if widely else self._few())
 
     async def meet(self, peer: PeerId, *, within_s: float) -> bool:
@@ -131,10 +130,10 @@ class Dissemination:
         Hears the same of them, and waits no longer than `probe_timeout_s`; more than a heartbeat costs, so for the few
         moments when it matters.
         """
-        self._own.beat()
         await self._announce_to(self._many())
 
     async def _announce_to(self, peers: list[PeerId]) -> None:
+        self._own.beat()
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(self._timing.probe_timeout_s):
                 await asyncio.gather(*(self._exchange(peer) for peer in peers))

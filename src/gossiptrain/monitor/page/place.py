@@ -1,4 +1,4 @@
-"""Where a page is served: `PORT` or `HOST:PORT`, and whether that is for this computer alone.
+"""Where a page or figures are served: `PORT` or `HOST:PORT`, and whether that is for this computer alone.
 
 Owns this form, and which names of the server a browser may call it by. Does not know sockets.
 """
@@ -20,6 +20,14 @@ AUTO = "auto"
 _FORM = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
 
 
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Of `PORT`, for this computer alone, or `HOST:PORT`; None where it is neither."""
+    found = _FORM.fullmatch(text)
+    if found is None or int(found["port"]) > 65_535:
+        return None
+    return (found["host"] or LOOPBACK).strip("[]"), int(found["port"])
+
+
 def is_place(text: str) -> bool:
     """Whether this is such a place, and no other argument of a command."""
     return text == AUTO or _FORM.fullmatch(text) is not None
@@ -37,13 +45,13 @@ class Place:
         """Raises UsageError."""
         if text == AUTO:
             return cls(LOOPBACK, (*range(USUAL_PORT, USUAL_PORT + TRIED_PORTS), 0))
-        found = _FORM.fullmatch(text)
-        if found is None or int(found["port"]) > 65_535:
+        found = host_and_port(text)
+        if found is None:
             raise UsageError(
                 f"{text!r} is no place for a page.",
                 remedy="Give a port, for this computer alone, or HOST:PORT, such as 0.0.0.0:8484 for all networks.",
             )
-        return cls((found["host"] or LOOPBACK).strip("[]"), (int(found["port"]),))
+        return cls(found[0], (found[1],))
 
     @property
     def is_here_alone(self) -> bool:

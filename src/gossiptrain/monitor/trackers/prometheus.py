@@ -9,10 +9,9 @@ from typing import Any
 
 from gossiptrain.errors import PortInUseError, UsageError
 from gossiptrain.events import Event, Started
+from gossiptrain.monitor.page.place import host_and_port
 from gossiptrain.monitor.trackers.figures import TOTALS, Figures
 from gossiptrain.monitor.trackers.tracker import needed
-
-THIS_COMPUTER = "127.0.0.1"
 
 
 class PrometheusTracker:
@@ -70,12 +69,12 @@ class PrometheusTracker:
 
 def parse_place(place: str) -> tuple[str, int]:
     """Host and port. Raises UsageError."""
-    host, _, port = place.rpartition(":")
-    if not (port.isascii() and port.isdecimal() and int(port) <= 65_535):
+    found = host_and_port(place)
+    if found is None:
         raise UsageError(
             f"--prometheus takes a port, or HOST:PORT, not {place!r}.", remedy="For example --prometheus 9464."
         )
-    return host.strip("[]") or THIS_COMPUTER, int(port)
+    return found
 
 
 def check() -> Any:

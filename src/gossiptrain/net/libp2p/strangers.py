@@ -20,7 +20,7 @@ _logger = logging.getLogger(__package__)
 PERIOD_S = 1.0
 """Between two looks while there are strangers or the daemon grows."""
 CALM_PERIOD_S = 5.0
-"""Else. In a swarm of 64 looking each second took a node a tenth of its processor time."""
+"""Else: the daemon lists all connections for each look, and in a large swarm these are many."""
 PATIENT_LOOKS = 5
 """A stranger who was there for so many has had time to say who it is. That takes a few round trips, and on computers
 that are busy with many peers, seconds."""

@@ -1,6 +1,6 @@
 """One run of a simulated swarm as a picture: who is there, what rounds did, how far peers are apart, and the faults.
 
-Owns how it looks. Where it can be drawn is checked, and by what, as for all pictures of the laboratory.
+Owns how it looks. Does not know files.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossiptrain.errors import UsageError
-from gossiptrain.simulate.picture import STYLE, check_picture
+from gossiptrain.simulate.picture_file import picture_file
 from gossiptrain.simulate.swarms.results import FaultRecord, RoundRecord, SwarmResult
 
 if TYPE_CHECKING:
@@ -23,17 +22,8 @@ SHORTEST_MARK_S = 0.3
 
 def draw_swarm(result: SwarmResult, path: Path) -> None:
     """Draws one run. Raises UsageError where matplotlib is missing or the file cannot be written."""
-    check_picture(path)
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "swarm"}):
-        figure = Figure(figsize=(9.5, 8.0), layout="constrained")
+    with picture_file(path, size=(9.5, 8.0), repeatable=True) as figure:
         _fill(figure, result)
-        try:
-            figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        except OSError as error:
-            raise UsageError(f"The picture {path} cannot be written: {error.strerror}.") from error
 
 
 def _fill(figure: Figure, result: SwarmResult) -> None:
