@@ -19,14 +19,23 @@ from gossiptrain.training.parts import Parts
 
 STATISTICS_BATCHES = 50
 """From which the running statistics of the merged model are estimated."""
-LONGEST_FAREWELL_S = 60.0
 FAREWELL_SHARE = 0.1
-"""Part of the time of the whole training for which others are waited for that say they end within it; not more than
-`LONGEST_FAREWELL_S`, and no less than `ending_time`."""
+"""Part of the time of the whole training for which others are waited for that say they end within it; no less than
+`ending_time`, and within the following two."""
+LEAST_FAREWELL_S = 30.0
+"""A tenth of a short training is less than what lies between the commands that two people type, or than what computers
+of different speed are apart at the end."""
+LONGEST_FAREWELL_S = 60.0
 INTERRUPTED_GRACE_S = 2.0
 """How long others are waited for that end as well after Ctrl+C or SIGTERM."""
 INTERRUPTED_MERGE_S = 3.0
 """How long the last group may take to form then; the whole farewell must take less than 10 seconds."""
+
+
+def grace_after(trained_s: float, *, ending_time_s: float) -> Grace:
+    """How long others are waited for after a training that took so many seconds, and was not interrupted."""
+    longest_s = min(LONGEST_FAREWELL_S, max(LEAST_FAREWELL_S, FAREWELL_SHARE * trained_s))
+    return Grace.usual(ending_time_s, longest_s=longest_s)
 
 
 class LastRounds:
@@ -56,8 +65,7 @@ class LastRounds:
         if interrupted:
             grace = Grace.usual(INTERRUPTED_GRACE_S)
             return Farewell(grace=grace, patience_s=INTERRUPTED_MERGE_S, cuts_short=True)
-        longest_s = min(LONGEST_FAREWELL_S, FAREWELL_SHARE * trained_s)
-        grace = Grace.usual(self._parts.gossip_settings.ending_time, longest_s=longest_s)
+        grace = grace_after(trained_s, ending_time_s=self._parts.gossip_settings.ending_time)
         patience_s = self._swarm.usual_farewell().patience_s
         return Farewell(grace=grace, patience_s=patience_s, follow_up=has_running_statistics(self._parts.model))
 
