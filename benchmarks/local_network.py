@@ -15,18 +15,16 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from benchmarks.namespaces import Hosts, switched_hosts
-from benchmarks.peer_processes import GOSSIP, events_of, started_processes
+from benchmarks.peer_processes import GOSSIP, events_of, started_processes, wait_for_event
 
 MEET_S = 5.0
-GIVE_UP_S = 180.0
-POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,17 @@ class Meeting:
 
 
 def meet() -> Meeting:
-    """One try. Raises OSError where there can be no hosts."""
+    """One try. Raises OSError where there can be no hosts, RuntimeError where a peer does not begin."""
     with switched_hosts(2) as hosts, tempfile.TemporaryDirectory(prefix="gossiptrain-lan-") as name:
         first, second = Path(name) / "first", Path(name) / "second"
         with started_processes() as processes:
             processes.append(_start(hosts, 0, [], out=first))
-            _wait_for(first, "started", processes)
+            wait_for_event(first, "started", processes[0])
             processes.append(_start(hosts, 1, ["--join"], out=second))
-            begun_s = _wait_for(second, "started", processes)
-            round_s = _wait_for(second, "round", processes)
-            met_s = _time_of(second, "peer")
-    return Meeting(*(None if time_s is None else time_s - (begun_s or 0.0) for time_s in (met_s, round_s)))
+            begun_s = wait_for_event(second, "started", processes[1])["time"]
+            with suppress(RuntimeError):
+                wait_for_event(second, "round", processes[1])
+            return Meeting(*(_after(begun_s, second, kind) for kind in ("peer", "round")))
 
 
 def _start(hosts: Hosts, host: int, flags: Sequence[str], *, out: Path) -> subprocess.Popen[bytes]:
@@ -56,17 +54,8 @@ def _start(hosts: Hosts, host: int, flags: Sequence[str], *, out: Path) -> subpr
     return subprocess.Popen([*hosts.on(host), *GOSSIP, "train", "digits", *usual, *flags], stdout=subprocess.DEVNULL)
 
 
-def _wait_for(folder: Path, kind: str, processes: Sequence[subprocess.Popen[bytes]]) -> float | None:
-    until_s = time.monotonic() + GIVE_UP_S
-    while (found := _time_of(folder, kind)) is None:
-        if time.monotonic() > until_s or any(process.poll() is not None for process in processes):
-            return None
-        time.sleep(POLL_S)
-    return found
-
-
-def _time_of(folder: Path, kind: str) -> float | None:
-    return next((float(event["time"]) for event in events_of(folder) if event["event"] == kind), None)
+def _after(begun_s: float, folder: Path, kind: str) -> float | None:
+    return next((float(event["time"]) - begun_s for event in events_of(folder) if event["event"] == kind), None)
 
 
 def main() -> int:

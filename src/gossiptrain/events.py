@@ -115,11 +115,12 @@ class RoundFailed(EventBase):
 
 class RoundRefused(EventBase):
     """The guard let nothing of a round's average be applied, or only a part of it: it was `times` as far from this
-    peer's parameters as usual."""
+    peer's parameters as usual, and kept this share of them: 1 is all, 0 or less has nothing in common with them."""
 
     event: Literal["round_refused"] = "round_refused"
     round: Count
     times: Number
+    kept: Number = 1.0
     partly: bool = False
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gossiptrain.config import GuardName
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.core.movement import (
+    LARGEST_LOSS,
     LARGEST_PACE,
     LEARNT_SHARE,
     MOST_PARTS,
@@ -20,6 +21,7 @@ from gossiptrain.core.movement import (
     MovementHistory,
     Radii,
     Usual,
+    Way,
     length,
     parts_by_fragment,
     parts_of,
@@ -32,6 +34,11 @@ distances = st.lists(st.floats(0.01, 1e3), min_size=2, max_size=2).map(np.array)
 
 def of(*values: float) -> Distances:
     return np.array(values)
+
+
+def way(moved: Distances, *, back: Distances | None = None) -> Way:
+    """Of a model whose two parts have a length of 10 each; back: none of it leads against the own values."""
+    return Way(moved, of(0, 0) if back is None else back, of(100, 100))
 
 
 def settled(moved: Distances, learnt: Distances, *, rounds: int = 5) -> MovementHistory:
@@ -55,21 +62,24 @@ def test_who_has_learnt_nothing_and_was_never_moved_knows_of_no_limit() -> None:
 def test_before_the_first_average_what_was_learnt_stands_for_it() -> None:
     usual = usual_of(MovementHistory(LENGTHS), of(3, 4))
     assert usual.whole == 5.0
-    assert usual.excess(of(3, 4)) == pytest.approx(1 / WHOLE_LIMIT)
+    assert usual.allows(way(WHOLE_LIMIT * of(3, 4) * 0.999))
+    assert not usual.allows(way(WHOLE_LIMIT * of(3, 4) * 1.001))
 
 
 @given(moved=distances, learnt=distances)
 def test_an_average_as_far_as_usual_is_always_taken_whole(moved: Distances, learnt: Distances) -> None:
     usual = usual_of(settled(moved, learnt), learnt)
     ordinary = np.minimum(moved, LEARNT_SHARE * learnt)
-    assert usual.excess(ordinary) <= 1
-    assert (usual.shares(ordinary) == 1).all()
+    assert usual.allows(way(ordinary))
+    assert (usual.shares(way(ordinary)) == 1).all()
 
 
-@given(moved=distances, learnt=distances, way=distances)
-def test_what_is_taken_of_an_average_is_within_the_limits(moved: Distances, learnt: Distances, way: Distances) -> None:
+@given(moved=distances, learnt=distances, offered=distances)
+def test_what_is_taken_of_an_average_is_within_the_limits(
+    moved: Distances, learnt: Distances, offered: Distances
+) -> None:
     usual = usual_of(settled(moved, learnt), learnt)
-    taken = usual.shares(way) * way
+    taken = usual.shares(way(offered)) * offered
     assert length(taken) <= WHOLE_LIMIT * usual.wide * usual.whole * (1 + 1e-9)
     assert (taken <= PART_LIMIT * usual.wide * usual.each * (1 + 1e-9)).all()
 
@@ -105,8 +115,25 @@ def test_a_part_that_lies_still_may_move_as_its_share_of_the_elements_has_it() -
 
 def test_a_spike_that_hides_in_one_part_is_seen() -> None:
     usual = usual_of(settled(of(0.01, 10), of(0.01, 10)), of(0.01, 10))
-    assert usual.excess(of(0.01, 10)) <= 1
-    assert usual.excess(of(PART_LIMIT * 5.1, 1)) > 1
+    assert usual.allows(way(of(0.01, 10)))
+    assert not usual.allows(way(of(PART_LIMIT * 5.1, 1)))
+
+
+def test_an_average_that_keeps_less_of_the_own_values_than_what_was_learnt_explains_is_not_taken() -> None:
+    usual = usual_of(settled(of(3, 3), of(3, 3)), of(3, 3))
+    explained = LARGEST_LOSS * 200 + 18
+    assert usual.allows(way(of(3, 3), back=of(0.99 * explained, 0)))
+    assert not usual.allows(way(of(3, 3), back=of(1.01 * explained, 0)))
+
+
+def test_only_the_part_that_keeps_too_little_is_left_out() -> None:
+    usual = usual_of(settled(of(1, 1), of(1, 1)), of(1, 1))
+    assert usual.shares(way(of(1, 1), back=of(30, 20))).tolist() == [0, 1]
+
+
+def test_who_learns_more_than_its_values_are_long_is_asked_to_keep_nothing() -> None:
+    usual = usual_of(settled(of(11, 11), of(11, 11)), of(11, 11))
+    assert usual.allows(way(of(11, 11), back=of(100, 100)))
 
 
 def test_averages_that_move_nothing_teach_nothing() -> None:

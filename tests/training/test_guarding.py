@@ -65,6 +65,16 @@ def test_it_goes_on_alone_and_takes_the_next_good_one() -> None:
     guarded.usual_rounds()
 
 
+def test_the_negative_of_all_values_is_seen_though_it_is_no_further_away_than_what_others_have_learnt() -> None:
+    guarded = Guarded("result")
+    for _ in range(REUNION_ROUNDS + 1):
+        assert guarded.round(guarded.noise(0.3), learnt=0.4).taken == "all"
+    judged = guarded.round(-0.4 * guarded.values, learnt=0.4)
+    assert judged.taken == "nothing"
+    assert judged.times < 2, "by its distance alone it would have been taken"
+    assert judged.kept == pytest.approx(0.6, abs=0.1)
+
+
 def test_halves_that_meet_again_are_far_from_each_other_and_come_together() -> None:
     guarded = Guarded("result")
     guarded.usual_rounds(REUNION_ROUNDS)

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from gossiptrain.core.averaging import Vector
+from gossiptrain.core.movement import Way
 
 LARGEST = 1e12
 """No value of a model that trains is larger. The squares of so many as a chunk holds still fit in float32."""
@@ -40,28 +40,34 @@ def clip_around(own: Vector, part: Vector, radius: float, *, scratch: Vector) ->
     """Moves `part` towards `own` until it is no further away than `radius`. False where it is not sound.
 
     ClippedGossip (He, Karimireddy, Jaggi 2022): own + min(1, radius / |part - own|) (part - own). A part within the
-    radius stays as it is, bit by bit. scratch: memory as long as they are.
+    radius stays as it is, bit by bit. One that points away from the own values becomes these, however near it is: early
+    in training the negative of all values is no further away than what others have learnt. scratch: memory as long as
+    they are.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         np.subtract(part, own, out=scratch)
         distance = float(np.sqrt(np.dot(scratch, scratch)))
     if not distance <= LARGEST:
         return False
-    if distance > radius:
+    if float(np.dot(own, part)) < 0:
+        np.copyto(part, own)
+    elif distance > radius:
         np.multiply(scratch, np.float32(radius / distance), out=scratch)
         np.add(own, scratch, out=part)
     return True
 
 
-def part_distances(ones: Vector, others: Vector, lengths: Sequence[int]) -> npt.NDArray[np.float64]:
-    """How far two vectors are from each other, in each of their parts [parts]. lengths: elements of these."""
-    found = np.empty(len(lengths))
+def way_between(own: Vector, average: Vector, lengths: Sequence[int]) -> Way:
+    """From the own values to an average, in each of their parts. lengths: elements of these."""
+    squares, products, own_squares = np.empty((3, len(lengths)))
     scratch = np.empty(max(lengths), np.float32)
     start = 0
     with np.errstate(over="ignore", invalid="ignore"):
         for number, elements in enumerate(lengths):
-            difference = scratch[:elements]
-            np.subtract(ones[start : start + elements], others[start : start + elements], out=difference)
-            found[number] = np.dot(difference, difference)
+            part, difference = own[start : start + elements], scratch[:elements]
+            np.subtract(average[start : start + elements], part, out=difference)
+            squares[number] = np.dot(difference, difference)
+            products[number] = np.dot(difference, part)
+            own_squares[number] = np.dot(part, part)
             start += elements
-    return np.sqrt(found)
+    return Way(np.sqrt(squares), -products, own_squares)

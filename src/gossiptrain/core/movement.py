@@ -2,7 +2,8 @@
 
 Owns the history of one peer and what is usual by it. What counts is how far it has been moved, and how far it has come
 by itself: the members of a round have learnt about as much as this one has, from the same beginning, so their average
-is about as far away. Does not know values, models or members.
+is about as far away, and keeps all of the own values but for a part of what was learnt. Does not know values, models or
+members.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ WHOLE_LIMIT = 2.0
 """Times the usual distance at which an average is too far away."""
 PART_LIMIT = 4.0
 """The same for a single part, whose distances vary more."""
+LARGEST_LOSS = 0.15
+"""Share of the own values that an average may lose beyond what was learnt. Where nobody lies it is a few percent; where
+one member of four brings the negative of its values it is a half."""
+PART_LEARNT = 3.0
+"""Times what was learnt counts in a single part: where data are unlike, one member learns more there than another."""
 LARGEST_PACE: dict[GuardName, float] = {"off": 1.0, "result": 64.0, "clip": 4.0}
 """A group that has seen so many times as many samples may be so many times as far away, and no further: a laptop meets
 graphics cards, but where strangers take part, what they say of themselves counts for little."""
@@ -45,29 +51,55 @@ LEARNT_REACH = 0.75
 
 
 @dataclass(frozen=True)
+class Way:
+    """From the own values s to an average m, part by part [parts].
+
+    moved: |m - s|. back: <s - m, s>, how far it leads against the own values. own: |s| squared.
+    """
+
+    moved: Distances
+    back: Distances
+    own: Distances
+
+    @property
+    def kept(self) -> float:
+        """<m, s> / |s| squared, of all parts together: 1 where the average keeps all of the own values."""
+        own = float(self.own.sum())
+        return 1 - float(self.back.sum()) / own if own > 0 else 1.0
+
+
+@dataclass(frozen=True)
 class Usual:
     """What is usual for one round.
 
     each: distance of each part. whole: of all together. wide: factor on limits. reach: how far the contribution of a
-    member may be from the own one, in each part, before it is clipped.
+    member may be from the own one, in each part, before it is clipped. learnt: how far this peer has come by itself, in
+    each part: of what only it has learnt an average keeps a part, so it may lead back by as much.
     """
 
     each: Distances
     whole: float
     wide: float
     reach: Distances
+    learnt: Distances
 
-    def excess(self, moved: Distances) -> float:
-        """How far an average is, relative to the limits: above 1 it is too far. moved: from the own snapshot."""
-        whole = WHOLE_LIMIT * self.wide * self.whole
-        each = PART_LIMIT * self.wide * self.each
-        return max(length(moved) / whole, float((moved / each).max(initial=0.0)))
+    def allows(self, way: Way) -> bool:
+        """Whether an average is to be taken: it is not too far away, as a whole and in each part, and keeps enough of
+        the own values as a whole."""
+        if length(way.moved) > WHOLE_LIMIT * self.wide * self.whole:
+            return False
+        if (way.moved > PART_LIMIT * self.wide * self.each).any():
+            return False
+        learnt = self.wide * length(self.learnt)
+        return float(way.back.sum()) <= LARGEST_LOSS * float(way.own.sum()) + learnt**2
 
-    def shares(self, moved: Distances) -> Distances:
-        """How much of its way each part may go, [parts]: none where that is too far, and where the others are too far
-        together all of them less."""
-        allowed = np.where(moved > PART_LIMIT * self.wide * self.each, 0.0, 1.0)
-        whole, limit = length(allowed * moved), WHOLE_LIMIT * self.wide * self.whole
+    def shares(self, way: Way) -> Distances:
+        """How much of its way each part may go, [parts]: none where that is too far or keeps too little, and where the
+        others are too far together all of them less."""
+        is_far = way.moved > PART_LIMIT * self.wide * self.each
+        leads_back = way.back > LARGEST_LOSS * way.own + (PART_LEARNT * self.wide * self.learnt) ** 2
+        allowed = np.where(is_far | leads_back, 0.0, 1.0)
+        whole, limit = length(allowed * way.moved), WHOLE_LIMIT * self.wide * self.whole
         return allowed * (limit / whole) if whole > limit else allowed
 
     def times(self, moved: Distances) -> float:
@@ -111,7 +143,7 @@ class MovementHistory:
             return None
         reach = np.maximum(MOVED_REACH * past, LEARNT_REACH * own)
         wide = min(max(pace, 1.0), LARGEST_PACE[guard])
-        return Usual(self._by_part(usual), float(usual[-1]), wide, self._by_part(reach))
+        return Usual(self._by_part(usual), float(usual[-1]), wide, self._by_part(reach), own[:-1])
 
     def offer(self, way: Distances) -> None:
         """A round begins, before which this peer has come so far since the one before."""

@@ -121,8 +121,9 @@ class EventText:
         return Sentence(
             "warning",
             f"the average of round {event.round:,} {applied}: it is {number(event.times)} times as far from this model "
-            "as usual. A member may send wrong values, or this peer was away for long; training goes on alone until "
-            "the next round. If this goes on, see docs/security.md; where all peers are yours --guard off is safe",
+            f"as usual and keeps {event.kept:.0%} of it. A member may send wrong values, or this peer was away for "
+            "long; training goes on alone until the next round. If this goes on, see docs/security.md; where all peers "
+            "are yours --guard off is safe",
         )
 
 

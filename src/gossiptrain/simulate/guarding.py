@@ -6,13 +6,14 @@ Owns where each peer stood after the last average that it took, and its history.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gossiptrain.config import GuardName
-from gossiptrain.core.movement import Distances, MovementHistory, Radii, Usual
+from gossiptrain.core.movement import Distances, MovementHistory, Radii, Usual, Way
 
 
 class VirtualGuards:
@@ -46,21 +47,23 @@ class VirtualGuards:
         usual = self._usual(peer, "clip")
         return Radii(self._lengths, usual.reach) if usual is not None else None
 
-    def allowed(self, rows: Sequence[int], way: Tensor, *, paces: Mapping[int, float], clip: bool) -> Distances:
+    def allowed(
+        self, rows: Sequence[int], shown: Tensor, average: Tensor, *, paces: Mapping[int, float], clip: bool
+    ) -> Distances:
         """How much of its way to the average each peer goes, part by part [rows, parts].
 
         paces: how many times as many samples as each of these peers a usual member of its group has seen.
-        way: average less what was shown, of these peers. clip: whether only what is too far is left; otherwise
-        nothing is taken then.
+        shown, average: of these peers [rows, elements]. clip: whether only what is unusual is left; otherwise nothing
+        is taken then.
         """
         found = np.ones((len(rows), len(self._lengths)))
-        for place, (peer, moved) in enumerate(zip(rows, self._distances(way), strict=True)):
+        for place, (peer, way) in enumerate(zip(rows, self._ways(shown, average), strict=True)):
             usual = self._usual(peer, "clip" if clip else "result", pace=paces[peer])
             if usual is None:
                 continue
             if clip:
-                found[place] = usual.shares(moved)
-            elif usual.excess(moved) > 1:
+                found[place] = usual.shares(way)
+            elif not usual.allows(way):
                 found[place] = 0.0
         return found
 
@@ -76,6 +79,14 @@ class VirtualGuards:
         lengths = torch.tensor(self._lengths)
         return torch.from_numpy(shares).float().repeat_interleave(lengths, dim=1)
 
+    def _ways(self, shown: Tensor, average: Tensor) -> list[Way]:
+        difference = average - shown
+        back, own = self._sums(-difference * shown), self._sums(shown.square())
+        return list(starmap(Way, zip(self._distances(difference), back, own, strict=True)))
+
     def _distances(self, differences: Tensor) -> Distances:
-        parts = torch.split(differences.square(), list(self._lengths), dim=1)
-        return np.stack([part.sum(dim=1, dtype=torch.float64).sqrt().cpu().numpy() for part in parts], axis=1)
+        return np.asarray(np.sqrt(self._sums(differences.square())))
+
+    def _sums(self, values: Tensor) -> Distances:
+        parts = torch.split(values, list(self._lengths), dim=1)
+        return np.stack([part.sum(dim=1, dtype=torch.float64).cpu().numpy() for part in parts], axis=1)

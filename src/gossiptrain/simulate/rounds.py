@@ -170,7 +170,7 @@ class VirtualRounds:
         if guard == "off" or not rows:
             return list(rows), average
         allowed = self._guards.allowed(
-            rows, average - shown, paces=self._counters.paces(self.groups), clip=guard == "clip"
+            rows, shown, average, paces=self._counters.paces(self.groups), clip=guard == "clip"
         )
         allowed[[peer not in self._lies.honest for peer in rows]] = 1.0
         self.refused += int(np.count_nonzero(allowed.min(axis=1) < 1))

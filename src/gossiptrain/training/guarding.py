@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from gossiptrain.config import GuardName
 from gossiptrain.core.averaging import Vector
-from gossiptrain.core.guards import part_distances
-from gossiptrain.core.movement import Distances, MovementHistory, Usual, length
+from gossiptrain.core.guards import way_between
+from gossiptrain.core.movement import Distances, MovementHistory, Usual, Way, length
 from gossiptrain.swarm.coding import Buffers
 
 SAMPLED = 64
@@ -31,12 +31,13 @@ Positions = npt.NDArray[np.int64]
 class Judgement:
     """What is to become of an average.
 
-    times: how many times as far from the snapshot it is as usual. taken: `nothing` of it, `part` of it, or `all`.
-    average: what is to be taken in its place, where it is a part of it.
+    taken: `nothing` of it, `part` of it, or `all`. times: how many times as far from the snapshot it is as usual. kept:
+    see `Way.kept`. average: what is to be taken in its place, where it is a part of it.
     """
 
     taken: str
     times: float = 1.0
+    kept: float = 1.0
     average: Vector | None = None
 
 
@@ -101,28 +102,32 @@ class TrainerGuard:
         if self._kind == "off":
             return Judgement("all")
         lengths = self._parts[fragment]
-        self._moved = part_distances(self._memory.average, self._memory.snapshot, lengths)
+        elements = sum(lengths)
+        way = way_between(self._memory.snapshot[:elements], self._memory.average[:elements], lengths)
+        self._moved = way.moved
         usual = self._histories[fragment].usual(self._learnt, self._kind, pace=pace)
         reunion, self._reunion_rounds = self._reunion_rounds > 0, max(0, self._reunion_rounds - 1)
-        if usual is None or usual.excess(self._moved) <= 1:
+        if usual is None:
             return Judgement("all")
         if self._kind == "clip":
-            return self._part_of_average(usual, lengths)
+            return self._part_of_average(usual, way, lengths)
         # Nobody who began where this peer did and has learnt since is further away than all that this peer holds.
-        if reunion and length(self._moved) <= float(np.linalg.norm(self._memory.snapshot[: sum(lengths)])):
+        if usual.allows(way) or (reunion and length(way.moved) <= float(np.sqrt(way.own.sum()))):
             return Judgement("all")
-        return Judgement("nothing", usual.times(self._moved))
+        return Judgement("nothing", usual.times(way.moved), way.kept)
 
-    def _part_of_average(self, usual: Usual, lengths: Sequence[int]) -> Judgement:
-        shares = usual.shares(self._moved)
-        times = usual.times(self._moved)
-        self._moved = shares * self._moved
+    def _part_of_average(self, usual: Usual, way: Way, lengths: Sequence[int]) -> Judgement:
+        shares = usual.shares(way)
+        if (shares == 1).all():
+            return Judgement("all")
+        times = usual.times(way.moved)
+        self._moved = shares * way.moved
         if not shares.any():
-            return Judgement("nothing", times)
+            return Judgement("nothing", times, way.kept)
         elements = sum(lengths)
         snapshot, average = self._memory.snapshot[:elements], self._memory.average[:elements]
         each = np.repeat(shares.astype(np.float32), lengths)
-        return Judgement("part", times, np.where(each == 1, average, snapshot + each * (average - snapshot)))
+        return Judgement("part", times, way.kept, np.where(each == 1, average, snapshot + each * (average - snapshot)))
 
     def note(self, fragment: int, taken: Vector | None = None, *, alpha: float) -> None:
         """The share `alpha` of the way was gone. taken: in place of the average in the memory."""

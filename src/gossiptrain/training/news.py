@@ -39,7 +39,7 @@ def tell_round(bus: EventBus, ended: control.RoundEnded, *, final: bool, alone: 
 
 def tell_refusal(bus: EventBus, number: int, judged: Judgement) -> None:
     """Nothing, or only a part, of the average of this round was taken."""
-    bus.emit(events.RoundRefused(round=number, times=judged.times, partly=judged.taken == "part"))
+    bus.emit(events.RoundRefused(round=number, times=judged.times, kept=judged.kept, partly=judged.taken == "part"))
 
 
 def tell_peer(bus: EventBus, changed: control.PeerChanged) -> None:

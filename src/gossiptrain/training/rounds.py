@@ -161,7 +161,9 @@ class Rounds:
         usual_samples = statistics.median(samples) if samples else 0.0
         judged = self._guard.judge(self.fragment, pace=usual_samples / max(1, own.told_samples))
         if judged.taken == "nothing":
-            _logger.info("its average is %.1f times as far away as usual, and is not taken", judged.times)
+            _logger.info(
+                "its average is not taken: %.1f times as far away as usual, keeps %.2f", judged.times, judged.kept
+            )
             return judged
         alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
         self._guard.note(self.fragment, judged.average, alpha=alpha)
