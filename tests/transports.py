@@ -60,7 +60,7 @@ Scenario = Callable[[MakeTransport], Awaitable[ResultT]]
 def run_on(kind: Kind, scenario: Scenario[ResultT], *, network: VirtualNetwork | None = None) -> ResultT:
     """Runs `scenario` on transports of `kind` and checks that nothing is left behind. Returns what it returns."""
     unseen: list[dict[str, Any]] = []
-    maker = None if kind == "virtual" else _Libp2pMaker(bulk=kind == "direct")
+    maker = None if kind == "virtual" else real_makers[kind]()
     gc.freeze()  # so that the collection below looks at the scenario's own objects only
     try:
         if maker is not None:
@@ -72,6 +72,14 @@ def run_on(kind: Kind, scenario: Scenario[ResultT], *, network: VirtualNetwork |
         gc.unfreeze()
     assert not unseen, f"errors that nobody looked at: {unseen}"
     return result
+
+
+class Maker(Protocol):
+    """Makes real transports for one scenario; `close` fails where anything of them is left."""
+
+    async def __call__(self, name: str) -> Transport: ...
+
+    async def close(self) -> None: ...
 
 
 async def until(condition: Callable[[], bool], *, limit_s: float = 20.0) -> None:
@@ -143,9 +151,14 @@ class _Libp2pMaker:
         assert not left, f"folders of closed transports are still there: {left}"
 
 
-async def _run(
-    make: _VirtualMaker | _Libp2pMaker, scenario: Scenario[ResultT], *, unseen: list[dict[str, Any]]
-) -> ResultT:
+real_makers: dict[Kind, Callable[[], Maker]] = {
+    "libp2p": lambda: _Libp2pMaker(bulk=False),
+    "direct": lambda: _Libp2pMaker(bulk=True),
+}
+"""`benchmarks.transports` puts another transport here, to ask what of all this it keeps."""
+
+
+async def _run(make: Maker, scenario: Scenario[ResultT], *, unseen: list[dict[str, Any]]) -> ResultT:
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(make.close)
@@ -158,6 +171,6 @@ async def _run(
     return result
 
 
-async def _run_limited(make: _Libp2pMaker, scenario: Scenario[ResultT], *, unseen: list[dict[str, Any]]) -> ResultT:
+async def _run_limited(make: Maker, scenario: Scenario[ResultT], *, unseen: list[dict[str, Any]]) -> ResultT:
     async with asyncio.timeout(REAL_LIMIT_S):
         return await _run(make, scenario, unseen=unseen)
