@@ -7,9 +7,11 @@ Owns how run folder, views and trainer are put together. The flags stand in `tra
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -20,6 +22,7 @@ from gossiptrain import logs
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.cli.join_text import Kind, command_of, join_text
+from gossiptrain.cli.keys import obeyed
 from gossiptrain.cli.paging import PAGE, page_of
 from gossiptrain.cli.recipe import RECIPE_FLAGS
 from gossiptrain.cli.tracking import Tracking
@@ -32,7 +35,7 @@ from gossiptrain.monitor.choose import view_for
 from gossiptrain.monitor.json_lines import JsonLinesView
 from gossiptrain.monitor.page.picture import SwarmPicture
 from gossiptrain.monitor.terminal import TerminalView
-from gossiptrain.monitor.view import Format, write_line
+from gossiptrain.monitor.view import Format, View, write_line
 from gossiptrain.net.addresses import listening_addresses
 from gossiptrain.net.trace import traced
 from gossiptrain.net.transport import PeerId
@@ -131,6 +134,7 @@ def _train(order: Order, output: _Output, bus: EventBus, notices: Sequence[Notic
         ) as folder,
         # Lines of a log would tear the live view.
         logs.shown(output.log_levels, file=folder.log if isinstance(view, TerminalView) else None),
+        _obeying_q(view),
     ):
         bus.subscribe(view.handle, name="the output")
         for notice in (*notices, *order.notices):
@@ -161,6 +165,18 @@ def _train(order: Order, output: _Output, bus: EventBus, notices: Sequence[Notic
         if not isinstance(view, JsonLinesView):
             with contextlib.suppress(OSError):
                 write_line(sys.stdout, what_next(folder.path))
+
+
+@contextlib.contextmanager
+def _obeying_q(view: View) -> Iterator[None]:
+    """While a person looks at the live view, the key q does what Ctrl+C does, once."""
+    if not isinstance(view, TerminalView):
+        yield
+        return
+    with obeyed("q", lambda: os.kill(os.getpid(), signal.SIGINT)) as works:
+        if works:
+            view.obey_q()
+        yield
 
 
 def _kind_of(order: Order, folder: RunFolder) -> Kind:
