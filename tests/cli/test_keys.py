@@ -8,12 +8,15 @@ import pty
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from gossiptrain.cli.keys import Keys
+from gossiptrain.cli import keys as keys_module
+from gossiptrain.cli.keys import Keys, obeyed
+from tests.processes import GENEROUS_S
 
 # A session leader that opens a terminal gets it as its own, as a shell gives it to a command in the foreground.
 PROGRAM = """
@@ -115,6 +118,23 @@ def test_a_terminal_that_goes_away_is_no_error() -> None:
         assert person.line() == "zq"
         person.hangs_up()
         assert person.line() == "left"
+
+
+def test_a_key_is_obeyed_once_while_the_program_does_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "_is_ours", lambda stream: True)
+    leader, follower = pty.openpty()
+    obeyed_at_last = threading.Event()
+    with os.fdopen(follower) as stream:
+        with obeyed("q", obeyed_at_last.set, stream=stream) as works:
+            assert works
+            os.write(leader, b"xQ")
+            assert obeyed_at_last.wait(GENEROUS_S)
+        with obeyed("q", lambda: pytest.fail("nobody has typed it"), stream=stream):
+            os.write(leader, b"x")
+    os.close(leader)
+    monkeypatch.undo()
+    with obeyed("q", lambda: pytest.fail("there is no terminal"), stream=io.StringIO("q")) as works:
+        assert not works
 
 
 def test_without_a_terminal_no_key_is_ever_pressed() -> None:

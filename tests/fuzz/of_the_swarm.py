@@ -13,11 +13,14 @@ from types import ModuleType
 
 import numpy as np
 
-from gossiptrain.config import TimingSettings
+from gossiptrain.cli.options import TABLES
+from gossiptrain.cli.recipe import Learnt, Told, check_known
+from gossiptrain.config import GossipSettings, NetworkSettings, Settings, TimingSettings, layered
 from gossiptrain.core.codecs import PlainCodecName, codec_named
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.core.modular import Bits, Modular
 from gossiptrain.core.partition import Slice
+from gossiptrain.errors import GossipError
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import MESSAGE_LIMIT_BYTES, Message, decode_message, encode_message, receive_one_of
@@ -25,7 +28,7 @@ from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p import dial_back
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
-from gossiptrain.swarm import messages, state_messages, status_messages
+from gossiptrain.swarm import messages, recipe_messages, state_messages, status_messages
 from gossiptrain.swarm.admission import KNOCK_LIMIT_BYTES, Admission
 from gossiptrain.swarm.candidates import Candidates
 from gossiptrain.swarm.coding import Buffers, UnreadableError
@@ -33,11 +36,15 @@ from gossiptrain.swarm.intake import farthest_round
 from gossiptrain.swarm.member_table import MemberTable
 from gossiptrain.swarm.messages import BEATS_LIMIT_BYTES, Heartbeat, HeartbeatBatch, HeartbeatReply, SignedHeartbeat
 from gossiptrain.swarm.near_coding import NearCoding, SpreadEstimate
+from gossiptrain.swarm.recipe import RECIPE_LIMIT_BYTES
+from gossiptrain.swarm.recipe_messages import Recipe, RecipeReply
+from gossiptrain.training.settings import TrainSettings
 from tests.fuzz.decoder import BytesStream, Decoder, finished
 from tests.fuzz.on_the_network import ADDRESSES
 
 MODULES: tuple[ModuleType, ...] = (
     messages,
+    recipe_messages,
     state_messages,
     status_messages,
     direct_messages,
@@ -94,6 +101,12 @@ def message_groups() -> list[Decoder]:
         ),
         _messages("messages-rounds", rest, words),
         _messages("messages-states", tuple(messages_of(state_messages)), "swarm/state_messages.py"),
+        _messages(
+            "messages-recipe",
+            tuple(messages_of(recipe_messages)),
+            "swarm/recipe_messages.py",
+            limit_bytes=RECIPE_LIMIT_BYTES,
+        ),
         _messages("messages-status", tuple(messages_of(status_messages)), "swarm/status_messages.py"),
         _messages("messages-direct", direct, "net/direct/messages.py"),
         _messages("messages-dial-back", tuple(messages_of(dial_back)), "net/libp2p/dial_back.py"),
@@ -157,6 +170,32 @@ class _Listener:
         """True ones of the liar."""
         fixed = {"peer": self.liar.peer_id, "run_key": RUN.key, "addresses": list(ADDRESSES[:2])}
         return [encode_message(message) for message in extremes(Heartbeat, **fixed)]
+
+
+def _recipes() -> Decoder:
+    """From the answer of a member to settings that hold, as a joiner takes them over."""
+    told = Told(None, None, {}, {table: {} for table in TABLES})
+    kinds: dict[str, type[Settings]] = {"train": TrainSettings, "gossip": GossipSettings, "network": NetworkSettings}
+
+    def decode(data: bytes) -> None:
+        recipe = decode_message(data, RecipeReply).recipe
+        if recipe is None:
+            return
+        check_known(recipe)
+        learnt = Learnt("run", recipe, "peer", None)
+        learnt.check(told)
+        own = {"train": {"task": recipe.task, "variant": learnt.variant or None}}
+        settled = {table: layered(kind, own.get(table, {}), learnt.layer(table, told)) for table, kind in kinds.items()}
+        for notice in learnt.notices(told, settled):
+            assert notice.message.isprintable()
+
+    honest = Recipe(
+        task="text",
+        variant={"model": "tiny"},
+        settings={"gossip.strategy": "diloco", "gossip.every_steps": 25, "train.epochs": 3.0, "network.preset": "wan"},
+    )
+    seeds = [encode_message(RecipeReply(recipe=recipe)) for recipe in (honest, None)]
+    return Decoder("recipes", decode, seeds, ("cli/recipe.py",), (ConnectionError, GossipError), RECIPE_LIMIT_BYTES)
 
 
 def _heartbeats() -> list[Decoder]:
@@ -223,6 +262,7 @@ def decoders() -> list[Decoder]:
     return [
         _frames(),
         *message_groups(),
+        _recipes(),
         *_heartbeats(),
         *(_codec(name) for name in plain),
         _near_codec("int8", 8),

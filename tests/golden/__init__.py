@@ -16,10 +16,18 @@ from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import Message
 from gossiptrain.net.libp2p import dial_back
-from gossiptrain.swarm import messages, state_messages, status_messages
+from gossiptrain.swarm import messages, recipe_messages, state_messages, status_messages
 
 GOLDEN = Path(__file__).with_name("messages.json")
-MODULES = (messages, state_messages, status_messages, direct_messages, direct_connection, dial_back)
+MODULES = (
+    messages,
+    recipe_messages,
+    state_messages,
+    status_messages,
+    direct_messages,
+    direct_connection,
+    dial_back,
+)
 NOT_SENT = ("title", "description")
 """Parts of a schema that are for people: changing them changes nothing on the wire."""
 

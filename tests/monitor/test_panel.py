@@ -31,7 +31,7 @@ def panel(*events: Event, width: int = 100, height: int = 40) -> str:
 def test_a_wide_panel_shows_run_peer_addresses_progress_swarm_rounds_and_messages() -> None:
     text = panel(*short_run())
     for words in [
-        "run digits · peer …ownown",
+        "run digits  ─",
         f"peer     {OWN}",
         "listens  /ip4/127.0.0.1/tcp/4011  /ip4/192.168.1.7/tcp/4011",
         "step 50 of 100",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.events import Event, Finished, event_to_json
-from gossiptrain.monitor.run_record import MOST_POINTS, Course, read_run
+from gossiptrain.monitor.run_record import MOST_POINTS, RunRecord, read_run
 from tests.monitor.stream import OTHER, OWN, evaluated, round_of, started, step
 
 
@@ -26,8 +26,8 @@ def test_a_run_is_read_from_its_events(tmp_path: Path) -> None:
     told = (started(), step(40), round_of(3, OWN, OTHER), evaluated(0.91), ended(60, seconds=12.0))
     record = read_run(folder_with(tmp_path / "run", *told))
     assert (record.progress.step, record.progress.rounds, record.seconds) == (60, 1, 12.0)
-    assert (record.accuracy.steps, record.accuracy.values) == ([50], [0.91])
-    assert (record.disagreement.steps, record.disagreement.values) == ([40], [0.0042])
+    assert record.accuracy.values == [(50, 0.91)]
+    assert record.disagreement.values == [(40, 0.0042)]
     assert record.damaged_lines == 0
 
 
@@ -58,12 +58,10 @@ def test_events_of_a_newer_version_do_no_harm(tmp_path: Path) -> None:
     assert read_run(folder_with(tmp_path / "run", started(), rubbish=newer)).damaged_lines == 0
 
 
-def test_a_course_of_any_length_is_kept_in_few_points_of_equal_distance() -> None:
-    course = Course()
-    for number in range(1, 5 * MOST_POINTS):
-        course.add(number, float(number))
-    assert len(course.steps) < MOST_POINTS
-    assert len({second - first for first, second in zip(course.steps, course.steps[1:], strict=False)}) == 1
-    course.add(7, float("nan"))
-    course.add(7, None)
-    assert course.steps[-1] != 7
+def test_the_best_accuracy_is_known_however_many_points_of_its_course_are_left() -> None:
+    record = RunRecord(Path())
+    assert record.best_accuracy is None
+    for number in range(5 * MOST_POINTS):
+        record.handle(evaluated(0.98765 if number == 77 else 0.5))
+    assert len(record.accuracy.values) < MOST_POINTS
+    assert record.best_accuracy == 0.98765

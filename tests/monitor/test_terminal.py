@@ -94,6 +94,34 @@ def test_many_steps_are_drawn_at_most_once_per_interval() -> None:
     assert 3 <= drawn <= 6
 
 
+def test_in_a_window_of_another_size_all_is_drawn_anew_and_nothing_of_before_stays() -> None:
+    screen = Screen()
+    console = Console(file=screen, force_terminal=True, width=100, height=40, color_system=None)
+    with TerminalView(screen, console=console, interval_s=0.0, join_text="join here") as view:
+        view.handle(started())
+        view.handle(step(1))
+        console.width = 60
+        view.handle(step(2))
+        view.handle(step(3))
+    before, after = screen.getvalue().split("\x1b[2J\x1b[H")
+    assert "step 1" in before
+    for words in ("first peer of run digits", "join here", "step 2"):
+        assert words in after
+    frames = [line for line in after.splitlines() if line.endswith("│")]
+    assert {len(line) for line in frames} == {60}
+
+
+def test_the_key_is_shown_where_it_is_heard() -> None:
+    for obeys in (False, True):
+        screen = Screen()
+        with view_on(screen) as view:
+            if obeys:
+                view.obey_q()
+            view.handle(started())
+            view.handle(step(1))
+        assert ("q or Ctrl+C" in screen.getvalue()) == obeys
+
+
 def test_events_after_the_end_are_passed_over() -> None:
     screen = Screen()
     view = view_on(screen)

@@ -27,6 +27,8 @@ from gossiptrain.swarm.coordinator import READY
 from gossiptrain.swarm.dissemination import HEARTBEATS
 from gossiptrain.swarm.intake import ENTRY_ADDRESSES
 from gossiptrain.swarm.messages import ExchangeHeader, Hello, Knock, KnockReply, Probe, Ready
+from gossiptrain.swarm.recipe import RECIPE
+from gossiptrain.swarm.recipe_messages import RecipeRequest
 from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.silence import PROBE
@@ -214,6 +216,7 @@ OPENINGS = {
     PROBE: encode_message(Probe(round_id="00", attempt=0)),
     STATE: encode_message(StateRequest(chunk_elements=64)),
     STATUS: encode_message(StatusRequest()),
+    RECIPE: encode_message(RecipeRequest()),
 }
 """The protocols of members, and how somebody would begin each."""
 

@@ -13,13 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from gossiptrain.cli.train_flags import TRAIN_FLAGS
+from gossiptrain.cli.recipe import RECIPE_FLAGS
 from gossiptrain.config import Settings
 from gossiptrain.events import Started
 from gossiptrain.net.addresses import join_addresses
-
-RECIPE_FLAGS = tuple(flag for flag in TRAIN_FLAGS if flag.equal_for_all or flag.of_recipe)
-"""Those that others are told, where they were used."""
 
 
 def own_program() -> list[str]:

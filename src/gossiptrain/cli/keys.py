@@ -11,6 +11,8 @@ import contextlib
 import os
 import select
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -19,6 +21,7 @@ if sys.platform != "win32":
     import tty
 
 MAX_KEYS = 64
+LOOK_S = 0.1
 
 
 class Keys:
@@ -72,6 +75,31 @@ class Keys:
             with contextlib.suppress(termios.error):
                 # What was typed and not read is dropped, so that it does not end up in the shell.
                 termios.tcsetattr(descriptor, termios.TCSAFLUSH, self._before)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def obeyed(key: str, act: Callable[[], None], *, stream: TextIO | None = None) -> Iterator[bool]:
+    """In the block `act` is called, once and in a thread of its own, when the key is typed; says whether it can be.
+
+    For programs that do something else meanwhile than wait for keys. stream: as for `Keys`.
+    """
+    over = threading.Event()
+
+    def listen() -> None:
+        while keys.works and not over.wait(LOOK_S):
+            if key in keys.pressed():
+                act()
+                return
+
+    with Keys(stream) as keys:
+        works = keys.works
+        listener = threading.Thread(target=listen, name="gossiptrain keys", daemon=True)
+        listener.start()
+        try:
+            yield works
+        finally:
+            over.set()
+            listener.join()
 
 
 def _is_ours(stream: TextIO) -> bool:

@@ -147,7 +147,7 @@ def as_json(record: RunRecord) -> dict[str, Any]:
     figures = {
         "loss": evaluated.loss if evaluated is not None else progress.loss,
         "accuracy": evaluated.accuracy if evaluated is not None else None,
-        "best_accuracy": max(record.accuracy.values, default=None),
+        "best_accuracy": record.best_accuracy,
         "seconds": record.seconds,
     }
     return {

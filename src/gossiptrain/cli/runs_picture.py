@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gossiptrain.core.points import Points
 from gossiptrain.monitor.run_record import RunRecord
 from gossiptrain.monitor.words import printable
 from gossiptrain.simulate.picture_file import picture_file
@@ -38,16 +39,21 @@ def _fill(figure: Figure, records: Sequence[RunRecord]) -> None:
             "color": COLOURS[place % len(COLOURS)],
             "linestyle": DASHES[place // len(COLOURS) % len(DASHES)],
             "linewidth": 1.6,
-            "marker": "." if len(record.loss.steps) < 40 else "",
+            "marker": "." if len(record.loss.values) < 40 else "",
         }
         # A label that begins with an underscore is left out of a legend, and one with dollars is a formula.
         label = printable(record.folder.name, 60).lstrip("_").replace("$", r"\$") or "run"
-        loss.plot(record.loss.steps, record.loss.values, label=label, **style)
-        accuracy.plot(record.accuracy.steps, [100 * value for value in record.accuracy.values], **style)
-        apart.plot(record.disagreement.steps, record.disagreement.values, **{**style, "marker": ""})
-    if any(value > 0 for record in records for value in record.disagreement.values):
+        loss.plot(*_axes(record.loss), label=label, **style)
+        accuracy.plot(*_axes(record.accuracy, scale=100), **style)
+        apart.plot(*_axes(record.disagreement), **{**style, "marker": ""})
+    if any(value > 0 for record in records for _, value in record.disagreement.values):
         apart.set_yscale("log")
     else:
         apart.annotate("no rounds", xy=(0.5, 0.5), xycoords="axes fraction", ha="center", color="#606060")
     accuracy.set_xlabel("inner steps")
     figure.legend(*loss.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
+
+
+def _axes(points: Points, *, scale: float = 1.0) -> tuple[list[int], list[float]]:
+    """Steps and values."""
+    return [step for step, _ in points.values], [scale * value for _, value in points.values]

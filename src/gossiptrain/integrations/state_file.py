@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gossiptrain.errors import CheckpointError
 from gossiptrain.training.runs.checkpoint_values import from_json, set_apart, to_json
+from gossiptrain.training.runs.whole_files import whole_file
 
 STATE_FILE = "gossiptrain.safetensors"
 _KEY = "gossiptrain"
@@ -26,9 +27,8 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     content = to_json(dict(state), "gossip", tensors)
     own, tied = set_apart(tensors)
-    unfinished = folder / f".{STATE_FILE}"
-    save_file(own, unfinished, metadata={_KEY: json.dumps({"state": content, "tied": tied})})
-    unfinished.replace(folder / STATE_FILE)
+    with whole_file(folder / STATE_FILE) as unfinished:
+        save_file(own, unfinished, metadata={_KEY: json.dumps({"state": content, "tied": tied})})
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

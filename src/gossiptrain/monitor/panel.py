@@ -37,6 +37,8 @@ class PeerPanel:
     def __init__(self, progress: PeerProgress, messages: Sequence[Sentence]) -> None:
         self._progress = progress
         self._messages = messages
+        self.obeys_q = False
+        """Whether the key does what Ctrl+C does."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(options.max_width, _MAX_COLUMNS)
@@ -44,12 +46,12 @@ class PeerPanel:
         if width < _FRAME_COLUMNS:
             yield Group(*parts)
             return
-        title = self._title()
+        title = self._title(names_peer=not self._has_tables(width, options.size.height))
         yield Panel(Group(*parts), box=box.ROUNDED, title=title, title_align="left", width=width, border_style="blue")
 
     def _parts(self, width: int, height: int) -> Iterator[RenderableType]:
         progress = self._progress
-        tables, roomy = width >= _TABLES_COLUMNS and height >= _TABLES_LINES, height >= _ROOMY_LINES
+        tables, roomy = self._has_tables(width, height), height >= _ROOMY_LINES
         if tables and progress.started is not None:
             yield from self._addresses(progress.started)
         yield self._steps(width)
@@ -66,15 +68,21 @@ class PeerPanel:
             cut = not (roomy or (done and tables))
             yield Text(message.text, _LEVEL_STYLES[message.level], no_wrap=cut, overflow="ellipsis" if cut else "fold")
         if tables and not done:
-            yield one_line(Text(KEYS, "dim"))
+            yield one_line(Text(f"q or {KEYS}" if self.obeys_q else KEYS, "dim"))
 
-    def _title(self) -> Text:
+    @staticmethod
+    def _has_tables(width: int, height: int) -> bool:
+        return width >= _TABLES_COLUMNS and height >= _TABLES_LINES
+
+    def _title(self, *, names_peer: bool) -> Text:
+        """names_peer: where there is no room for its whole id below."""
         started = self._progress.started
         if started is None:
             return Text(" starting ", "bold")
         run = printable(started.run, 30)
         task = "" if started.task == started.run else f" · task {printable(started.task, 20)}"
-        return Text.assemble((f" run {run}", "bold"), task, f" · peer {short_peer(started.peer_id)} ")
+        peer = f" · peer {short_peer(started.peer_id)}" if names_peer else ""
+        return Text.assemble((f" run {run}", "bold"), task, f"{peer} ")
 
     def _addresses(self, started: Started) -> Iterator[Text]:
         yield _labelled("peer", printable(started.peer_id))

@@ -7,36 +7,14 @@ not know how runs are shown or drawn, nor whether one is still running.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from gossiptrain.core.points import Points
 from gossiptrain.events import MAX_LINE_CHARS, Evaluated, Event, RoundCommitted, Started, event_from_json
 from gossiptrain.monitor.progress import PeerProgress
 
 MOST_POINTS = 4096
-
-
-@dataclass
-class Course:
-    """One value over the steps, in at most `MOST_POINTS` points; of a longer course every second point is left out."""
-
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    _every: int = 1
-    _seen: int = 0
-
-    def add(self, step: int, value: float | None) -> None:
-        """What is not finite is passed over."""
-        if value is None or not math.isfinite(value):
-            return
-        self._seen += 1
-        if self._seen % self._every:
-            return
-        self.steps.append(step)
-        self.values.append(value)
-        if len(self.steps) >= MOST_POINTS:
-            self.steps, self.values = self.steps[1::2], self.values[1::2]
-            self._every *= 2
+"""Of a course, by step; a longer one is thinned."""
 
 
 class RunRecord:
@@ -46,10 +24,12 @@ class RunRecord:
         self.folder = folder
         self.progress = PeerProgress()
         """Of the last start, where the run was resumed."""
-        self.loss = Course()
+        self.loss = Points(MOST_POINTS)
         """On held-out data, of the peer's own model or of the merged one."""
-        self.accuracy = Course()
-        self.disagreement = Course()
+        self.accuracy = Points(MOST_POINTS)
+        self.best_accuracy: float | None = None
+        """Of all evaluations, whatever is left of their course."""
+        self.disagreement = Points(MOST_POINTS)
         self.damaged_lines = 0
         self.evaluated: Evaluated | None = None
         """The last evaluation."""
@@ -64,10 +44,12 @@ class RunRecord:
         match event:
             case Evaluated():
                 self.evaluated = event
-                self.loss.add(event.step, event.loss)
-                self.accuracy.add(event.step, event.accuracy)
+                self.loss.append(event.step, event.loss)
+                self.accuracy.append(event.step, event.accuracy)
+                if math.isfinite(event.accuracy):
+                    self.best_accuracy = max(event.accuracy, self.best_accuracy or 0.0)
             case RoundCommitted():
-                self.disagreement.add(self.progress.step or 0, event.disagreement)
+                self.disagreement.append(self.progress.step or 0, event.disagreement)
             case _:
                 pass
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
+from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
@@ -52,14 +53,23 @@ class TerminalView:
         self._messages: deque[Sentence] = deque(maxlen=8)
         self._drawn_at = -float("inf")
         self._lock = threading.RLock()
+        self._panel = PeerPanel(self._progress, self._messages)
+        self._begun: deque[Text] = deque(maxlen=8)
+        self._join_lines: list[Text] = []
+        """These two stand above the panel."""
+        self._drawn_size = self._console.size
         self._live: Live | None = Live(
-            PeerPanel(self._progress, self._messages),
+            self._panel,
             console=self._console,
             auto_refresh=False,
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
         )
         atexit.register(self.close)
+
+    def obey_q(self) -> None:
+        """From now on says that the key q ends the run; who hears it is the caller's business."""
+        self._panel.obeys_q = True
 
     def handle(self, event: Event) -> None:
         """See `View`."""
@@ -76,15 +86,30 @@ class TerminalView:
             important = message is not None or isinstance(event, Started | Finished)
             if important or self._clock() - self._drawn_at >= self._interval_s:
                 self._drawn_at = self._clock()
+                self._begin_anew_in_another_size()
                 self._live.refresh()
 
     def _show_above(self, event: Event, message: Sentence | None) -> None:
         """What was started and how to join it, above the panel, where it can be copied: not wrapped, not coloured."""
         begins = isinstance(event, Started) or (isinstance(event, Notice) and self._progress.started is None)
         if message is not None and begins:
-            self._console.print(Text(message.text, "bold"), soft_wrap=True)
-        for line in new_join_lines(self._join_text, event, self._progress):
-            self._console.print(Text(line), soft_wrap=True)
+            self._begun.append(Text(message.text, "bold"))
+            self._print(self._begun[-1])
+        if lines := new_join_lines(self._join_text, event, self._progress):
+            self._join_lines = [Text(line) for line in lines]
+            self._print(*self._join_lines)
+
+    def _begin_anew_in_another_size(self) -> None:
+        """In a window that was made wider or narrower, the lines of the last panel are where nobody knows."""
+        if self._console.size == self._drawn_size:
+            return
+        self._drawn_size = self._console.size
+        self._console.control(Control.clear(), Control.home())
+        self._print(*self._begun, *self._join_lines)
+
+    def _print(self, *lines: Text) -> None:
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         """Draws the last state, which stays, and gives the cursor back."""

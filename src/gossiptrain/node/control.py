@@ -17,6 +17,7 @@ from gossiptrain.net.framing import Message
 from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.swarm.ending import Farewell
 from gossiptrain.swarm.participation import AveragedRound
+from gossiptrain.swarm.recipe_messages import Recipe
 
 
 class Configure(Message):
@@ -37,6 +38,8 @@ class Configure(Message):
     """Whether a group weighs its members by samples."""
     average_is_state: bool = False
     """Whether the average of a round is all that a newcomer needs."""
+    recipe: Recipe | None = None
+    """What newcomers are told of how this peer trains."""
     join: Annotated[str, Field(repr=False)] = ""
     """The link with which the peer was invited. Secret."""
     step: int = 0

@@ -93,6 +93,7 @@ class Node:
             timing=configure.network.timing,
             donate=self._donor.donate,
             weighs_average=configure.weighs_average,
+            recipe=configure.recipe,
             on_change=self._tell_change,
             report=lambda text: self._trainer.send(control.Joining(waits_for=text)),
         )

@@ -1,8 +1,8 @@
 """What peers of a swarm say to each other, as typed messages: who they are, and all about rounds.
 
-Owns the words on the wire and their bounds. What joiners are told is in `state_messages`, what those hear that watch in
-`status_messages`. Does not know when they are said. Tensors are not messages: they follow an `ExchangeHeader` as raw
-chunks whose lengths both sides know.
+Owns the words on the wire and their bounds. What joiners are told is in `state_messages` and `recipe_messages`, what
+those hear that watch in `status_messages`. Does not know when they are said. Tensors are not messages: they follow an
+`ExchangeHeader` as raw chunks whose lengths both sides know.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
+from gossiptrain.swarm.recipe import RecipeServer
+from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.swarm.reunion import Reunion
 from gossiptrain.swarm.state import Donate, Donation, StateServer
 from gossiptrain.swarm.status import OwnStatus
@@ -68,11 +70,13 @@ class SwarmPeer:
         timing: TimingSettings,
         donate: Donate,
         weighs_average: bool = True,
+        recipe: Recipe | None = None,
         role: Literal["trainer", "observer"] = "trainer",
         on_change: Callable[[Change, PeerId], None] = lambda change, peer: None,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """report: is told in words what this peer waits for before it can begin."""
+        """recipe: what newcomers are told of how this peer trains. report: is told in words what this peer waits for
+        before it can begin."""
         self.transport = environment.transport
         self.fingerprint = fingerprint
         self._clock = environment.transport.clock
@@ -98,6 +102,7 @@ class SwarmPeer:
         self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate))
         self.status = OwnStatus(self.admission)
         """What it shows to whoever watches."""
+        self._recipe_server = RecipeServer(self.admission, recipe)
         self._joining = self._make_joining(report)
         self._on_change = on_change
         self._has_known = False
@@ -147,7 +152,7 @@ class SwarmPeer:
     async def open(self) -> None:
         """From now on answers others."""
         rounds = (self._matchmaker, self._averager, self._state_server)
-        for room in (self.admission, self.membership, *rounds, self.status):
+        for room in (self.admission, self.membership, *rounds, self.status, self._recipe_server):
             await room.open()
 
     async def join(self, initial_peers: Sequence[str], known: Sequence[str] = ()) -> None:

@@ -21,6 +21,7 @@ from gossiptrain.core.fingerprint import RunFingerprint
 from gossiptrain.errors import UsageError
 from gossiptrain.node import control
 from gossiptrain.swarm.ending import Farewell, Grace
+from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.training import ending
 from gossiptrain.training.session import Session
 
@@ -148,6 +149,10 @@ class Gossip:
             raise UsageError("state_dict() was called outside the `with` block: nothing is kept there.")
         rounds = self._session.rounds
         return {"step": self.step, "outer": rounds.replica.state(), "round_counts": rounds.counts()}
+
+    def tell_recipe(self, recipe: Recipe) -> None:
+        """Has newcomers told how this peer trains, so that people need not. Called before the block is entered."""
+        self._session.launch = self._session.launch.model_copy(update={"recipe": recipe})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned. Before the block is entered, which raises CheckpointMismatchError

@@ -15,6 +15,7 @@ import torch
 from gossiptrain import events
 from gossiptrain.config import GossipSettings, NetworkSettings, Settings
 from gossiptrain.net.identity import Identity
+from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.gossip import gossip
@@ -46,6 +47,8 @@ class TrainerInputs:
     resume: Checkpoint | None = None
     join: str | None = field(default=None, repr=False)
     """The link with which the peer was invited; its run is in `train`. Secret."""
+    recipe_settings: tuple[str, ...] = ()
+    """Which settings newcomers are told, by table and field, such as `gossip.every_steps`."""
 
 
 class Parts:
@@ -113,6 +116,18 @@ class Parts:
             "network": self._given.network,
         }
 
+    @property
+    def recipe(self) -> Recipe:
+        """What newcomers are told of how this peer trains."""
+        resolved = self.resolved
+        names = (name.split(".") for name in self._given.recipe_settings)
+        values = {f"{table}.{field}": getattr(resolved[table], field) for table, field in names}
+        return Recipe(
+            task=self.task.name,
+            variant=dict(self._given.train.variant),
+            settings={name: value for name, value in values.items() if value is not None},
+        )
+
     def swarm(self, resumed: TrainingState, *, on_ready: Callable[[Gossip], None]) -> Gossip:
         """The membership of the trainer, to be entered. resumed: where an earlier run has ended."""
         given, folder = self._given, self._given.folder
@@ -133,6 +148,7 @@ class Parts:
             on_event=given.bus.emit,
             on_ready=on_ready,
         )
+        swarm.tell_recipe(self.recipe)
         swarm.load_state_dict({"step": resumed.step, "outer": resumed.outer, "round_counts": resumed.round_counts})
         return swarm
 

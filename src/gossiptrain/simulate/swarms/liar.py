@@ -17,7 +17,7 @@ from gossiptrain.net.direct import messages as direct_messages
 from gossiptrain.net.framing import Message, decode_message, encode_message, read_frame, write_frame
 from gossiptrain.net.transport import PeerId, Stream, Transport
 from gossiptrain.simulate.swarms.extremes import extremes, messages_of
-from gossiptrain.swarm import messages, state_messages, status_messages
+from gossiptrain.swarm import messages, recipe_messages, state_messages, status_messages
 from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.admission import HELLO, Admission
 from gossiptrain.swarm.contribution import EXCHANGE
@@ -32,7 +32,7 @@ from gossiptrain.swarm.status import STATUS
 from gossiptrain.swarm.versions import key_of
 
 PROTOCOLS = (HELLO, HEARTBEATS, READY, EXCHANGE, REPORT, PROBE, STATE, STATUS)
-KINDS = messages_of(messages, state_messages, status_messages, direct_messages)
+KINDS = messages_of(messages, recipe_messages, state_messages, status_messages, direct_messages)
 FAR_S = 0.05
 """How long an answer is waited for."""
 PAUSE_S = 0.5

@@ -30,7 +30,7 @@ from gossiptrain.training.runs.checkpoint_folders import MODEL_FILE, OPTIMIZER_F
 from gossiptrain.training.runs.checkpoint_state import Checkpoint, RunState
 from gossiptrain.training.runs.checkpoint_values import from_json, set_apart, to_json
 from gossiptrain.training.runs.random_states import random_states_now
-from gossiptrain.training.runs.whole_files import sync_folder
+from gossiptrain.training.runs.whole_files import sync_file, sync_folder
 
 FORMAT_VERSION = 1
 
@@ -58,7 +58,7 @@ def write_checkpoint(
         # safetensors makes files for the user alone, whatever the umask says.
         os.chmod(folder / name, (folder / STATE_FILE).stat().st_mode & 0o777)
     for name in (MODEL_FILE, OPTIMIZER_FILE, STATE_FILE):
-        _sync_file(folder / name)
+        sync_file(folder / name)
     sync_folder(folder)
 
 
@@ -119,14 +119,6 @@ def _read_tensors(file: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     for name, same in content["tied"][file.name].items():
         tensors[name] = tensors[same]
     return tensors
-
-
-def _sync_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size_and_digest(file: Path) -> dict[str, Any]:

@@ -121,6 +121,20 @@ class RunFolder:
         """`membership.key`: where the node's side keeps what a link has given; nothing here reads or writes it."""
         return self.path / "membership.key"
 
+    def keep_identity(self, key: bytes) -> None:
+        """Has the peer go on under an identity that it has already shown to others. Raises UsageError.
+
+        key: as in identity files. One that is kept here already stays.
+        """
+        try:
+            if not self.identity.exists():
+                write_whole(self.identity, key, mode=0o600)
+        except OSError as error:
+            raise UsageError(
+                f"The key of the peer cannot be written to {self.identity}: {error.strerror or error}.",
+                remedy="Free some space, or choose another folder with --out.",
+            ) from error
+
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes `config.toml` from nested settings; those that are None are left out. Raises UsageError."""
         try:
