@@ -54,14 +54,15 @@ class SpeakingProcess:
         """All of that kind so far."""
         return [word for word in self._words if word["what"] == what]
 
-    def wait_for(self, what: str, *, longest_s: float) -> Word:
-        """The first word of that kind. Raises RuntimeError where it ends before, or is silent for too long."""
+    def wait_for(self, what: str, *, longest_s: float, number: int = 0) -> Word:
+        """The first word of that kind, or a later one by its number. Raises RuntimeError where it ends before, or is
+        silent for too long."""
         deadline_s = time.monotonic() + longest_s
-        while not (found := self.said(what)):
+        while len(found := self.said(what)) <= number:
             if self.has_ended or time.monotonic() > deadline_s:
                 raise RuntimeError(f"a process did not come to {what!r}: {self._words[-3:]}")
             time.sleep(0.05)
-        return found[0]
+        return found[number]
 
     def tell(self, line: str) -> None:
         """Writes a line to its input."""

@@ -92,10 +92,12 @@ def processes(name: str, count: int, data_dir: Path | None) -> Iterator[Callable
 
 
 @contextlib.contextmanager
-def virtual_peers(name: str, peers: int, data_dir: Path | None) -> Iterator[VirtualPeers]:
+def virtual_peers(
+    name: str, peers: int, data_dir: Path | None, *, device: torch.device = CPU
+) -> Iterator[VirtualPeers]:
     """Virtual peers, each of which sees all data in an order of its own, as the processes do."""
     task = task_named(name)
-    source = open_source(name, data_dir)
+    source = open_source(name, data_dir, device=device)
     order = VirtualPeersPlan(
         task=task,
         shares=[np.arange(source.samples)] * peers,
@@ -105,19 +107,20 @@ def virtual_peers(name: str, peers: int, data_dir: Path | None) -> Iterator[Virt
         total_steps=2**31,
         seed=0,
     )
-    made = VirtualPeers(order, source, device=CPU)
+    made = VirtualPeers(order, source, device=device)
     try:
         yield made
     finally:
         made.close()
 
 
-def open_source(name: str, data_dir: Path | None) -> Source:
+def open_source(name: str, data_dir: Path | None, *, device: torch.device = CPU) -> Source:
     """The task's own data; of CIFAR-10 random ones where no folder is named, so that nothing is downloaded."""
     if name == "cifar10" and data_root(data_dir) is None:
         images = torch.randint(0, 256, (2000, 32, 32, 3), dtype=torch.uint8)
-        return TensorSource(images, torch.arange(len(images)) % 10, augment=AUGMENT)
-    return source_of(task_named(name), data_dir=data_dir, device=CPU)
+        labels = torch.arange(len(images), device=device) % 10
+        return TensorSource(images.to(device), labels, augment=AUGMENT)
+    return source_of(task_named(name), data_dir=data_dir, device=device)
 
 
 def peer_steps_per_s(made: VirtualPeers, seconds: float) -> float:

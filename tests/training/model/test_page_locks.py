@@ -1,4 +1,4 @@
-"""Which pages are locked and unlocked, and when; the CUDA runtime itself is not here, see `benchmarks.cuda_check`."""
+"""Which pages are locked and unlocked, and when; the CUDA runtime itself is not here, see `benchmarks.gpu`."""
 
 from __future__ import annotations
 

@@ -1,26 +1,23 @@
-"""Whether rounds are right where the model is on a GPU: for somebody who has one.
-
-    python -m benchmarks.cuda_check                 # exit code 0: all values are right; 1: some are not
-    python -m benchmarks.cuda_check --device cpu    # the same course without a GPU, to see that it runs
+"""Whether rounds are right where the model is on a GPU.
 
 Two swarms of two peers, one after the other in this process. In each, the model of one peer is on the device and that
 of the other on the CPU; all parameters of a model have one value, which after each round must be one again, between the
 two that they began with, and at the end the same in both. On the way the model on the device goes to the CPU and back.
 Then shared memory is locked, copied through and closed over and over, because the next one often lies at the addresses
-of the one before.
+of the one before. Owns these checks. Does not know how long anything takes.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
+from benchmarks.gpu.figures import Figure, Place, run_part
 from gossiptrain import Gossip, GossipSettings, NetworkSettings, events, gossip
 from gossiptrain.node.memory import SharedVectors
 from gossiptrain.training.model.host_copies import HostCopies
@@ -36,24 +33,18 @@ LONGEST_S = 120.0
 MEMORIES = 8
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs all checks and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda_check", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda")
-    device = torch.device(parser.parse_args(arguments).device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("There is no CUDA device here.")
-        return 2
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"torch {torch.__version__} on {name}")
-    wrong: list[str] = []
-    for strategy in ("average", "step-mix"):
-        wrong += _check_swarm(device, strategy)
-    wrong += _check_memories(device)
+def measure(place: Place) -> Iterator[Figure]:
+    """All checks: how many values of each were wrong, which has to be none."""
+    for strategy in ("average",) if place.is_small else ("average", "step-mix"):
+        wrong = _check_swarm(place.device, strategy, rounds=1 if place.is_small else ROUNDS)
+        yield _told(f"{strategy}, values after rounds", wrong)
+    yield _told(f"copies through {MEMORIES} memories", _check_memories(place.device))
+
+
+def _told(what: str, wrong: list[str]) -> Figure:
     for text in wrong:
         print(f"WRONG: {text}")
-    print("FAILED" if wrong else "all values are right")
-    return 1 if wrong else 0
+    return Figure(what, len(wrong), "wrong", holds=not wrong)
 
 
 class Peer:
@@ -71,7 +62,7 @@ class Peer:
         return gossip(
             self.model,
             self.optimizer,
-            run="cuda check",
+            run="gpu values",
             initial_peers=initial_peers,
             settings=self.settings,
             network=LOCAL,
@@ -94,7 +85,7 @@ class Peer:
             self.after_rounds.append(self.values())
 
 
-def _check_swarm(device: torch.device, strategy: str) -> list[str]:
+def _check_swarm(device: torch.device, strategy: str, *, rounds: int) -> list[str]:
     """Whether both peers hold one value after each round, and the same at the end."""
     settings = GossipSettings.model_validate({"strategy": strategy, "every_seconds": 0.3})
     one, other = Peer(1.0, device, settings), Peer(3.0, torch.device("cpu"), settings)
@@ -105,12 +96,12 @@ def _check_swarm(device: torch.device, strategy: str) -> list[str]:
         thread.start()
         for place in (device, torch.device("cpu"), device):
             one.model.to(place)
-            wanted = swarm.rounds + ROUNDS
+            wanted = swarm.rounds + rounds
             deadline_s = time.monotonic() + LONGEST_S
             while swarm.rounds < wanted and time.monotonic() < deadline_s:
                 one.step()
             if swarm.rounds < wanted:
-                wrong.append(f"{strategy}: no {ROUNDS} rounds in {LONGEST_S:.0f} s with the model on {place}")
+                wrong.append(f"{strategy}: no {rounds} rounds in {LONGEST_S:.0f} s with the model on {place}")
     has_ended.set()
     thread.join()
     for name, peer in (("on the device", one), ("on the CPU", other)):
@@ -161,4 +152,4 @@ def _check_memories(device: torch.device) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_part(measure))
