@@ -51,6 +51,13 @@ LEARN_FLAGS = (
         panel=GOSSIP,
     ),
     Flag(
+        ("--outer-immediate",),
+        float,
+        "Share of a round's learning in its own outer step (by strategy)",
+        fills="outer.outer_immediate",
+        panel=GOSSIP,
+    ),
+    Flag(
         ("--non-iid",),
         float,
         "Deal classes unequally, the smaller the more so; cut a text into parts (all alike)",

@@ -103,6 +103,15 @@ GOSSIP_FLAGS = (
         equal_for_all=True,
         rare=True,
     ),
+    Flag(
+        ("--outer-immediate",),
+        float,
+        "Share of a round's learning in its own outer step (by strategy)",
+        fills="gossip.outer_immediate",
+        panel=GOSSIP,
+        equal_for_all=True,
+        rare=True,
+    ),
     options.CODEC,
     Flag(
         ("--guard",),
