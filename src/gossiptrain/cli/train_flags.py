@@ -247,7 +247,7 @@ TRAINING_FLAGS = (
     Flag(
         ("--model",),
         str,
-        "small, tiny; cifar10: vgg11; imagenet: resnet18, resnet50",
+        "small, tiny; cifar10: also with -groups, vgg11; text: nano; imagenet: resnet18, resnet50",
         fills="variant.model",
         panel=TRAINING,
     ),
