@@ -33,7 +33,7 @@ from gossiptrain.training.tasks import task_named
 
 TUNING_SEED = 1000
 STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
-"""Two-sided, by number of seeds."""
+"""Two-sided, by number of seeds; 2 for more."""
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"steps": 1600, "batch": 8},
     "text": {"steps": 2400, "batch": 4, "variant": {"model": "tiny"}},
@@ -63,6 +63,9 @@ WITHOUT_ROUNDS = ("central", "alone")
 QUESTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "30 % absent": {"absent": 0.3},
+    "30 % absent, non-IID": {"absent": 0.3, "non_iid": 0.1},
+    "a = 1": {"outer_immediate": 1.0},
+    "a = 1, 30 % absent": {"outer_immediate": 1.0, "absent": 0.3},
     "int8": {"codec": "int8"},
     "int4": {"codec": "int4"},
     "30 % absent, int4": {"absent": 0.3, "codec": "int4"},
@@ -244,10 +247,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=sorted(TASKS))
     parser.add_argument("--questions", action="store_true", help="what step-mix loses under harder conditions")
+    parser.add_argument("--model", help="of the task, in place of the tiny one")
     parser.add_argument("--peers", type=whole_number(2, 256), default=8)
     parser.add_argument("--every", type=whole_number(1), nargs="+", default=[20, 50])
     parser.add_argument("--steps", type=whole_number(1), help="inner steps of each peer")
-    parser.add_argument("--seeds", type=whole_number(1, 8), default=3)
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=3)
     parser.add_argument("--only", nargs="+", metavar="LINE", help="lines by their names in the first column")
     parser.add_argument(
         "--multiples", type=float, nargs="+", metavar="X", help="of the recipe's learning rate where the search begins"
@@ -258,6 +262,8 @@ def main() -> None:
     given = parser.parse_args()
     common = {"task": given.task, "peers": given.peers, "evaluate_every": 0, **TASKS[given.task]}
     common |= {name: value for name, value in (("steps", given.steps), ("data_dir", given.data_dir)) if value}
+    if given.model:
+        common["variant"] = {"model": given.model}
     recipe = task_named(given.task, **common.get("variant", {})).recipe
     measured_on = machine()
     begun_s = time.monotonic()

@@ -72,8 +72,10 @@ SETTLING = [Swarm(16, 2), Swarm(16, 4), Swarm(16, 8), Swarm(64, 8)]
 ALPHAS = [1.0, 0.9, 0.75, 0.5, 0.25]
 NOLOCO = [(0.3, 0.7), (0.5, 0.7), (0.5, 1.0), (0.8, 0.7), (0.9, 0.7), (0.9, 1.0)]
 """Momentum and learning rate; the second is the published setting."""
-MOMENTA = [0.5, 0.8, 0.9]
-OUTER_LEARNING_RATE = 0.7
+OUTER_STEPS = [
+    *(OuterSettings(0.7, momentum) for momentum in (0.5, 0.8, 0.9)),
+    *(OuterSettings(*rate_and_momentum, immediate=1.0) for rate_and_momentum in ((0.7, 0.8), (0.35, 0.9))),
+]
 
 
 def contraction(swarm: Swarm, *, samples: int, alpha: float = 1.0) -> float:
@@ -118,20 +120,19 @@ def noloco_factor(swarm: Swarm, momentum: float, learning_rate: float, *, sample
 def settled(swarm: Swarm, rule: StepMixMoments, *, samples: int) -> float:
     """Squared disagreement after a round, mean over rounds 41 to 60.
 
-    Every peer takes a Nesterov step on noise of its own, of variance 1, then averages; without momentum and at a rate
-    of 1 that is plain averaging.
+    Every peer takes an outer step on noise of its own, of variance 1, then averages; without momentum that is plain
+    averaging.
     """
-    momentum, learning_rate = rule.momentum, rule.learning_rate
-    rng = np.random.default_rng(int(1000 * momentum) + swarm.size)
+    rng = np.random.default_rng(int(1000 * rule.momentum) + swarm.size)
     weights = np.zeros((samples, swarm.peers))
     velocity = np.zeros_like(weights)
     found = []
     for _ in range(60):
         learnt = rng.normal(size=weights.shape)
-        velocity = momentum * velocity + learnt
-        stepped = weights + learning_rate * (learnt + momentum * velocity)
+        stepped = weights + rule.immediate * learnt + rule.remembered * velocity
+        velocity = rule.momentum * velocity + learnt
         weights = in_random_groups(stepped, swarm.peers // swarm.size, rng)
-        velocity = velocity + rule.agreement / learning_rate * (weights - stepped)
+        velocity = velocity + rule.agreement * (weights - stepped)
         found.append(variance_among_peers(weights))
     return float(np.mean(found[40:]))
 
@@ -184,15 +185,16 @@ def measure_settling(samples: int) -> list[Figure]:
     figures = []
     for swarm in SETTLING:
         law = steady_disagreement_average(swarm.contraction)
-        ours = settled(swarm, StepMixMoments(1.0, 0.0), samples=samples)
+        ours = settled(swarm, StepMixMoments(1.0, 0.0, 0.0), samples=samples)
         figures.append(beside(swarm.row, "averaging", published=law, ours=ours))
-        for momentum in MOMENTA:
-            agreement = StepMix(OuterSettings(OUTER_LEARNING_RATE, momentum)).agreement
-            for name, share in ((f"{momentum:g}", 0.0), (f"{momentum:g}, agreeing", agreement)):
-                rule = StepMixMoments(OUTER_LEARNING_RATE, momentum, share)
+        for outer in OUTER_STEPS:
+            own = StepMix(outer)
+            kinds = {"apart": 0.0, "agreeing, seldom met": own.lasting_agreement, "agreeing": own.agreement}
+            for name, share in kinds.items():
+                rule = own.moments(share)
                 law, _ = rule.steady(swarm.contraction)
                 ours = settled(swarm, rule, samples=samples)
-                figures.append(beside(swarm.row, f"step-mix {name}", published=law, ours=ours))
+                figures.append(beside(swarm.row, f"step-mix {outer}, {name}", published=law, ours=ours))
     return figures
 
 

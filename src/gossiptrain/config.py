@@ -55,6 +55,9 @@ class GossipSettings(Settings):
     """Of the outer step, for strategies that have one. None: what suits the strategy."""
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Of the outer step. None: what suits the strategy."""
+    outer_immediate: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] | None = None
+    """How many times what was learnt in a round the outer step moves the model at once; its momentum brings the rest,
+    up to learning rate / (1 - momentum) times, in the rounds that follow. None: what suits the strategy."""
     every_steps: Annotated[int, Field(ge=1)] | None = None
     """Inner steps between two rounds (H). None: rounds are timed by `every_seconds`."""
     every_seconds: PositiveSeconds | None = None

@@ -78,7 +78,7 @@ def test_disagreement_under_momentum_is_as_the_formulas_say_within_five_percent(
     factor = contraction_laws.noloco_factor(pairs, 0.9, 0.7, samples=1000)
     assert factor == pytest.approx(noloco_radius(0.9, 0.7, pairs.contraction), rel=0.05)
     for agreement in (0.0, 0.12):
-        rule = StepMixMoments(0.7, 0.9, agreement)
+        rule = StepMixMoments(1.33, 0.567, 0.9, agreement)
         left = contraction_laws.settled(pairs, rule, samples=1000)
         assert left == pytest.approx(rule.steady(pairs.contraction)[0], rel=0.05)
 

@@ -76,28 +76,27 @@ def test_plain_averaging_settles_where_the_formula_says(peers: int, groups: int)
 
 
 @pytest.mark.parametrize(
-    ("peers", "groups", "rate", "mu", "agreement"),
+    ("peers", "groups", "rule"),
     [
-        (16, 8, 0.7, 0.9, 0.0),
-        (16, 4, 0.7, 0.9, 0.12),
-        (16, 2, 0.7, 0.8, 0.3),
-        (8, 4, 1.0, 0.5, 0.5),
-        (8, 4, 0.7, 0.0, 0.0),
+        (16, 8, StepMixMoments(1.33, 0.567, 0.9, 0.0)),
+        (16, 4, StepMixMoments(1.33, 0.567, 0.9, 0.17)),
+        (16, 2, StepMixMoments(1.26, 0.448, 0.8, 0.43)),
+        (8, 4, StepMixMoments(1.0, 0.25, 0.9, 1.0)),
+        (8, 4, StepMixMoments(1.0, 0.5, 0.8, 0.4)),
+        (8, 4, StepMixMoments(0.7, 0.0, 0.0, 0.0)),
     ],
 )
-def test_step_mix_settles_where_the_formula_says(
-    peers: int, groups: int, rate: float, mu: float, agreement: float
-) -> None:
+def test_step_mix_settles_where_the_formula_says(peers: int, groups: int, rule: StepMixMoments) -> None:
     rng = np.random.default_rng(5)
     weights = np.zeros((SWARMS, peers))
     momentum = np.zeros_like(weights)
     for _ in range(60):
         learnt = rng.normal(size=weights.shape)
-        momentum = mu * momentum + learnt
-        stepped = weights + rate * (learnt + mu * momentum)
+        stepped = weights + rule.immediate * learnt + rule.remembered * momentum
+        momentum = rule.momentum * momentum + learnt
         weights = in_random_groups(stepped, groups, rng)
-        momentum += agreement / rate * (weights - stepped)
-    predicted = StepMixMoments(rate, mu, agreement).steady(contraction_of(peers, groups))
+        momentum += rule.agreement * (weights - stepped)
+    predicted = rule.steady(contraction_of(peers, groups))
     assert variance_among_peers(weights) == pytest.approx(predicted[0], rel=0.05)
     assert variance_among_peers(momentum) == pytest.approx(predicted[1], rel=0.05)
 
@@ -105,44 +104,68 @@ def test_step_mix_settles_where_the_formula_says(
 @given(st.floats(0, 0.999))
 def test_step_mix_without_momentum_at_full_rate_is_plain_averaging(contraction: float) -> None:
     plain = steady_disagreement_average(contraction)
-    assert StepMixMoments(1.0, 0.0).steady(contraction)[0] == pytest.approx(plain)
+    assert StepMixMoments(1.0, 0.0, 0.0).steady(contraction)[0] == pytest.approx(plain)
 
 
-@given(st.floats(0.01, 0.99), st.floats(0.0, 0.999))
-def test_the_agreement_of_step_mix_is_stable_however_seldom_peers_meet(momentum: float, contraction: float) -> None:
-    rule = StepMix(OuterSettings(0.7, momentum))
-    assert StepMixMoments(0.7, momentum, rule.agreement).radius(contraction) < 1
+OUTER = st.builds(OuterSettings, st.floats(0.1, 1.5), st.floats(0.01, 0.98), st.sampled_from([None, 0.5, 1.0, 1.5]))
 
 
-@pytest.mark.parametrize("momentum", [0.8, 0.9])
-@pytest.mark.parametrize("contraction", [1 / 7, 3 / 7, 7 / 63])
-def test_agreement_brings_momenta_and_with_them_the_weights_together(momentum: float, contraction: float) -> None:
-    rule = StepMix(OuterSettings(0.7, momentum))
-    apart = StepMixMoments(0.7, momentum).steady(contraction)
-    together = StepMixMoments(0.7, momentum, rule.agreement).steady(contraction)
+@given(OUTER, st.floats(0.0, 0.999))
+def test_what_peers_that_seldom_meet_agree_by_is_stable_however_seldom_they_do(
+    outer: OuterSettings, contraction: float
+) -> None:
+    rule = StepMix(outer)
+    assert rule.moments(rule.lasting_agreement).radius(contraction) < 1
+
+
+@given(OUTER, st.floats(0.0, 0.75))
+def test_what_others_agree_by_is_stable_for_pairs_that_meet_in_every_second_round_and_whoever_meets_more(
+    outer: OuterSettings, contraction: float
+) -> None:
+    rule = StepMix(outer)
+    assert rule.moments(rule.agreement).radius(contraction) < 1
+
+
+def test_a_peer_that_meets_often_takes_over_all_of_the_groups_step_where_that_is_stable() -> None:
+    assert StepMix(OuterSettings(0.7, 0.8)).agreement == pytest.approx(1 / 1.26)
+    assert StepMix(OuterSettings(0.35, 0.9, immediate=1.0)).agreement == 1.0
+    assert 0.15 < StepMix(OuterSettings(0.7, 0.9, immediate=1.0)).agreement < 0.6
+
+
+@pytest.mark.parametrize("outer", [OuterSettings(0.7, 0.8), OuterSettings(0.35, 0.9, immediate=1.0)])
+@pytest.mark.parametrize("contraction", [1 / 7, 7 / 63])
+def test_agreement_brings_momenta_and_with_them_the_weights_together(outer: OuterSettings, contraction: float) -> None:
+    rule = StepMix(outer)
+    apart = rule.moments(0.0).steady(contraction)
+    together = rule.moments(rule.agreement).steady(contraction)
     assert together[0] < 0.8 * apart[0]
-    assert together[1] < 0.4 * apart[1]
+    assert together[1] < 0.2 * apart[1]
 
 
-def test_peers_that_seldom_meet_overshoot_with_more_agreement_than_that() -> None:
-    assert StepMixMoments(0.7, 0.9, 0.4).radius(1 / 7) < StepMixMoments(0.7, 0.9, 0.12).radius(1 / 7)
-    assert StepMixMoments(0.7, 0.9, 0.4).radius(0.9) > 1
+def test_peers_that_seldom_meet_overshoot_with_as_much_agreement_as_the_others() -> None:
+    rule = StepMix(OuterSettings(0.7, 0.8))
+    assert rule.moments(rule.agreement).radius(0.9) > 1
+    assert rule.moments(rule.lasting_agreement).radius(0.9) < 1
 
 
 def test_peers_that_all_meet_agree_and_those_that_never_meet_drift_without_end() -> None:
     assert steady_disagreement_average(0.0) == 0.0
-    assert StepMixMoments(0.7, 0.9).steady(0.0)[0] == 0.0
+    assert StepMixMoments(1.33, 0.567, 0.9).steady(0.0)[0] == 0.0
     assert steady_disagreement_average(1.0) == math.inf
-    assert StepMixMoments(0.7, 0.9).steady(1.0) == (math.inf, math.inf)
+    assert StepMixMoments(1.33, 0.567, 0.9).steady(1.0) == (math.inf, math.inf)
 
 
 @pytest.mark.parametrize("contraction", [-0.01, 1.01, math.nan])
 def test_a_contraction_that_cannot_be_is_refused(contraction: float) -> None:
-    for formula in (steady_disagreement_average, lambda own: noloco_radius(0.5, 0.7, own), StepMixMoments(1, 0).radius):
+    for formula in (
+        steady_disagreement_average,
+        lambda own: noloco_radius(0.5, 0.7, own),
+        StepMixMoments(1, 0, 0).radius,
+    ):
         with pytest.raises(ValueError, match="between 0 and 1"):
             formula(contraction)
 
 
 def test_a_momentum_that_never_forgets_is_refused() -> None:
     with pytest.raises(ValueError, match="less than 1"):
-        StepMixMoments(0.7, 1.0)
+        StepMixMoments(1.33, 0.567, 1.0)

@@ -179,8 +179,7 @@ def test_with_step_mix_absent_peers_keep_their_own_outer_step() -> None:
         met = {peer for group in rounds.groups for peer in group}
         rounds.take()
         after = virtual_peers.matrix()
-    outer = OUTER_DEFAULTS["step-mix"]
-    stepped = begun + outer.learning_rate * (1 + outer.momentum) * learnt
+    stepped = begun + OUTER_DEFAULTS["step-mix"].step().immediate * learnt
     away = [peer for peer in range(8) if peer not in met]
     assert away
     assert torch.allclose(after[away], stepped[away], atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gossiptrain.config import GossipSettings
-from gossiptrain.errors import RunMismatchError
+from gossiptrain.errors import RunMismatchError, UsageError
 from tests.members import Member, members, wait_for_rounds
 
 STEP_MIX = GossipSettings(strategy="step-mix", every_steps=25)
@@ -48,6 +48,18 @@ def test_a_joiner_takes_over_the_momentum() -> None:
             taken = outer_state(joiner)
         assert taken["1.weight"] > 0
         assert taken["0.weight"] > 0
+
+
+def test_the_mean_over_its_rounds_is_for_a_member_to_look_at() -> None:
+    with members([0.0, 0.0], STEP_MIX, take_state=False) as (one, other):
+        smooth = one.swarm.smooth(rounds=1000)
+        learning(one)
+        wait_for_rounds([one, other], 3, where=lambda event: not event.final)
+        behind = smooth.model().weight
+        assert smooth.noted == one.swarm.rounds
+        assert 0 < behind.mean().item() < one.model.weight.mean().item(), "it has been rising"
+        with pytest.raises(UsageError, match="at least one round"):
+            one.swarm.smooth(rounds=0)
 
 
 def test_synchronous_members_stand_at_one_point_after_every_step() -> None:

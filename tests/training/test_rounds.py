@@ -28,14 +28,16 @@ class Recorded(Replica):
         super().__init__(binding, strategy, memory, fragments=fragments)
         self.works: list[LocalWork] = []
         self.alphas: list[float] = []
+        self.met_lately: list[bool] = []
         self.carried: list[int] = []
 
     def contribute(self, work: LocalWork, *, fragment: int = 0) -> None:
         self.works.append(work)
         self.carried.append(fragment)
 
-    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None) -> None:
+    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None, met_lately: bool = True) -> None:
         self.alphas.append(alpha)
+        self.met_lately.append(met_lately)
 
 
 class Course:
@@ -123,6 +125,18 @@ def test_samples_count_from_one_committed_round_to_the_next() -> None:
     assert course.rounds.samples == 150
     course.round(meanwhile=3)
     assert course.rounds.samples == 0
+
+
+def test_a_peer_has_met_lately_that_met_in_one_of_its_last_three_rounds_too() -> None:
+    course = Course(STEP_MIX)
+    for missed in (0, 2, 3, 0):
+        for _ in range(missed):
+            course.steps(10)
+            course.rounds.begin()
+            course.rounds.fail()
+        course.steps(10)
+        course.round()
+    assert course.replica.met_lately == [True, True, False, True]
 
 
 @pytest.mark.parametrize(("meanwhile", "share"), [(0, 1.0), (9, 1.0), (10, 0.5), (29, 1 / 3), (30, 0.25)])

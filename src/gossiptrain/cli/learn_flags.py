@@ -20,7 +20,9 @@ STRATEGY = Flag(
     panel=GOSSIP,
     metavar="NAME",
 )
-MODEL = Flag(("--model",), str, "cifar10: small, tiny, vgg11; text: small, tiny", panel=TRAINING)
+MODEL = Flag(
+    ("--model",), str, "cifar10: small, tiny, both with -groups, vgg11; text: small, tiny, nano", panel=TRAINING
+)
 SEED = Flag(("--seed",), int, "Seeds parameters, data, groups and conditions.", panel=TRAINING, default=0, lowest=0)
 SEEDS = Flag(
     ("--seeds",), int, "How many seeds each strategy is run with.", panel=TRAINING, default=1, lowest=1, highest=1000
@@ -48,6 +50,13 @@ LEARN_FLAGS = (
         float,
         "Momentum of the outer step (by strategy)",
         fills="outer.outer_momentum",
+        panel=GOSSIP,
+    ),
+    Flag(
+        ("--outer-immediate",),
+        float,
+        "Share of a round's learning in its own outer step (by strategy)",
+        fills="outer.outer_immediate",
         panel=GOSSIP,
     ),
     Flag(

@@ -103,6 +103,15 @@ GOSSIP_FLAGS = (
         equal_for_all=True,
         rare=True,
     ),
+    Flag(
+        ("--outer-immediate",),
+        float,
+        "Share of a round's learning in its own outer step (by strategy)",
+        fills="gossip.outer_immediate",
+        panel=GOSSIP,
+        equal_for_all=True,
+        rare=True,
+    ),
     options.CODEC,
     Flag(
         ("--guard",),
@@ -238,7 +247,7 @@ TRAINING_FLAGS = (
     Flag(
         ("--model",),
         str,
-        "small, tiny; cifar10: vgg11; imagenet: resnet18, resnet50",
+        "small, tiny; cifar10: also with -groups, vgg11; text: nano; imagenet: resnet18, resnet50",
         fills="variant.model",
         panel=TRAINING,
     ),

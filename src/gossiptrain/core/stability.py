@@ -13,10 +13,15 @@ in a round is noise of its own for each peer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+MOST_KEPT = 0.95
+"""Of squared disagreement, by a round, for an agreement to count as stable: at 1 it would never settle."""
+HALVINGS = 20
+"""Of the interval in which an agreement is looked for: more than a float32 can tell apart."""
 
 
 def noloco_radius(momentum: float, learning_rate: float, contraction: float) -> float:
@@ -60,19 +65,20 @@ def steady_disagreement_average(contraction: float) -> float:
 class StepMixMoments:
     """How the disagreement of slow weights x and momenta m goes on from round to round in step-mix.
 
-    learning_rate, momentum: of the outer step. agreement: share of what the momenta seem to differ by that is made up
-    for in a round, 0 for momenta that never meet; see `strategies.StepMix`.
+    immediate, remembered, momentum: of the outer step, a, b and mu. agreement: p, the share of what the group's steps
+    differ by that goes into the momenta, 0 for momenta that never meet; see `strategies.StepMix`.
 
-    With lr, mu, beta for these and d for what is learnt, a round is
+    With d for what is learnt, a round is
 
-        m1 = mu m + d,  z = x + lr (d + mu m1),  x' = Pz,  m' = m1 - beta / lr (z - Pz)
+        m1 = mu m + d,  z = x + a d + b m,  x' = Pz,  m' = m1 - p (z - Pz)
 
     and so, for A = E|x|^2, C = E<x, m>, B = E|m|^2 and a contraction rho,
 
-        A' = rho |z|^2,  C' = rho <z, m1>,  B' = |m1|^2 - 2 beta / lr (1 - rho) <z, m1> + (beta / lr)^2 (1 - rho) |z|^2
+        A' = rho |z|^2,  C' = rho <z, m1>,  B' = |m1|^2 - 2 p (1 - rho) <z, m1> + p^2 (1 - rho) |z|^2
     """
 
-    learning_rate: float
+    immediate: float
+    remembered: float
     momentum: float
     agreement: float = 0.0
 
@@ -96,17 +102,42 @@ class StepMixMoments:
         weights, _, momenta = np.linalg.solve(np.eye(3) - lasting, learnt)
         return float(weights), float(momenta)
 
+    def stable_agreement(self, contraction: float) -> float:
+        """The largest agreement that is worth anything, 1 / a, or the largest one with which disagreement dies out at
+        this contraction where that is less."""
+
+        def is_stable(agreement: float) -> bool:
+            return replace(self, agreement=agreement).radius(contraction) <= MOST_KEPT
+
+        stable, most = self.lasting_agreement, 1 / self.immediate
+        if is_stable(most):
+            return most
+        for _ in range(HALVINGS):
+            middle = (stable + most) / 2
+            stable, most = (middle, most) if is_stable(middle) else (stable, middle)
+        return stable
+
+    @property
+    def lasting_agreement(self) -> float:
+        """The largest agreement with which disagreement dies out however seldom peers meet.
+
+        Part of what the group's steps differ by is a difference of slow weights, which averaging has just removed, and
+        is taken for one of momenta. It comes back p b / (1 - mu) times as large over the rounds that follow: never more
+        than there was with p = (1 - mu) / b.
+        """
+        most = 1 / self.immediate
+        return min(most, (1 - self.momentum) / self.remembered) if self.remembered > 0 else most
+
     def _round(self, contraction: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """What a round makes of (A, C, B), and what it adds."""
         _check_contraction(contraction)
-        rate, mu, pull = self.learning_rate, self.momentum, self.agreement / self.learning_rate
-        kept, away = rate * mu**2, 1 - contraction
+        mu, kept, step = self.momentum, self.remembered, self.immediate
+        pull, away = self.agreement, 1 - contraction
         # Rows of |z|^2, <z, m1> and |m1|^2 in terms of (A, C, B), and of the noise.
         square, product, own = np.array([[1, 2 * kept, kept**2], [0, mu, mu * kept], [0, 0, mu**2]])
         lasting = np.array(
             [contraction * square, contraction * product, own - 2 * pull * away * product + pull**2 * away * square]
         )
-        step = rate * (1 + mu)
         learnt = np.array(
             [contraction * step**2, contraction * step, 1 - 2 * pull * away * step + pull**2 * away * step**2]
         )

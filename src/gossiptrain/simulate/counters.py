@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.simulate.virtual_peers import VirtualPeers
-from gossiptrain.training.model.strategies import late_share
+from gossiptrain.training.model.strategies import late_share, met_lately
 
 
 @dataclass
@@ -56,6 +56,11 @@ class Counters:
         """How far an average of the last snapshot is taken now."""
         steps = self._virtual_peers.steps_of(peer) - self._of[peer].snapshot_step
         return late_share(steps, round(self._usual_steps(peer)))
+
+    def has_met_lately(self, peer: int) -> bool:
+        """Whether a peer whose round commits now has met in one of its last three, too."""
+        counter = self._of[peer]
+        return met_lately(counter.snapshot_step - counter.committed_step, self._usual_steps(peer))
 
     def snapshot_taken(self, peers: Sequence[int]) -> None:
         """All these begin a round."""

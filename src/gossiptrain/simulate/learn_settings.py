@@ -48,6 +48,7 @@ class LearnSettings(Settings):
     alpha: Annotated[float, Field(ge=0.1, le=1.0)] = 1.0
     outer_learning_rate: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    outer_immediate: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] | None = None
     non_iid: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     """Classes are divided among the peers by a Dirichlet distribution of this concentration; a text is cut into
     contiguous parts. None: every peer sees the same kind of data."""
@@ -86,7 +87,7 @@ class LearnSettings(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
-        for name in ("outer_learning_rate", "outer_momentum"):
+        for name in ("outer_learning_rate", "outer_momentum", "outer_immediate"):
             if self.strategy not in WITH_OUTER_STEP and getattr(self, name) is not None:
                 raise ValueError(f"{self.strategy} has no outer step, and so no {name}")
         if self.strategy in WITHOUT_DELAY and self.delay:
@@ -125,6 +126,7 @@ class LearnSettings(Settings):
             gossip_alpha=self.alpha,
             outer_learning_rate=self.outer_learning_rate,
             outer_momentum=self.outer_momentum,
+            outer_immediate=self.outer_immediate,
             codec=self.codec,
             guard=self.guard if self.aggregator is None else "off",
             seed=self.seed,

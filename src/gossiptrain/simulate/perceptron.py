@@ -58,8 +58,8 @@ class StackedSgd:
 
     @classmethod
     def of(cls, stack: Stack, optimizer: Optimizer) -> Self | None:
-        """None where the optimizer does more than `sgd_stretch`."""
-        if type(optimizer) is not SGD:
+        """None where the optimizer does more than `sgd_stretch`, or has no momentum, which that needs."""
+        if type(optimizer) is not SGD or not all(group["momentum"] for group in optimizer.param_groups):
             return None
         names = ("momentum", "nesterov", "dampening", "maximize")
         rules = {tuple(group[name] for name in names) for group in optimizer.param_groups}

@@ -151,9 +151,10 @@ class VirtualRounds:
             values = self._virtual_peers.matrix()
             alpha = self._rules.gossip.gossip_alpha
             shares = _column([alpha * self._counters.late_share(peer) for peer in rows], values)
+            lately = _column([float(self._counters.has_met_lately(peer)) for peer in rows], values)
             shown = self._shared[rows]
             for columns, rule, parameters in self._parameter_state(values, rows):
-                rule.take(parameters, average[:, columns], alpha=shares)
+                rule.take(parameters, average[:, columns], alpha=shares, met_lately=lately)
             self._virtual_peers.put(values)
             if self._watches:
                 self._guards.note(rows, average - shown, torch.lerp(shown, average, shares))

@@ -23,6 +23,7 @@ from gossiptrain.node import control
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.training import ending
+from gossiptrain.training.model.smooth import USUAL_ROUNDS, Smooth
 from gossiptrain.training.session import Session
 
 NO_STEPS = (
@@ -167,6 +168,14 @@ class Gossip:
     def show_loss(self, loss: float) -> None:
         """Shows others the training loss of the last step, for their pages and `gossip watch`. It costs nothing."""
         self._session.show_loss(loss)
+
+    def smooth(self, *, rounds: int = USUAL_ROUNDS) -> Smooth:
+        """The mean of the model over its last rounds, about so many of them, from now on: `smooth.model()` is a copy
+        that holds it, for evaluation and for what is kept in the end. Where learning rates stay high, it is better than
+        the model of any moment. It costs two copies of the model in the host's memory, and nobody else sees it."""
+        if rounds < 1:
+            raise UsageError(f"smooth() takes the mean over at least one round, not over {rounds}.")
+        return self._session.smooth(self.model, rounds=rounds)
 
     def merge(self, *, timeout_s: float | None = None) -> bool:
         """In the middle of training: waits for one round with everyone that is there, and says whether one took place;

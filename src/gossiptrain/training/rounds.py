@@ -16,7 +16,7 @@ from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.guarding import Judgement, TrainerGuard
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share
+from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share, met_lately
 from gossiptrain.training.pacing import Pace
 
 _logger = logging.getLogger(__package__)
@@ -167,11 +167,17 @@ class Rounds:
             return judged
         alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
         self._guard.note(self.fragment, judged.average, alpha=alpha)
-        self.replica.take(alpha=alpha, fragment=self.fragment, average=judged.average)
+        self.replica.take(
+            alpha=alpha, fragment=self.fragment, average=judged.average, met_lately=self._has_met_lately(own)
+        )
         own.round_samples = self._progress.samples
         own.round_step = self._progress.step
         own.median_samples = usual_samples
         return judged
+
+    def _has_met_lately(self, own: _Counts) -> bool:
+        usual = self._usual_steps
+        return usual is None or met_lately(own.snapshot_step - own.round_step, usual)
 
     def _share_of_late_average(self, own: _Counts) -> float:
         """The first round has nothing to be late by; later ones count in what lay between the last two snapshots."""

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import nn
+
 from gossiptrain import events
 from gossiptrain.core.guards import is_sound
 from gossiptrain.net.framing import Message
@@ -29,6 +31,7 @@ from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.model.adapters import AdapterPairs
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
+from gossiptrain.training.model.smooth import Smooth
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.rounds import LocalProgress, Rounds
 
@@ -102,6 +105,7 @@ class Session:
         self._said_alone = False
         self._takes_state = False
         """Whether the parameters that arrive are taken over."""
+        self._smooths: list[Smooth] = []
         self._asked = False
         """Whether the snapshot that is told next is one that the node has asked for."""
 
@@ -114,6 +118,11 @@ class Session:
     def is_inside(self) -> bool:
         """Whether there is a swarm to talk to."""
         return self.state in (State.TRAINING, State.ENDING)
+
+    def smooth(self, model: nn.Module, *, rounds: int) -> Smooth:
+        """The mean of the model over its rounds from now on."""
+        self._smooths.append(Smooth(model, self._binding, rounds=rounds))
+        return self._smooths[-1]
 
     # The beginning and the end.
 
@@ -308,6 +317,8 @@ class Session:
                 self.last_round = None
                 return
             self.committed += 1
+            for smooth in self._smooths:
+                smooth.note()
         else:
             self.rounds.fail()
         news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)

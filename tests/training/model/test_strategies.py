@@ -24,7 +24,8 @@ from gossiptrain.training.model.strategies import (
 
 PEERS, ELEMENTS = 8, 5
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)
-WITH_STEP: list[Strategy] = [StepMix(OUTER), DiLoCo(OUTER), NoLoCo(replace(OUTER, momentum=0.5))]
+AT_ONCE = OuterSettings(learning_rate=0.35, momentum=0.9, immediate=1.0)
+WITH_STEP: list[Strategy] = [StepMix(OUTER), StepMix(AT_ONCE), DiLoCo(OUTER), NoLoCo(replace(OUTER, momentum=0.5))]
 ALL: list[Strategy] = [Average(), *WITH_STEP]
 
 
@@ -67,10 +68,11 @@ def test_peers_that_share_their_start_end_equal_after_a_round_of_all(strategy: S
     torch.testing.assert_close(after, after[:1].expand_as(after))
 
 
+@pytest.mark.parametrize("outer", [OUTER, AT_ONCE])
 @pytest.mark.parametrize("group_size", [1, 2, 4, 8])
-def test_the_mean_of_step_mix_follows_diloco_for_every_group_size(group_size: int) -> None:
-    diloco = play(DiLoCo(OUTER), rounds=6, group_size=PEERS)
-    step_mix = play(StepMix(OUTER), rounds=6, group_size=group_size)
+def test_the_mean_of_step_mix_follows_diloco_for_every_group_size(group_size: int, outer: OuterSettings) -> None:
+    diloco = play(DiLoCo(outer), rounds=6, group_size=PEERS)
+    step_mix = play(StepMix(outer), rounds=6, group_size=group_size)
     torch.testing.assert_close(step_mix.mean(dim=0), diloco.mean(dim=0), rtol=1e-4, atol=1e-4)
 
 
@@ -82,9 +84,34 @@ def test_momenta_come_together_by_what_the_group_shows_of_its_steps() -> None:
     strategy.contribute(parameters, LocalWork())
     own = parameters.state[0].clone()
     strategy.take(parameters, grouped_mean(parameters.shared, PEERS), alpha=1.0)
-    # The step was lr (1 + mu) d, the momentum d, and half of what the steps differ by counts.
-    torch.testing.assert_close(parameters.state[0], own + 0.5 * 1.5 * (own.mean(dim=0) - own))
-    torch.testing.assert_close(parameters.state[0].mean(dim=0), own.mean(dim=0))
+    torch.testing.assert_close(parameters.state[0], own.mean(dim=0).expand_as(own))
+
+
+def test_who_has_seldom_met_takes_less_of_it() -> None:
+    strategy = StepMix(AT_ONCE)
+    often, seldom = begun(strategy, same_start()), begun(strategy, same_start())
+    lately = torch.tensor([[1.0]] * 4 + [[0.0]] * 4)
+    together = begun(strategy, same_start())
+    for parameters in (often, seldom, together):
+        parameters.local.add_(learnt(0))
+        strategy.contribute(parameters, LocalWork())
+    average = grouped_mean(often.shared, PEERS)
+    own = often.state[0].clone()
+    strategy.take(often, average, alpha=1.0)
+    strategy.take(seldom, average, alpha=1.0, met_lately=False)
+    strategy.take(together, average, alpha=1.0, met_lately=lately)
+    torch.testing.assert_close(seldom.state[0], own + 0.4 * (own.mean(dim=0) - own))
+    assert torch.equal(together.state[0], torch.cat([often.state[0][:4], seldom.state[0][4:]]))
+
+
+def test_without_momentum_and_with_all_that_was_learnt_at_once_step_mix_is_averaging() -> None:
+    step_mix = play(StepMix(OuterSettings(1.0, 0.0, immediate=1.0)), rounds=4, group_size=4)
+    torch.testing.assert_close(step_mix, play(Average(), rounds=4, group_size=4))
+
+
+def test_peers_of_another_outer_step_are_told_apart() -> None:
+    summaries = {StepMix(outer).summary for outer in (OUTER, AT_ONCE, replace(AT_ONCE, immediate=0.9))}
+    assert len(summaries) == 3
 
 
 def test_diloco_is_nesterovs_method_on_the_mean_progress() -> None:
@@ -118,7 +145,7 @@ def test_disagreement_dies_out_in_step_mix_whatever_the_momentum() -> None:
         average[order] = grouped_mean(parameters.shared[order], 4)
         strategy.take(parameters, average, alpha=1.0)
         spread.append(float(parameters.local.var(dim=0, correction=0).mean()))
-    assert spread[-1] < 1e-4 * spread[0]
+    assert spread[-1] < 1e-3 * spread[0]
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.name)
@@ -192,15 +219,20 @@ def test_a_round_after_a_missed_one_takes_no_larger_a_step_of_what_was_learnt() 
         assert (rates[row].item(), momenta[row].item()) == pytest.approx((rate, momentum))
 
 
-@given(momentum=st.floats(0.0, 0.99), horizon=st.floats(0.1, 1.0))
-def test_rescaling_keeps_how_far_a_steady_drift_is_followed(momentum: float, horizon: float) -> None:
-    outer = OuterSettings(learning_rate=0.7, momentum=momentum)
-    learning_rate, rescaled = outer.rescaled(horizon)
-    assert learning_rate / (1 - rescaled) == pytest.approx(0.7 / (1 - momentum))
+@given(momentum=st.floats(0.0, 0.99), horizon=st.floats(0.1, 1.0), immediate=st.sampled_from([None, 0.5, 1.0, 2.0]))
+def test_rescaling_keeps_how_far_a_steady_drift_is_followed(
+    momentum: float, horizon: float, immediate: float | None
+) -> None:
+    step = OuterSettings(learning_rate=0.7, momentum=momentum, immediate=immediate).step(horizon)
+    assert isinstance(step.momentum, float)
+    assert step.immediate + step.remembered / (1 - step.momentum) == pytest.approx(0.7 / (1 - momentum))
+    assert step.remembered > -1e-9
 
 
 def test_without_a_step_nothing_moves_and_nothing_is_forgotten() -> None:
-    assert OUTER.rescaled(0.0) == (0.0, 1.0)
+    for outer in (OUTER, AT_ONCE):
+        step = outer.step(0.0)
+        assert (step.remembered, step.momentum) == (0.0, 1.0)
 
 
 def test_two_short_rounds_forget_as_much_as_one_long_one() -> None:

@@ -25,17 +25,26 @@ def batches(real_cifar: Path) -> TrainingBatches:
 def test_the_models_have_the_size_that_they_say() -> None:
     sizes = {name: task_named("cifar10", model=name).build_model(0) for name in SHAPES}
     counted = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in sizes.items()}
-    assert counted == {"small": 2_263_000, "tiny": 122_504, "vgg11": 9_225_610}
+    assert counted == {
+        "small": 2_263_000,
+        "tiny": 122_504,
+        "small-groups": 2_263_000,
+        "tiny-groups": 122_504,
+        "vgg11": 9_225_610,
+    }
 
 
 def test_peers_must_have_the_same_model() -> None:
     assert task_named("cifar10").description == "cifar10/convnet 24-80-160-256"
     assert task_named("cifar10", model="tiny").description == "cifar10/convnet 8-16-32-64"
+    assert task_named("cifar10", model="tiny-groups").description == "cifar10/convnet 8-16-32-64 in groups"
     assert task_named("cifar10", model="vgg11").description == "cifar10/vgg11"
 
 
 def test_other_variants_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no model 'huge' for cifar10[\s\S]*small, tiny, vgg11"):
+    with pytest.raises(
+        UsageError, match=r"no model 'huge' for cifar10[\s\S]*small, tiny, small-groups, tiny-groups, vgg11"
+    ):
         task_named("cifar10", model="huge")
     with pytest.raises(UsageError, match="cifar10 has no setting classes"):
         task_named("cifar10", classes=10)

@@ -39,3 +39,10 @@ def test_it_tolerates_mixed_precision() -> None:
     torch.testing.assert_close(
         loss, functional.cross_entropy(model(images), torch.arange(16) % 10), atol=0.05, rtol=0.05
     )
+
+
+def test_where_channels_are_normalised_in_groups_an_image_is_seen_by_itself() -> None:
+    model = ConvNet(ConvNetShape(stem=8, widths=(16, 16, 16), in_groups=True)).train()
+    images = torch.randn(6, 3, 32, 32)
+    torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=1e-4, atol=1e-5)
+    assert not list(model.buffers())

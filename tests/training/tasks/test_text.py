@@ -30,7 +30,7 @@ def rhyme(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_models_have_the_size_that_they_say() -> None:
     sizes = {name: task_named("text", model=name).build_model(0) for name in SHAPES}
     counted = {name: sum(parameter.numel() for parameter in model.parameters()) for name, model in sizes.items()}
-    assert counted == {"small": 837_888, "tiny": 119_424}
+    assert counted == {"small": 837_888, "tiny": 119_424, "nano": 829_696}
 
 
 def test_peers_must_have_the_same_model_whatever_they_read() -> None:
@@ -39,7 +39,7 @@ def test_peers_must_have_the_same_model_whatever_they_read() -> None:
 
 
 def test_other_variants_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no model 'huge' for text[\s\S]*small, tiny"):
+    with pytest.raises(UsageError, match=r"no model 'huge' for text[\s\S]*small, tiny, nano"):
         task_named("text", model="huge")
     with pytest.raises(UsageError, match="text has no setting classes"):
         task_named("text", classes=65)

@@ -7,6 +7,7 @@ be columns of that matrix. Does not know when rounds take place, with whom, or h
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -14,11 +15,12 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor
 
 from gossiptrain.config import StrategyName
+from gossiptrain.core.stability import StepMixMoments
 
 Scale: TypeAlias = float | Tensor
 """One number for all, or a column with one number for each peer."""
-LARGEST_AGREEMENT = 0.5
-"""Of momenta in a round of step-mix. More gains nothing, see `stability.StepMixMoments`."""
+SELDOM_MET = 0.75
+"""What a round leaves of the disagreement among peers that meet in pairs, and in every second round only."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,42 @@ class ParameterState:
 
 
 @dataclass(frozen=True)
+class OuterStep:
+    """`z = phi + a d + b m` and `m = mu m + d`, with d for what was learnt in a round."""
+
+    immediate: Scale
+    """a"""
+    remembered: Scale
+    """b"""
+    momentum: Scale
+    """mu"""
+
+
+@dataclass(frozen=True)
 class OuterSettings:
-    """Learning rate and momentum of the outer step."""
+    """Of the outer step: how far, how long and how soon.
+
+    learning_rate, momentum: lr and mu, as of Nesterov's method. What is learnt in one round moves the model by
+    lr / (1 - mu) times as much in the long run. immediate: how many times as much at once, `immediate discount` in
+    quasi-hyperbolic momentum (Ma and Yarats 2019). None: as in Nesterov's method, lr (1 + mu).
+    """
 
     learning_rate: float
     momentum: float
+    immediate: float | None = None
+
+    def __str__(self) -> str:
+        step = self.step()
+        return f"lr {self.learning_rate:g} momentum {self.momentum:g} immediate {step.immediate:g}"
+
+    def step(self, horizon: Scale = 1.0) -> OuterStep:
+        """The outer step after a round of `horizon` times the usual inner steps."""
+        learning_rate, momentum = self.rescaled(horizon)
+        if self.immediate is None:
+            return OuterStep(learning_rate * (1 + momentum), learning_rate * momentum**2, momentum)
+        # With no more than the gain at once, so that nothing is taken back later.
+        immediate = min(self.immediate, self.learning_rate / (1 - self.momentum))
+        return OuterStep(immediate, learning_rate - immediate * (1 - momentum), momentum)
 
     def rescaled(self, horizon: Scale) -> tuple[Scale, Scale]:
         """Learning rate and momentum for a round of `horizon` times the usual inner steps, 1 at most.
@@ -104,11 +137,12 @@ class Strategy(ABC):
         """Leaves in `shared` what goes to the group; may move `local` too. Holds also where the round then fails."""
 
     @abstractmethod
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
         """Moves `local` by what the group's average says; what was learnt since `contribute` stays.
 
         alpha: share of the way to go. Where it is 1 and nothing was learnt meanwhile, peers that held the same state
-        end bitwise equal.
+        end bitwise equal. met_lately: whether the peer has met in at least two of its last four rounds, this one
+        included; as a column 1 or 0.
         """
 
 
@@ -122,7 +156,7 @@ class Average(Strategy):
         """The parameters as they are."""
         parameters.shared.copy_(parameters.local)
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
         """The delta rule."""
         _shift(parameters.local, parameters.shared, average, alpha=alpha)
 
@@ -142,18 +176,18 @@ class _WithOuterStep(Strategy):
     @property
     def summary(self) -> str:
         """With the settings of the outer step."""
-        return f"{self.name} lr {self.outer.learning_rate:g} momentum {self.outer.momentum:g}"
+        return f"{self.name} {self.outer}"
 
 
 class StepMix(_WithOuterStep):
-    """The outer Nesterov step of DiLoCo (Douillard et al. 2023) taken by each peer alone, then averaging.
+    """The outer step of DiLoCo (Douillard et al. 2023) taken by each peer alone, then averaging.
 
-        d = w (theta - phi);  m = mu m + d;  z = phi + lr (d + mu m)
-        m += alpha beta / lr (average of z - z);  phi = z + alpha (average of z - z)
+        d = w (theta - phi);  z = phi + a d + b m;  m = mu m + d
+        m += alpha p (average of z - z);  phi = z + alpha (average of z - z)
 
     One tensor travels, and serves twice: by how much the group's steps differed from the own one tells by how much
     their momenta do. All of it is linear in the peers' values, and what the members of a group are moved by sums to
-    zero, so the swarm's mean follows DiLoCo exactly for every group size. beta is `agreement`.
+    zero, so the swarm's mean follows DiLoCo exactly for every group size where p is the same for its members.
     """
 
     name: ClassVar[StrategyName] = "step-mix"
@@ -161,16 +195,25 @@ class StepMix(_WithOuterStep):
     weighs_average = False
     keeps_shared = True
 
-    @property
-    def agreement(self) -> float:
-        """Share of what the momenta seem to differ by that is made up for in a round (beta above).
+    def moments(self, agreement: float = 0.0) -> StepMixMoments:
+        """How disagreement goes on among peers whose momenta agree by so much in each round."""
+        step = self.outer.step()
+        return StepMixMoments(float(step.immediate), float(step.remembered), float(step.momentum), agreement)
 
-        Slow weights differ too, and that is taken for momentum: a difference that averaging has just removed comes
-        back beta mu^2 / (1 - mu) times as large, with the other sign, over the rounds that follow. So beta is at most
-        (1 - mu) / mu^2, and peers agree however seldom they meet; see `stability.StepMixMoments`.
+    @functools.cached_property
+    def agreement(self) -> float:
+        """Share of what the group's steps differ by that goes into the momentum (p above), of who has met lately.
+
+        1 / a, with which a peer whose slow weights and momentum are the group's remembers what the group has learnt in
+        the place of what it has learnt itself: what averaging momenta would do, at twice the bytes. Less where peers
+        could drift apart by it that meet in pairs and in every second round, see `stability.StepMixMoments`.
         """
-        momentum = self.outer.momentum
-        return min(LARGEST_AGREEMENT, (1 - momentum) / momentum**2) if momentum else 0.0
+        return self.moments().stable_agreement(SELDOM_MET)
+
+    @functools.cached_property
+    def lasting_agreement(self) -> float:
+        """The same of who seldom meets: with it peers agree however seldom they do."""
+        return self.moments().lasting_agreement
 
     def kept(self, parameters: ParameterState) -> tuple[Tensor, ...]:
         """The slow weights, which are what was shared last, and the momentum."""
@@ -179,18 +222,18 @@ class StepMix(_WithOuterStep):
     def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The slow weights after the own outer step, from which the inner steps go on."""
         (momentum,) = parameters.state
-        learning_rate, mu = self.outer.rescaled(work.horizon)
+        step = self.outer.step(work.horizon)
         # What was learnt takes the place of the parameters, which are to follow the slow weights anyway.
         learnt = parameters.local.sub_(parameters.shared).mul_(work.weight)
-        momentum.mul_(mu).add_(learnt)
-        _add(parameters.shared, learnt, learning_rate)
-        _add(parameters.shared, momentum, learning_rate * mu)
+        _add(parameters.shared, learnt, step.immediate)
+        _add(parameters.shared, momentum, step.remembered)
+        momentum.mul_(step.momentum).add_(learnt)
         parameters.local.copy_(parameters.shared)
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
         """Slow weights and parameters move alike, so the next step sees what was learnt and nothing else."""
         (momentum,) = parameters.state
-        share = alpha * self.agreement / self.outer.learning_rate
+        share = alpha * (self.lasting_agreement + met_lately * (self.agreement - self.lasting_agreement))
         _add(momentum, average, share)
         _add(momentum, parameters.shared, -share)
         _shift(parameters.local, parameters.shared, average, alpha=alpha)
@@ -216,9 +259,9 @@ class _OuterStepAfter(_WithOuterStep):
 
 
 class DiLoCo(_OuterStepAfter):
-    """DiLoCo (Douillard et al. 2023): one outer Nesterov step of all peers together on their mean progress.
+    """DiLoCo (Douillard et al. 2023): one outer step of all peers together on their mean progress.
 
-        d = average of theta - phi;  m = mu m + d;  phi = phi + lr (d + mu m);  theta = phi
+        d = average of theta - phi;  phi = phi + a d + b m;  m = mu m + d;  theta = phi
 
     Slow weights and momentum are equal everywhere only while everyone takes part in every round.
     """
@@ -226,13 +269,14 @@ class DiLoCo(_OuterStepAfter):
     name: ClassVar[StrategyName] = "diloco"
     meets_everyone = True
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
         """The common outer step."""
         slow, momentum = parameters.state
+        step = self.outer.step()
         learnt = average - slow
-        momentum.mul_(self.outer.momentum).add_(learnt)
-        slow.add_(learnt.mul_(self.outer.learning_rate))
-        slow.add_(momentum, alpha=self.outer.learning_rate * self.outer.momentum)
+        _add(slow, learnt, step.immediate)
+        _add(slow, momentum, step.remembered)
+        momentum.mul_(step.momentum).add_(learnt)
         self._move_to_slow(parameters, alpha=alpha)
 
 
@@ -246,7 +290,12 @@ class NoLoCo(_OuterStepAfter):
 
     name: ClassVar[StrategyName] = "noloco"
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale) -> None:
+    @property
+    def summary(self) -> str:
+        """It has no more settings than these."""
+        return f"{self.name} lr {self.outer.learning_rate:g} momentum {self.outer.momentum:g}"
+
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
         """The outer step towards the group's mean."""
         slow, momentum = parameters.state
         momentum.mul_(self.outer.momentum).add_(average - slow, alpha=self.outer.learning_rate)
@@ -275,6 +324,11 @@ def _add(moved: Tensor, addend: Tensor, scale: Scale) -> None:
         moved.addcmul_(addend, scale)
     else:
         moved.add_(addend, alpha=scale)
+
+
+def met_lately(steps_since_round: float, usual_steps: float) -> bool:
+    """Whether a peer that meets now has met in one of its last three rounds, too: half a round is left for delays."""
+    return steps_since_round < 3.5 * usual_steps
 
 
 def late_share(steps_late: int, steps_between_rounds: int) -> float:

@@ -69,17 +69,22 @@ def _outer_settings(settings: GossipSettings) -> OuterSettings:
     name = settings.strategy or "average"
     usual = OUTER_DEFAULTS.get(name)
     if usual is None:
-        given = {"outer_learning_rate": settings.outer_learning_rate, "outer_momentum": settings.outer_momentum}
-        for setting, value in given.items():
-            if value is not None:
+        for setting in ("outer_learning_rate", "outer_momentum", "outer_immediate"):
+            if (value := getattr(settings, setting)) is not None:
                 raise UsageError(
                     f"{setting} was set to {value}, but the strategy {name} has no outer step.",
                     remedy=f"Leave it out, or use one of the strategies {', '.join(OUTER_DEFAULTS)}.",
                 )
         return OuterSettings(learning_rate=1.0, momentum=0.0)
+    if name == "noloco" and settings.outer_immediate is not None:
+        raise UsageError(
+            f"outer_immediate was set to {settings.outer_immediate}, and noloco moves by its momentum alone.",
+            remedy="Leave it out, or use one of the strategies step-mix, diloco.",
+        )
     return OuterSettings(
         learning_rate=_first(settings.outer_learning_rate, usual.learning_rate),
         momentum=_first(settings.outer_momentum, usual.momentum),
+        immediate=settings.outer_immediate or usual.immediate,
     )
 
 

@@ -31,15 +31,18 @@ from gossiptrain.wrong_values import one_of
 NORMALISE = Normalise(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2470, 0.2435, 0.2616))
 AUGMENT = CropAndFlip(NORMALISE, shift=4, hole=8)
 EVALUATION_BATCH = 200
-Cifar10ModelName: TypeAlias = Literal["small", "tiny", "vgg11"]
+Cifar10ModelName: TypeAlias = Literal["small", "tiny", "small-groups", "tiny-groups", "vgg11"]
 SHAPES: Mapping[Cifar10ModelName, ConvNetShape | None] = MappingProxyType(
     {
         "small": ConvNetShape(stem=24, widths=(80, 160, 256)),
         "tiny": ConvNetShape(stem=8, widths=(16, 32, 64)),
+        "small-groups": ConvNetShape(stem=24, widths=(80, 160, 256), in_groups=True),
+        "tiny-groups": ConvNetShape(stem=8, widths=(16, 32, 64), in_groups=True),
         "vgg11": None,
     }
 )
-"""2,263,000, 122,504 and 9,225,610 parameters; tiny takes a tenth of the time and is for computers without a GPU."""
+"""2,263,000, 122,504 and 9,225,610 parameters. In those in groups nothing depends on which classes are together in a
+batch, which matters where peers see different ones. Tiny takes a tenth of the time: for computers without a GPU."""
 
 
 class Cifar10Task(Task):

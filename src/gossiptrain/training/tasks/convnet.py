@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+NORMALISED_GROUPS = 8
 LOGIT_SCALE = 0.125
 """Keeps the first answers mild: maxima of many places are large."""
 
@@ -22,9 +23,11 @@ class ConvNetShape:
 
     stem: int
     widths: tuple[int, ...]
+    in_groups: bool = False
+    """Whether channels are normalised in groups within each image (Wu and He 2018), not over the images of a batch."""
 
     def __str__(self) -> str:
-        return "-".join(map(str, (self.stem, *self.widths)))
+        return "-".join(map(str, (self.stem, *self.widths))) + (" in groups" if self.in_groups else "")
 
 
 class ConvNet(nn.Module):
@@ -37,6 +40,10 @@ class ConvNet(nn.Module):
         self.stages = nn.Sequential(
             *(Stage(before, after) for before, after in zip((stem, *widths), widths, strict=False))
         )
+        if shape.in_groups:
+            for unit in self.modules():
+                if isinstance(unit, ConvUnit):
+                    unit.normalisation = normalised_in_groups(unit.convolution.out_channels)
         self.head = nn.Linear(widths[-1], classes, bias=False)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # the layout of the images, in which convolutions are fastest
@@ -47,6 +54,11 @@ class ConvNet(nn.Module):
         features: Tensor = self.stages(self.stem(images)).amax(dim=(2, 3))
         logits: Tensor = self.head(features) * LOGIT_SCALE
         return logits
+
+
+def normalised_in_groups(channels: int) -> nn.GroupNorm:
+    """Each image by itself, so that no peer's statistics are those of its classes alone."""
+    return nn.GroupNorm(min(NORMALISED_GROUPS, channels), channels)
 
 
 class Stage(nn.Module):
@@ -73,7 +85,7 @@ class ConvUnit(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, pool: bool = False) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False)
-        self.normalisation = nn.BatchNorm2d(channels_out)
+        self.normalisation: nn.Module = nn.BatchNorm2d(channels_out)
         self.pool = pool
 
     def forward(self, features: Tensor) -> Tensor:

@@ -27,14 +27,15 @@ from gossiptrain.training.tasks.text_file import load_text
 from gossiptrain.training.tasks.transformer import Transformer, TransformerShape
 from gossiptrain.wrong_values import one_of
 
-TextModelName: TypeAlias = Literal["small", "tiny"]
+TextModelName: TypeAlias = Literal["small", "tiny", "nano"]
 SHAPES: Mapping[TextModelName, TransformerShape] = MappingProxyType(
     {
         "small": TransformerShape(layers=4, width=128, heads=4, context=128),
         "tiny": TransformerShape(layers=2, width=64, heads=2, context=64),
+        "nano": TransformerShape(layers=4, width=128, heads=4, context=64),
     }
 )
-"""837,888 and 119,424 parameters."""
+"""837,888, 119,424 and 829,696 parameters; nano has the sizes with which nanoGPT (Karpathy 2022) is tried on a CPU."""
 EVALUATION_BATCH = 32
 EVALUATION_CHARACTERS = 51_200
 """Characters that are foretold in an evaluation, not quite half of the validation text: a second on two cores."""
