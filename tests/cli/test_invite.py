@@ -124,6 +124,13 @@ def test_of_several_swarms_one_is_to_be_named(tmp_path: Path, monkeypatch: pytes
     assert chosen("two").swarm.run == "two"
 
 
+@pytest.mark.parametrize("role", ["helper", "watcher"])
+def test_a_link_for_something_else_does_not_let_anybody_train(role: str, gossip: Command) -> None:
+    result = gossip("train", "digits", "--join", Founder().link(role=role).encode())
+    assert result.code == 2
+    assert "not for a peer that trains" in result.err
+
+
 @pytest.mark.parametrize("given", ["gossip://join/x", "@no-such-file", "--open"])
 def test_a_link_that_cannot_be_used_ends_in_words_before_anything_is_made(
     given: str, gossip: Command, tmp_path: Path

@@ -47,7 +47,9 @@ def test_every_page_shows_the_same_swarm_with_its_past_and_who_was_killed(family
     refused = family.start("watch", address, *HERE, environment=there)
     assert refused.wait() == 17
     assert "gossip invite" in refused.err
-    link = ended(family.start("invite", environment=here)).split()[-1].strip("'\"")
+    invitation = ended(family.start("invite", "--watch", environment=here)).split()
+    assert invitation[:2] == ["gossip", "watch"]
+    link = invitation[-1].strip("'\"")
     (tmp_path / "link").write_text(link)
     own = family.start("watch", "--page", "0", *HERE, environment=here)
     invited = family.start("watch", f"@{tmp_path / 'link'}", "--page", "0", *HERE, environment=there)

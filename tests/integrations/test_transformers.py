@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,24 +30,43 @@ class At(TrainerCallback):
             self.act()
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
+LAUNCHED = "accelerate launch --multi_gpu --num_processes 2"
+"""As it is typed, before the program. Where there are graphics cards --multi_gpu goes without saying; without one, and
+with --cpu as well, accelerate starts a single process."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("processes", "typed"),
+    [
+        pytest.param(1, "", marks=pytest.mark.long),
+        (2, ""),
+        pytest.param(2, LAUNCHED, marks=pytest.mark.long, id="accelerate launch"),
+    ],
+)
 def test_two_trainers_end_with_one_model_and_the_swarm_stands_in_their_logs(
-    tmp_path: Path, family: Family, processes: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, family: Family, processes: int, typed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """processes: of the other peer. typed: how they are launched; by default each is started as `torchrun` does it."""
     shown: list[float] = []
     monkeypatch.setattr(Gossip, "show_loss", lambda swarm, loss: shown.append(loss))
     hosted, started = callback(), list[Peer]()
 
     def wait_for_the_other() -> None:
         assert hosted.swarm is not None
-        started.extend(other_peer(family, tmp_path / "other", hosted.swarm.addresses[0], processes))
+        address = hosted.swarm.addresses[0]
+        if typed:
+            started.append(launched(family, typed, tmp_path / "other", address))
+        else:
+            started.extend(other_peer(family, tmp_path / "other", address, processes))
         ended = [one.process.poll for one in started]
         assert hosted.swarm.wait_for_peers(2, until=lambda: any(poll() is not None for poll in ended)), started[0].err
 
     trainer = trainer_in(tmp_path / "own", hosted, At(1, wait_for_the_other), gradient_accumulation_steps=2)
     trainer.train()
-    for rank, process in enumerate(started):
+    for process in started:
         assert process.wait() == 0, process.err
+    for rank in range(processes):
         theirs = torch.load(tmp_path / "other" / f"parameters-{rank}.pt")
         assert torch.equal(parameters_of(trainer.model), theirs), f"process {rank}"
     assert hosted.swarm is not None
@@ -65,6 +85,13 @@ def other_peer(family: Family, folder: Path, address: str, processes: int) -> li
     shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     places = [{} if processes == 1 else {"RANK": str(n), "LOCAL_RANK": str(n), **shared} for n in range(processes)]
     return [family.start(*arguments, program=[sys.executable], cwd=ROOT, environment=place) for place in places]
+
+
+def launched(family: Family, typed: str, folder: Path, address: str) -> Peer:
+    """The same by a launcher, as a user types it."""
+    command = f"{typed} --main_process_port {free_port()} -m tests.integrations.trainers {folder} {address}"
+    scripts = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return family.start("-c", f"exec {command}", program=["bash"], cwd=ROOT, environment=scripts)
 
 
 def test_what_the_outer_step_needs_is_in_each_checkpoint_and_is_taken_from_it_again(tmp_path: Path) -> None:

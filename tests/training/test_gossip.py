@@ -26,7 +26,7 @@ from gossiptrain.errors import (
 from gossiptrain.node import control
 from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training.gossip import gossip
-from gossiptrain.training.membership import Gossip
+from gossiptrain.training.membership import NEVER_ENTERED, Gossip
 from gossiptrain.training.model.host_copies import HostCopies
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
 from tests.processes import MARK_VARIABLE, Family, wait_until
@@ -138,6 +138,13 @@ def test_a_block_without_a_step_of_the_optimizer_says_so() -> None:
     assert not swarm.is_inside
     warnings = [event.message for event in told if isinstance(event, events.Notice) and event.level == "warning"]
     assert ["No step of the optimizer" in message for message in warnings] == [True]
+
+
+@pytest.mark.usefixtures("no_process")
+def test_a_swarm_that_is_dropped_without_a_with_block_says_so() -> None:
+    model, told = Constant(0.0), list[events.Event]()
+    alone(model, standing_still(model), on_event=told.append)
+    assert [event.message for event in told if isinstance(event, events.Notice)] == [NEVER_ENTERED]
 
 
 def test_one_initial_peer_may_be_given_as_a_text() -> None:

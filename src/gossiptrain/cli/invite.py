@@ -36,11 +36,12 @@ USES = Flag(("--uses",), int, "How many peers can come with it.", default=5, low
 ROLE = Flag(
     ("--role",),
     str,
-    "trainer, or helper: only for `gossip bootstrap`, without the swarm's secret.",
+    "trainer; helper: only for `gossip bootstrap`, without the swarm's secret; or watcher, as --watch.",
     metavar="|".join(ROLES),
     default="trainer",
 )
-INVITE_FLAGS = (EXPIRES, USES, ROLE, RUN)
+WATCH = Flag(("--watch",), bool, "Only to watch: it shows the swarm, and trains nothing.", default=False)
+INVITE_FLAGS = (EXPIRES, USES, WATCH, ROLE, RUN)
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -62,13 +63,14 @@ def invite(**values: Any) -> None:
     lifetime_s = lifetime_of(given[EXPIRES])
     if given[ROLE] not in ROLES:
         raise UsageError(f"There is no role {given[ROLE]!r}.", remedy=one_of(given[ROLE], ROLES))
+    role = "watcher" if given[WATCH] else given[ROLE]
     choice = chosen(given[RUN])
     if not choice.peers:
         raise UsageError(
             f"No peer of the run {choice.swarm.run!r} lives on this computer, so others would find nobody.",
             remedy="Start one first, or invite while it runs.",
         )
-    link = _made(choice, lifetime_s=lifetime_s, uses=given[USES], role=given[ROLE])
+    link = _made(choice, lifetime_s=lifetime_s, uses=given[USES], role=role)
     _tell(choice, link)
 
 
@@ -113,7 +115,8 @@ def _tell(choice: Chosen, link: InviteLink) -> None:
     end = "no end" if not invite.expires else f"until {datetime.fromtimestamp(invite.not_after_s):%Y-%m-%d %H:%M}"
     count = f"{invite.uses} peer{'s' if invite.uses > 1 else ''}"
     typer.echo(f"The invite {invite.name} to the run {link.run!r}: for {count}, {end}. It is secret:", err=True)
-    typer.echo(f"whoever has it can join. `gossip revoke {invite.name}` takes it back.", err=True)
+    can = "watch, and not train" if invite.role == "watcher" else "join"
+    typer.echo(f"whoever has it can {can}. `gossip revoke {invite.name}` takes it back.", err=True)
     places = join_addresses(link.addresses)
     if not places.internet:
         where = "in this network" if places.this_network else "on this computer"
@@ -125,6 +128,8 @@ def _command(choice: Chosen, link: InviteLink) -> str:
     text = link.encode()
     if link.invite.role == "helper":
         return f"gossip bootstrap --join {shlex.quote(text)}"
+    if link.invite.role == "watcher":
+        return f"gossip watch {shlex.quote(text)}"
     told = (choice.living.command(PeerId(peer.peer)) for peer in choice.peers)
     command = next((each for each in told if each), None)
     task = choice.peers[0].task.partition("/")[0]

@@ -93,7 +93,7 @@ def _named(place: str | None, run: str | None) -> tuple[Sequence[str], str]:
         return [place], ""
     if place == "-" or place.startswith(("@", SCHEME)):
         link = InviteLink.parse(link_in(place))
-        if link.invite.role != "trainer":
+        if link.invite.role == "helper":
             raise UsageError("A link for helpers does not let anybody see the swarm.", remedy="Ask for another link.")
         return link.addresses, link.encode()
     raise UsageError(

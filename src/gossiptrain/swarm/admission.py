@@ -61,8 +61,8 @@ class Admission:
         self.fingerprint = fingerprint or HELPER_FINGERPRINT
         self.access = access
         self._is_helper = fingerprint is None
-        self._admitted: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
-        """Who has shown to be of this run, and may open streams."""
+        self._admitted: Recent[PeerId, bool] = Recent(MAX_REMEMBERED)
+        """Who has shown to be of this run, and may open streams; and whether it may only watch."""
         self._admitted_by: Recent[PeerId, None] = Recent(MAX_REMEMBERED)
         """Who has answered this peer's own handshake, and so has admitted it. To have admitted somebody is not enough:
         a stream could then overtake the answer, and be cut off by the other side."""
@@ -110,6 +110,13 @@ class Admission:
         """Whether the peer was thrown out, as far as this one has heard."""
         return self.access is not None and self.access.is_revoked(peer)
 
+    def may_only_watch(self, peer: PeerId) -> bool:
+        """Whether the peer was let in to see the swarm, and for nothing else."""
+        return bool(self._admitted.get(peer))
+
+    def _admit(self, peer: PeerId) -> None:
+        self._admitted[peer] = self.access is not None and self.access.only_watches(peer)
+
     async def introduce(self, peer: PeerId) -> Introduced:
         """Says who this peer is, as far as the other one may know it, and hears who that is. Raises UnreachableError,
         StreamClosedError, ProtocolViolationError or TimeoutError, and RunMismatchError where the other one does not
@@ -150,7 +157,8 @@ class Admission:
         if difference is not None or welcome is None or not welcome.accepted:
             _logger.info("%s is of another run: %s", peer, difference or "it refuses this one")
             raise of_another_run(peer, difference or "it refuses this one")
-        self._admitted[peer] = self._admitted_by[peer] = None
+        self._admit(peer)
+        self._admitted_by[peer] = None
         _logger.info("admitted %s, which has let this peer in", peer)
         return True
 
@@ -169,8 +177,12 @@ class Admission:
             self.forget(peer)
             raise
 
-    async def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[None]]) -> None:
+    async def serve(
+        self, protocol: str, handler: Callable[[Stream], Awaitable[None]], *, to_watchers: bool = False
+    ) -> None:
         """Serves a protocol to members only; strangers' streams are aborted unread.
+
+        to_watchers: whether also to those that were only let in to see the swarm.
 
         A stream that breaks, or says what it must not, ends without further ado: it is the other side's loss.
         """
@@ -180,7 +192,11 @@ class Admission:
                 _logger.info("refused a stream of %s on %s: it has not admitted", stream.remote, protocol)
                 stream.abort()
                 return
-            self._admitted[stream.remote] = None
+            if not to_watchers and self.may_only_watch(stream.remote):
+                _logger.info("refused a stream of %s on %s: it may only watch", stream.remote, protocol)
+                stream.abort()
+                return
+            self._admitted[stream.remote] = self._admitted[stream.remote]  # It was heard of just now.
             self._served[stream.remote].add(stream)
             try:
                 await handler(stream)
@@ -230,7 +246,7 @@ class Admission:
                 difference = self.fingerprint.difference(hello.fingerprint)
                 accepted = difference is None and not hello.helper
                 if accepted:
-                    self._admitted[stream.remote] = None
+                    self._admit(stream.remote)
                 _logger.info("%s %s", stream.remote, "admitted" if accepted else f"refused: {difference or 'visitor'}")
                 await send_message(stream, Welcome(hello=self._hello(), accepted=accepted))
         except (ConnectionError, TimeoutError):

@@ -70,7 +70,7 @@ class Dissemination:
 
     async def open(self) -> None:
         """From now on takes in the heartbeats that others pass on."""
-        await self._admission.serve(HEARTBEATS, self._receive)
+        await self._admission.serve(HEARTBEATS, self._receive, to_watchers=True)
 
     async def run(self) -> None:
         """Sends heartbeats until cancelled."""

@@ -113,6 +113,8 @@ class MemberTable:
             heartbeat = self._checked(record)
             if heartbeat is None or self._admission.is_revoked(PeerId(heartbeat.peer)):
                 continue
+            if heartbeat.role == "trainer" and self._admission.may_only_watch(PeerId(heartbeat.peer)):
+                continue
             self._seen[record.signature] = PeerId(heartbeat.peer)
             peer = PeerId(heartbeat.peer)
             known = self._members.get(peer)

@@ -56,7 +56,7 @@ class OwnStatus:
 
     async def open(self) -> None:
         """From now on answers members."""
-        await self._admission.serve(STATUS, self._serve)
+        await self._admission.serve(STATUS, self._serve, to_watchers=True)
 
     def note_loss(self, step: int, loss: float) -> None:
         """The training loss at a step."""

@@ -60,9 +60,13 @@ def invitation_of(join: str | None, network: NetworkSettings, *, run: str | None
             return Invitation(network, run if run is not None else DEFAULT_RUN)
         link = InviteLink.parse(kept.link)
         addresses = {"known_peers": tuple(dict.fromkeys((*network.known_peers, *link.addresses)))}
-    if link.invite.role != "trainer":
+    if link.invite.role == "helper":
         raise UsageError(
             "The link is for a helper, not for a peer that trains.", remedy="Use it with `gossip bootstrap --join`."
+        )
+    if link.invite.role == "watcher":
+        raise UsageError(
+            "The link is for watching, not for a peer that trains.", remedy="Use it with `gossip watch LINK`."
         )
     if run is not None and run != link.run:
         raise UsageError(

@@ -7,6 +7,7 @@ own, so training never waits for the network.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -29,6 +30,10 @@ from gossiptrain.training.session import Session
 NO_STEPS = (
     "No step of the optimizer was made inside of the `with gossip(...)` block, so nothing was trained or averaged in "
     "it. The loop belongs inside of the block, and its steps to the optimizer that gossip() was given."
+)
+NEVER_ENTERED = (
+    "gossip() was called and its swarm was never entered, so nothing was trained with anybody. Write "
+    "`with gossip(model, optimizer, ...) as swarm:` around the loop."
 )
 
 
@@ -53,6 +58,13 @@ class Gossip:
         self._on_ready = on_ready
         self._resumed: Mapping[str, Any] = {}
         self._hook: Any = None
+        self._was_tried = False
+        """Whether it was entered, or that was tried."""
+
+    def __del__(self) -> None:
+        # One that could not even be made has nothing to say, and when the program ends nobody listens.
+        if not getattr(self, "_was_tried", True) and not sys.is_finalizing():
+            self.bus.emit(events.Notice(level="warning", message=NEVER_ENTERED))
 
     def __repr__(self) -> str:
         if not self.is_inside:
@@ -62,6 +74,7 @@ class Gossip:
 
     def __enter__(self) -> Self:
         """Starts the node and joins the swarm; a late joiner's model then holds a living peer's parameters."""
+        self._was_tried = True
         if self._hook is not None:
             raise UsageError("This swarm was entered before.", remedy="Call gossip() again for another `with` block.")
         self._session.start(self._resumed, on_ready=lambda: self._on_ready(self))

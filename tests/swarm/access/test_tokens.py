@@ -73,7 +73,7 @@ def test_what_the_authority_gives_a_peer_is_the_same_each_time_and_does_not_expi
         LINK.invite.encode()[:97] + (NEVER + 1).to_bytes(8, "big") * 2 + LINK.invite.encode()[113:],
         LINK.invite.encode()[:113] + b"\x00\x00" + LINK.invite.encode()[115:],
         LINK.invite.encode()[:113] + b"\xff\xff" + LINK.invite.encode()[115:],
-        LINK.invite.encode()[:115] + b"\x02" + LINK.invite.encode()[116:],
+        LINK.invite.encode()[:115] + b"\x03" + LINK.invite.encode()[116:],
     ],
 )
 def test_what_nobody_would_have_written_is_not_read(data: bytes) -> None:

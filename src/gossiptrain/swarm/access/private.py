@@ -136,6 +136,11 @@ class PrivateAccess:
         known = self._credentials.get(peer)
         return self.revocations.names(peer, None if known is None else known.invite)
 
+    def only_watches(self, peer: PeerId) -> bool:
+        """Whether the peer has shown a credential with which it may see the swarm, and not take part in it."""
+        known = self._credentials.get(peer)
+        return known is not None and known.invite.role == "watcher"
+
     def _opened(self, shown: bytes, context: bytes, length: int) -> bytes:
         if len(shown) != length:
             raise NotAdmitted("unknown")
@@ -152,7 +157,7 @@ class PrivateAccess:
         invite = credential.invite
         if not credential.is_of(peer, self._swarm):
             raise NotAdmitted("unknown")
-        if invite.role != "trainer":
+        if invite.role == "helper":
             raise NotAdmitted("role")
         if self.revocations.names(peer, invite):
             raise NotAdmitted("revoked")

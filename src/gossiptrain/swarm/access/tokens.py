@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gossiptrain.net.transport import PeerId
 
-Role = Literal["trainer", "helper"]
-"""`trainer`: may train. `helper`: may only help others find each other."""
+Role = Literal["trainer", "helper", "watcher"]
+"""`trainer`: may train. `helper`: may only help others find each other. `watcher`: may only see who is there, and how
+each fares."""
 ROLES: tuple[Role, ...] = get_args(Role)
 VERSION = 1
 KEY_BYTES = 32
