@@ -21,6 +21,8 @@ from gossiptrain import Gossip, events, gossip
 from gossiptrain.config import CodecName, GossipSettings, NetworkSettings, checked
 
 LOCAL = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="local")
+LONGEST_S = 60.0
+"""For so long a first round is waited for."""
 WIDTH = 1024
 BATCH = 256
 
@@ -66,14 +68,15 @@ class Peer:
         say("up", address=self._swarm.addresses[0])
 
     def train(self, seconds: float) -> None:
-        """Makes steps, each waited for, and says how many a second and how long the longest took."""
+        """Makes steps, each waited for, until there was a round, too; says how many a second, and how long the longest
+        took."""
         if self._swarm is not None:
             self._swarm.wait_for_peers(2)
         self._rounds.clear()
         steps, longest_s = 0, 0.0
         self._step()
         began_s = before_s = time.monotonic()
-        while before_s < began_s + seconds:
+        while before_s < began_s + seconds or self._lacks_a_round(before_s - began_s):
             self._step()
             now_s = time.monotonic()
             longest_s, before_s, steps = max(longest_s, now_s - before_s), now_s, steps + 1
@@ -83,6 +86,9 @@ class Peer:
             longest_s=longest_s,
             rounds=[event.seconds + event.formation_seconds for event in self._rounds],
         )
+
+    def _lacks_a_round(self, trained_s: float) -> bool:
+        return self._swarm is not None and not self._rounds and trained_s < LONGEST_S
 
     def leave(self) -> None:
         """Ends with the other peer."""

@@ -193,6 +193,29 @@ def test_a_part_that_moves_renews_the_deadline_and_is_no_wait_of_its_own() -> No
     assert run_virtual(main()) == pytest.approx((5.7, 5.7))
 
 
+@pytest.mark.parametrize(
+    ("part_s", "longest_stall_s", "stalls_s"), [(0.1, 20.0, 2.0), (1.5, 20.0, 6.0), (1.5, 4.0, 4.0)]
+)
+def test_a_link_that_has_been_slow_all_the_time_may_stand_still_for_longer_but_not_for_ever(
+    part_s: float, longest_stall_s: float, stalls_s: float
+) -> None:
+    async def main() -> float:
+        deadline = ProgressDeadline(Clock(), longest_stall_s=longest_stall_s)
+
+        async def three_parts_and_no_more() -> None:
+            async with deadline.within(2.0):
+                for _ in range(3):
+                    await asyncio.sleep(part_s)
+                    deadline.renew()
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError):
+            await three_parts_and_no_more()
+        return asyncio.get_running_loop().time() - 3 * part_s
+
+    assert run_virtual(main()) == pytest.approx(stalls_s)
+
+
 @given(st.integers(0, 5 * PIECE_BYTES))
 def test_pieces_are_all_of_a_chunk_in_order_and_short(size_bytes: int) -> None:
     data = memoryview(bytes(number % 251 for number in range(size_bytes)))

@@ -175,6 +175,9 @@ class Transport(ABC):
         bulk_bytes: about how many bytes it is for; where they are many, it may take longer to open and be fast then.
         """
 
+    async def prepare(self, peer: PeerId, *, bulk_bytes: int) -> None:  # noqa: B027 - most have nothing to prepare
+        """Does beforehand what makes opening a stream for so many bytes take long. Raises UnreachableError."""
+
     @abstractmethod
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         """From now on runs `handler` in a task of its own for each stream that a peer opens on `protocol`.

@@ -164,18 +164,27 @@ class Admission:
 
     async def stream(self, peer: PeerId, protocol: str, *, bulk_bytes: int = 0) -> Stream:
         """Opens a stream to a member, after a handshake where there has been none. Raises UnreachableError."""
-        if peer not in self._admitted_by:
-            try:
-                is_member = await self.handshake(peer)
-            except (RunMismatchError, StreamClosedError, TimeoutError) as error:
-                raise UnreachableError(f"{peer} does not let this peer in: {error}") from error
-            if not is_member:
-                raise UnreachableError(f"{peer} trains nothing")
+        await self._shake_hands_once(peer)
         try:
             return await self.transport.open_stream(peer, protocol, bulk_bytes=bulk_bytes)
         except UnreachableError:
             self.forget(peer)
             raise
+
+    async def prepare(self, peer: PeerId, *, bulk_bytes: int) -> None:
+        """Does beforehand what comes before the first byte of such a stream. Raises UnreachableError."""
+        await self._shake_hands_once(peer)
+        await self.transport.prepare(peer, bulk_bytes=bulk_bytes)
+
+    async def _shake_hands_once(self, peer: PeerId) -> None:
+        if peer in self._admitted_by:
+            return
+        try:
+            is_member = await self.handshake(peer)
+        except (RunMismatchError, StreamClosedError, TimeoutError) as error:
+            raise UnreachableError(f"{peer} does not let this peer in: {error}") from error
+        if not is_member:
+            raise UnreachableError(f"{peer} trains nothing")
 
     async def serve(
         self, protocol: str, handler: Callable[[Stream], Awaitable[None]], *, to_watchers: bool = False

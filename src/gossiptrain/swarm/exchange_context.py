@@ -70,7 +70,8 @@ class ExchangeContext:
 
     def new_deadline(self) -> ProgressDeadline:
         """For one stream; its longest wait counts."""
-        self.deadlines.append(ProgressDeadline(self.clock))
+        longest_stall_s = self.statistics.adaptive_timeout.longest_stall_s
+        self.deadlines.append(ProgressDeadline(self.clock, longest_stall_s=longest_stall_s))
         return self.deadlines[-1]
 
     @property

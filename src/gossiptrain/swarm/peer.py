@@ -33,6 +33,7 @@ from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
+from gossiptrain.swarm.readying import Readying
 from gossiptrain.swarm.recipe import RecipeServer
 from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.swarm.reunion import Reunion
@@ -90,6 +91,8 @@ class SwarmPeer:
         )
         self.reunion = Reunion(self.admission, self.membership, rng=environment.rng)
         self._discovery = Discovery(self.admission, self.membership, self.reunion, rng=environment.rng)
+        largest_group = settings.gossip_group_size
+        self._readying = Readying(self.admission, self.membership, largest_group=largest_group)
         promises = Promises(self._clock, held_up_for_s=HELD_UP_FOR_LIFETIMES * timing.lifetime_s)
         self._matchmaker = self._make_matchmaker(settings, promises, environment.rng)
         # What strangers say of their samples is worth nothing.
@@ -183,6 +186,7 @@ class SwarmPeer:
             ("the membership", self.membership.run),
             ("the directory", self._discovery.run),
             ("the reunion", self.reunion.run),
+            ("the ways to others", self._readying.run),
         )
 
     async def take_state(

@@ -1,8 +1,9 @@
 """How long a peer waits for the next bytes before it takes a link for dead, and for all chunks of a link together.
 
 Owns the measure: a multiple of the longest waits of its own recent rounds, so that a slow link works and a dead one is
-dropped soon; and a multiple of the time that whole exchanges took, so that nobody holds a group up for long by moving
-just often enough. Does not know links, nor what follows a timeout.
+dropped soon; of the longest waits within the exchange, where a link turns out to be slower than that; and a multiple of
+the time that whole exchanges took, so that nobody holds a group up for long by moving just often enough. Does not know
+links, nor what follows a timeout.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ class AdaptiveTimeout:
         if not self._longest_waits_s:
             return self._setting_s
         usual_s = _usual(self._longest_waits_s)
-        return min(max(MULTIPLE * usual_s, LEAST_SHARE * self._setting_s), MOST_SHARE * self._setting_s)
+        return min(max(MULTIPLE * usual_s, LEAST_SHARE * self._setting_s), self.longest_stall_s)
+
+    @property
+    def longest_stall_s(self) -> float:
+        """How long a link may stand still at the very most."""
+        return MOST_SHARE * self._setting_s
 
     @property
     def piece_bytes(self) -> int:
@@ -135,6 +141,9 @@ def pieces(data: memoryview, piece_bytes: int) -> Iterator[memoryview]:
 class ProgressDeadline:
     """One wait after another under one deadline, which moves on with each of them.
 
+    A link that needs seconds for one part after the other stands still for longer than that now and then, where the
+    other connections of its host leave it too little: it is not dead, and is waited for by the measure of its own pace.
+
     async with watch.within(2.0):
         for chunk in chunks:
             for piece in pieces(chunk, piece_bytes):
@@ -143,20 +152,30 @@ class ProgressDeadline:
             watch.moved()
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, longest_stall_s: float = 0.0) -> None:
+        """longest_stall_s: for so long, at most, one that is slow all the time may stand still."""
         self._clock = clock
+        self._longest_stall_s = longest_stall_s
+        self._longest_part_s = 0.0
         self.longest_wait_s = 0.0
 
     def within(self, seconds: float) -> asyncio.Timeout:
         """A context that raises TimeoutError where nothing moves for `seconds`; by `moved`, more often than that."""
         self._seconds = seconds
-        self._since_s = self._clock.now()
+        self._since_s = self._part_since_s = self._clock.now()
         self._deadline = self._clock.timeout(seconds)
         return self._deadline
 
     def renew(self) -> None:
-        """A part of the next thing moved: the rest of it has as long again."""
-        self._deadline.reschedule(self._clock.now() + self._seconds)
+        """A part of the next thing moved: the rest has as long again, or a few times as long as this part took."""
+        now_s = self._clock.now()
+        self._longest_part_s = max(self._longest_part_s, now_s - self._part_since_s)
+        self._part_since_s = now_s
+        self._deadline.reschedule(now_s + self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        return max(self._seconds, min(MULTIPLE * self._longest_part_s, self._longest_stall_s))
 
     def allow(self, seconds: float) -> None:
         """What is waited for now may take so long instead."""
@@ -167,6 +186,6 @@ class ProgressDeadline:
         now_s = self._clock.now()
         took_s = now_s - self._since_s
         self.longest_wait_s = max(self.longest_wait_s, took_s)
-        self._since_s = now_s
-        self._deadline.reschedule(now_s + self._seconds)
+        self._since_s = self._part_since_s = now_s
+        self._deadline.reschedule(now_s + self._patience_s)
         return took_s

@@ -15,6 +15,7 @@ import pytest
 from gossiptrain.config import DirectMode, NetworkSettings
 from gossiptrain.net import handlers
 from gossiptrain.net.direct import acceptor, idle_pool, negotiation, path_choice
+from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import connections as direct_connections
 from gossiptrain.net.direct.acceptor import Acceptor
 from gossiptrain.net.direct.connection import DirectConnection
@@ -847,3 +848,79 @@ def test_it_is_known_where_the_other_end_of_a_stream_of_libp2p_is_and_of_no_othe
         assert host_of(handler.streams[-1]) is None
 
     run_with_two(scenario)
+
+
+# Before they are needed.
+
+
+def test_a_connection_that_was_prepared_carries_the_next_stream_at_once(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        (kept,) = kept_by(alice)
+        assert kept.is_fresh
+        for _ in range(2):
+            await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        assert kept_by(alice) == [kept]
+        assert await echo(alice, bob) == "direct"
+        assert asked.times == 1
+
+    run_with_two(scenario)
+
+
+def test_a_kept_connection_is_asked_whether_it_works_and_replaced_where_it_does_not(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    monkeypatch.setattr(direct_connection, "FRESH_S", 0.0)
+
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        (kept,) = kept_by(alice)
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        assert (kept_by(alice), asked.times) == ([kept], 1)
+
+        async def dies(self: DirectConnection) -> None:
+            monkeypatch.undo()
+            raise StreamClosedError("it has died")
+
+        monkeypatch.setattr(DirectConnection, "ping", dies)
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        assert kept not in kept_by(alice)
+        assert await echo(alice, bob) == "direct"
+
+    run_with_two(scenario)
+
+
+def test_whoever_opens_a_stream_waits_for_the_connection_that_is_being_prepared(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        preparing = asyncio.create_task(alice.prepare(bob.peer_id, bulk_bytes=MANY))
+        await until(lambda: bool(alice._direct._preparing))
+        assert await echo(alice, bob) == "direct"
+        await preparing
+        assert asked.times == 1
+
+    run_with_two(scenario)
+
+
+def test_nothing_is_prepared_while_a_stream_is_open(asked: Asked) -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        stream = await alice.open_stream(bob.peer_id, BULK, bulk_bytes=MANY)
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        assert (kept_by(alice), asked.times) == ([], 1)
+        await stream.write(b"x")
+        assert await stream.read_exactly(1) == b"x"
+        await stream.close()
+
+    run_with_two(scenario)
+
+
+def test_where_no_connection_can_be_prepared_streams_go_through_the_daemon() -> None:
+    async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
+        await bob.serve(BULK, Answering())
+        await alice.prepare(bob.peer_id, bulk_bytes=MANY)
+        assert await echo(alice, bob) == "libp2p"
+
+    run_with_two(scenario, "auto", "libp2p")

@@ -28,6 +28,7 @@ class Ways:
         self.dialling_fails: Exception | None = None
         self.keeps_connections = False
         self.asked_for_connections: list[PeerId] = []
+        self.prepared: list[PeerId] = []
         self.choice = PathChoice(cast(DirectConnections, self), mode, Clock())
 
     async def open_kept(self, peer: PeerId, protocol: str) -> Stream | None:
@@ -41,6 +42,12 @@ class Ways:
         if self.dialling_fails is not None:
             raise self.dialling_fails
         return await self._opened(peer, "direct")
+
+    async def prepare(self, peer: PeerId) -> None:
+        """In the place of the connections: beforehand."""
+        self.prepared.append(peer)
+        if self.dialling_fails is not None:
+            raise self.dialling_fails
 
     async def kind_to(self, peer: PeerId = BOB, *, bulk_bytes: int = DIRECT_WORTH_BYTES) -> str:
         """The way that is chosen."""
@@ -185,3 +192,39 @@ def test_a_node_that_wants_no_direct_connections_takes_none_that_is_there() -> N
         assert await ways.kind_to() == "libp2p"
 
     run_with("libp2p", scenario)
+
+
+# Before a stream is needed.
+
+
+def test_a_way_is_prepared_where_bulk_would_go_over_a_connection() -> None:
+    async def scenario(ways: Ways) -> None:
+        await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES - 1)
+        assert ways.prepared == []
+        await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
+        assert ways.prepared == [BOB]
+
+    run_with("auto", scenario)
+
+
+def test_nothing_is_prepared_where_no_connections_are_wanted() -> None:
+    async def scenario(ways: Ways) -> None:
+        await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
+        assert ways.prepared == []
+
+    run_with("libp2p", scenario)
+
+
+def test_that_no_way_could_be_prepared_is_remembered_by_whoever_opens_a_stream() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.dialling_fails = NoDirectConnectionError("a firewall")
+        for _ in range(2):
+            await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
+        assert await ways.kind_to() == "libp2p"
+        assert (ways.prepared, ways.asked_for_connections) == ([BOB], [])
+        ways.dialling_fails = None
+        await asyncio.sleep(AVOID_S + 1.0)
+        await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
+        assert ways.prepared == [BOB, BOB]
+
+    run_with("auto", scenario)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gossiptrain.net.direct.acceptor import HANDSHAKE_S
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.idle_pool import IdlePool
 from gossiptrain.net.direct.messages import NoDirectConnectionError
 from gossiptrain.net.direct.negotiation import REACH_S, Negotiation, Sight
+from gossiptrain.net.direct.stream import DirectStream
 from gossiptrain.net.framing import ProtocolViolationError, opened
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.listener import IpAddress
@@ -60,6 +62,7 @@ class DirectConnections:
         self._streams: dict[Stream, None] = {}
         self._idle = IdlePool()
         self._sight = sight
+        self._preparing: dict[PeerId, asyncio.Task[None]] = {}
         self._attempts: dict[PeerId, asyncio.Task[DirectConnection]] = {}
         """To call each other through routers, which may take longer than anybody waits for."""
         self._negotiation = Negotiation(transport, self._tasks, sight=sight, on_direct=self._serve_later)
@@ -77,6 +80,7 @@ class DirectConnections:
 
         Raises UnreachableError where `peer` does not serve `protocol`.
         """
+        await self._prepared(peer)
         connection = self._idle.take(peer)
         if connection is None:
             return None
@@ -88,6 +92,49 @@ class DirectConnections:
         except (ConnectionError, TimeoutError):
             self._idle.end_all(peer)  # whatever has broken this one has as a rule broken all
             return None
+
+    async def prepare(self, peer: PeerId) -> None:
+        """Has a connection that works to `peer` among those that are kept, so that a stream begins at once.
+
+        Raises as `open` does. Whoever opens a stream meanwhile waits for this.
+        """
+        if peer not in self._preparing:
+            preparing = asyncio.create_task(self._prepare(peer), name="a connection before it is needed")
+            self._preparing[peer] = preparing
+            preparing.add_done_callback(lambda _: self._preparing.pop(peer))
+        await asyncio.shield(self._preparing[peer])
+
+    async def _prepare(self, peer: PeerId) -> None:
+        streams = (stream for stream in self._streams if stream.remote == peer)
+        if any(isinstance(stream, DirectStream) and stream.opened_here for stream in streams):
+            return  # its connection is there again when that is over
+        connection = self._idle.take(peer)
+        if connection is None or not await self._answers(connection):
+            self._idle.end_all(peer)  # whatever has broken one has as a rule broken all
+            connection = await self._connected(peer) or await self._soon_through_routers(peer)
+            if not await self._answers(connection):
+                raise NoDirectConnectionError("the other side did not take the connection")
+        self._idle.keep(connection)
+
+    async def _answers(self, connection: DirectConnection) -> bool:
+        """Whether a connection on which no stream is open works; where it does not, it is ended."""
+        if connection.is_fresh:
+            return True
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.ping()
+        except (ConnectionError, TimeoutError):
+            connection.end()
+            return False
+        except BaseException:
+            connection.end()
+            raise
+        return True
+
+    async def _prepared(self, peer: PeerId) -> None:
+        """Waits until what is being prepared is there, or cannot be."""
+        if peer in self._preparing:
+            await asyncio.wait([self._preparing[peer]])
 
     async def open(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a new connection. Raises NoDirectConnectionError; UnreachableError where `peer` is not
@@ -115,7 +162,7 @@ class DirectConnections:
 
     async def close(self) -> None:
         """Ends all connections and takes no more."""
-        attempts = list(self._attempts.values())
+        attempts: list[asyncio.Task[Any]] = [*self._preparing.values(), *self._attempts.values()]
         for attempt in attempts:
             attempt.cancel()
         await asyncio.gather(*attempts, return_exceptions=True)

@@ -63,12 +63,30 @@ class PathChoice:
             except NoDirectConnectionError as error:
                 if self._mode == "direct":
                     raise UnreachableError(f"no connection to {peer}: {error}") from error
-                pause_s = min(2 * avoided.pause_s, LONGEST_AVOIDED_S)
-                self._avoided[peer] = _Avoided(self._clock.now() + pause_s, pause_s)
+                self._avoid(peer, avoided)
             else:
                 self._avoided.pop(peer, None)
                 return self._note(stream)
         return self._note(await over_libp2p())
+
+    async def prepare(self, peer: PeerId, *, bulk_bytes: int) -> None:
+        """Has a connection ready where `open` would use or dial one. That none can be had it remembers as `open` does.
+
+        Raises UnreachableError where the peer is not there.
+        """
+        avoided = self._avoided.get(peer, _Avoided())
+        if self._mode == "libp2p" or bulk_bytes < DIRECT_WORTH_BYTES or self._clock.now() < avoided.until_s:
+            return
+        try:
+            await self._direct.prepare(peer)
+        except NoDirectConnectionError:
+            self._avoid(peer, avoided)
+        else:
+            self._avoided.pop(peer, None)
+
+    def _avoid(self, peer: PeerId, before: _Avoided) -> None:
+        pause_s = min(2 * before.pause_s, LONGEST_AVOIDED_S)
+        self._avoided[peer] = _Avoided(self._clock.now() + pause_s, pause_s)
 
     def _note(self, stream: Stream) -> Stream:
         self.last_used[stream.remote] = stream.kind

@@ -217,6 +217,9 @@ class Libp2pTransport(Transport):
             return await over_daemon()
         return await self._path_choice.open(peer, protocol, bulk_bytes=bulk_bytes, over_libp2p=over_daemon)
 
+    async def prepare(self, peer: PeerId, *, bulk_bytes: int) -> None:
+        await self._path_choice.prepare(peer, bulk_bytes=bulk_bytes)
+
     async def serve(self, protocol: str, handler: StreamHandler) -> None:
         known = protocol in self._protocols
         self._protocols[protocol] = handler
