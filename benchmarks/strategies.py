@@ -70,6 +70,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "int4": {"codec": "int4"},
     "30 % absent, int4": {"absent": 0.3, "codec": "int4"},
     "average": {"strategy": "average"},
+    "gradual": {"strategy": "gradual"},
     "average, int4": {"strategy": "average", "codec": "int4"},
     "diloco": {"strategy": "diloco"},
     "diloco, int4": {"strategy": "diloco", "codec": "int4"},
@@ -81,6 +82,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "non-IID, twice the rounds": {"non_iid": 0.1, "every_steps": 10},
     "non-IID, one group": {"non_iid": 0.1, "group_size": 8},
     "non-IID, average": {"non_iid": 0.1, "strategy": "average"},
+    "non-IID, gradual": {"non_iid": 0.1, "strategy": "gradual"},
 }
 
 

@@ -23,7 +23,7 @@ CodecName = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 GroupingName = Literal["auto", "crossed", "random", "grid", "exponential", "all"]
 GuardName = Literal["off", "result", "clip"]
 MOST_FRAGMENTS = 256
-StrategyName = Literal["average", "step-mix", "diloco", "noloco", "sync"]
+StrategyName = Literal["average", "gradual", "step-mix", "diloco", "noloco", "sync"]
 
 
 class Settings(BaseModel):

@@ -111,7 +111,7 @@ OUTER = st.builds(OuterSettings, st.floats(0.1, 1.5), st.floats(0.01, 0.98), st.
 
 
 @given(OUTER, st.floats(0.0, 0.999))
-def test_what_peers_that_seldom_meet_agree_by_is_stable_however_seldom_they_do(
+def test_the_agreement_of_step_mix_is_stable_however_seldom_peers_meet(
     outer: OuterSettings, contraction: float
 ) -> None:
     rule = StepMix(outer)

@@ -44,7 +44,7 @@ def test_sync_is_one_model_with_all_batches() -> None:
     assert sync.inner_steps == central.inner_steps == 160
 
 
-@pytest.mark.parametrize("strategy", ["average", "step-mix", "diloco", "noloco"])
+@pytest.mark.parametrize("strategy", ["average", "gradual", "step-mix", "diloco", "noloco"])
 def test_the_same_settings_give_the_same_result(strategy: Any) -> None:
     settings = digits(strategy=strategy, codec="int8", absent=0.3, speeds=2.0, delay=3, non_iid=0.5, steps=60)
     first, again = run(settings), run(settings)

@@ -17,6 +17,7 @@ from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.rounds import VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.sources import TensorSource, source_of
 from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
+from gossiptrain.training.model.gradual import Alignment, Gradual, Growth, products_of
 from gossiptrain.training.model.strategies import LocalWork, ParameterState
 from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.training.tasks import task_named
@@ -105,7 +106,7 @@ def test_contraction_is_what_the_groups_promise_on_average(grouping: str) -> Non
     assert np.mean(measured) == pytest.approx(np.mean(expected), rel=0.3, abs=1e-9)
 
 
-@pytest.mark.parametrize("strategy", ["step-mix", "diloco", "noloco"])
+@pytest.mark.parametrize("strategy", ["gradual", "step-mix", "diloco", "noloco"])
 def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) -> None:
     with swarm_of(4, strategy=strategy, gossip_group_size=2) as (virtual_peers, rounds):
         rule = strategy_for(GossipSettings(strategy=strategy, gossip_group_size=2))  # type: ignore[arg-type]
@@ -114,13 +115,20 @@ def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) 
             ParameterState(row.clone(), row.clone(), tuple(torch.zeros_like(row) for _ in rule.state_names))
             for row in values
         ]
+        growths = [Growth() for _ in alone]
         for parameters in alone:
             rule.begin(parameters)
         for _ in range(3):
             virtual_peers.train(EVERY)
             for parameters, row in zip(alone, virtual_peers.matrix(), strict=True):
                 parameters.local.copy_(row)
-                rule.contribute(parameters, LocalWork())
+            works = [LocalWork()] * len(alone)
+            if isinstance(rule, Gradual):
+                alignments = [Alignment(*products_of(parameters).tolist()) for parameters in alone]
+                shares = [rule.next_shares(*pair, horizon=1.0) for pair in zip(growths, alignments, strict=True)]
+                works = [LocalWork(grown=grown, kept=kept) for grown, kept in shares]
+            for parameters, work in zip(alone, works, strict=True):
+                rule.contribute(parameters, work)
             rounds.meet()
             groups = [list(group) for group in rounds.groups]
             rounds.take()

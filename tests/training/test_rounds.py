@@ -139,6 +139,22 @@ def test_a_peer_has_met_lately_that_met_in_one_of_its_last_three_rounds_too() ->
     assert course.replica.met_lately == [True, True, False, True]
 
 
+GRADUAL = GossipSettings(strategy="gradual", every_steps=10)
+
+
+def test_an_outer_step_that_grows_goes_on_where_a_checkpoint_has_left_it() -> None:
+    first, second = Course(GRADUAL), Course(GRADUAL)
+    for _ in range(3):
+        first.steps(10)
+        first.round()
+    second.rounds.restore(first.rounds.counts())
+    for course in (first, second):
+        course.steps(10)
+        course.round()
+    assert [work.grown for work in first.replica.works] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert second.replica.works[-1].grown == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(("meanwhile", "share"), [(0, 1.0), (9, 1.0), (10, 0.5), (29, 1 / 3), (30, 0.25)])
 def test_a_late_average_is_taken_the_less_the_older_it_is(meanwhile: int, share: float) -> None:
     course = Course(GossipSettings(every_steps=10, gossip_alpha=0.5))

@@ -16,7 +16,7 @@ CONDITIONS, TRAINING, OUTPUT = "Conditions", "Training", "Output"
 STRATEGY = Flag(
     ("--strategy",),
     list[str],
-    "average, step-mix, diloco, noloco, sync; or alone, central to compare with. Repeatable (step-mix)",
+    "average, gradual, step-mix, diloco, noloco, sync; or alone, central to compare with. Repeatable (step-mix)",
     panel=GOSSIP,
     metavar="NAME",
 )

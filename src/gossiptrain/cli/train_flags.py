@@ -82,7 +82,7 @@ GOSSIP_FLAGS = (
         "What becomes of an average (by task)",
         fills="gossip.strategy",
         panel=GOSSIP,
-        metavar="average|step-mix|diloco|noloco|sync",
+        metavar="average|gradual|step-mix|diloco|noloco|sync",
         equal_for_all=True,
     ),
     Flag(

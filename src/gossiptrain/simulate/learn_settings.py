@@ -20,7 +20,7 @@ CourseName: TypeAlias = Literal[StrategyName, "alone", "central"]
 never meet. `central`: one model learns in every step from the batches of all peers."""
 EVERYONE_MEETS = ("diloco", "sync")
 """Strategies with one group of all peers."""
-WITH_OUTER_STEP = ("step-mix", "diloco", "noloco")
+WITH_OUTER_STEP = ("gradual", "step-mix", "diloco", "noloco")
 BASELINES = ("alone", "central")
 WITHOUT_DELAY = ("sync", *BASELINES)
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]

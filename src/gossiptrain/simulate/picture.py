@@ -25,6 +25,7 @@ COLOURS = {
     "step-mix": "#d55e00",
     "diloco": "#009e73",
     "noloco": "#cc79a7",
+    "gradual": "#56b4e9",
     "sync": "#56b4e9",
     "central": "#000000",
     "alone": "#8c8c8c",

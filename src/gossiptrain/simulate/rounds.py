@@ -7,8 +7,8 @@ liars lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from gossiptrain.simulate.meeting import (
 from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
 from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
+from gossiptrain.training.model.gradual import Alignment, Gradual, Growth, products_of_rows
 from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
@@ -94,6 +95,7 @@ class VirtualRounds:
             virtual_peers, every_steps=rules.every_steps, batch=rules.batch, weighs_average=weighs_average
         )
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
+        self._growths = [Growth() for _ in range(virtual_peers.peers)]
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
         self._last_groups: dict[str, str] = {}
@@ -182,14 +184,29 @@ class VirtualRounds:
 
     def _contribute(self, values: Tensor, peers: Sequence[int]) -> None:
         """These prepare what they bring; moves `values` and the peers where the strategy does."""
+        horizons = [self._counters.horizon(peer) for peer in peers]
         work = LocalWork(
             weight=_column([self._counters.weight(peer) for peer in peers], values),
-            horizon=_column([self._counters.horizon(peer) for peer in peers], values),
+            horizon=_column(horizons, values),
         )
         for _, rule, parameters in self._parameter_state(values, peers):
+            if isinstance(rule, Gradual):
+                work = self._grown(rule, work, parameters, dict(zip(peers, horizons, strict=True)))
             rule.contribute(parameters, work)
         self._virtual_peers.put(values)
         self._counters.snapshot_taken(peers)
+
+    def _grown(
+        self, rule: Gradual, work: LocalWork, parameters: ParameterState, horizons: Mapping[int, float]
+    ) -> LocalWork:
+        """With what each of these peers takes of the outer step in this round."""
+        alignments = [Alignment(*products) for products in products_of_rows(parameters).tolist()]
+        own = [
+            rule.next_shares(self._growths[peer], alignment, horizon=horizon)
+            for (peer, horizon), alignment in zip(horizons.items(), alignments, strict=True)
+        ]
+        grown, kept = ([share[place] for share in own] for place in (0, 1))
+        return replace(work, grown=_column(grown, parameters.local), kept=_column(kept, parameters.local))
 
     def _form_groups(self, ready: Sequence[int]) -> None:
         peers = {f"peer {peer}": peer for peer in ready}

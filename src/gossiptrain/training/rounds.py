@@ -10,11 +10,12 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.guarding import Judgement, TrainerGuard
+from gossiptrain.training.model.gradual import Gradual, Growth
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share, met_lately
 from gossiptrain.training.pacing import Pace
@@ -42,6 +43,8 @@ class _Counts:
     has_begun: bool = False
     interval_steps: int | None = None
     """Inner steps between its last two snapshots."""
+    growth: Growth = field(default_factory=Growth)
+    """Of its outer step, where that grows."""
 
 
 class Rounds:
@@ -112,10 +115,15 @@ class Rounds:
         own = self._own
         steps = self._progress.step - own.snapshot_step
         usual = self._usual_steps
+        horizon = steps / usual if usual else 1.0
         work = LocalWork(
             weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, own.median_samples),
-            horizon=steps / usual if usual else 1.0,
+            horizon=horizon,
         )
+        if isinstance(self.strategy, Gradual):
+            alignment = self.replica.alignment(fragment=self.fragment)
+            grown, kept = self.strategy.next_shares(own.growth, alignment, horizon=horizon)
+            work = replace(work, grown=grown, kept=kept)
         self.replica.contribute(work, fragment=self.fragment)
         own.interval_steps = steps if own.has_begun else None
         own.has_begun = True
@@ -203,6 +211,8 @@ class Rounds:
                 "samples_since_round": self._progress.samples - own.round_samples,
                 "median_samples": own.median_samples,
                 "has_begun": own.has_begun,
+                "grown_rounds": own.growth.rounds,
+                "rounds_against": own.growth.against,
             }
             kept.update({_key(name, number): value for name, value in values.items()})
         return kept
@@ -216,6 +226,7 @@ class Rounds:
             own.round_samples = self._progress.samples - int(kept["samples_since_round"])
             own.median_samples = float(kept["median_samples"])
             own.has_begun = bool(kept["has_begun"])
+            own.growth = Growth(float(kept["grown_rounds"]), int(kept["rounds_against"]))
         self.pace.resume(min(self._progress.step - own.round_step for own in self._counts))
 
     def lose_node(self) -> None:
@@ -223,7 +234,15 @@ class Rounds:
         self.in_flight = False
 
 
-_KEPT = ("steps_since_snapshot", "steps_since_round", "samples_since_round", "median_samples", "has_begun")
+_KEPT = (
+    "steps_since_snapshot",
+    "steps_since_round",
+    "samples_since_round",
+    "median_samples",
+    "has_begun",
+    "grown_rounds",
+    "rounds_against",
+)
 
 
 def _key(name: str, fragment: int) -> str:

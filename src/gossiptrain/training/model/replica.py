@@ -23,6 +23,7 @@ from gossiptrain.core.movement import parts_by_fragment
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
+from gossiptrain.training.model.gradual import Alignment, products_of
 from gossiptrain.training.model.host_copies import HostCopies
 from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Strategy
 
@@ -174,6 +175,15 @@ class Replica:
         for piece in self._pieces():
             piece.forget_rest()
             piece.rule.begin(piece.parameters())
+
+    @torch.no_grad()
+    def alignment(self, *, fragment: int = 0) -> Alignment:
+        """How what was learnt since the last round and the momentum lie to each other."""
+        own = [piece for piece in self._pieces_of(fragment) if piece.rule is self._strategy]
+        products = torch.zeros(3, dtype=torch.float64)
+        for piece in own:
+            products = products.to(piece.shared.device) + products_of(piece.parameters())
+        return Alignment(*products.tolist())
 
     @torch.no_grad()
     def contribute(self, work: LocalWork, *, fragment: int = 0) -> None:

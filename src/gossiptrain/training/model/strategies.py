@@ -29,10 +29,13 @@ class LocalWork:
 
     weight: the samples of a usual round of its own relative to the median of its last group, see
     `averaging.clipped_weight`. horizon: its inner steps relative to those that it usually makes between two rounds.
+    grown, kept: the shares of the momentum that move the model and that are not forgotten, see `gradual`.
     """
 
     weight: Scale = 1.0
     horizon: Scale = 1.0
+    grown: Scale = 1.0
+    kept: Scale = 1.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,8 @@ class StepMix(_WithOuterStep):
         # What was learnt takes the place of the parameters, which are to follow the slow weights anyway.
         learnt = parameters.local.sub_(parameters.shared).mul_(work.weight)
         _add(parameters.shared, learnt, step.immediate)
-        _add(parameters.shared, momentum, step.remembered)
+        momentum.mul_(work.kept)
+        _add(parameters.shared, momentum, work.grown * step.remembered)
         momentum.mul_(step.momentum).add_(learnt)
         parameters.local.copy_(parameters.shared)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gossiptrain.config import GossipSettings, StrategyName
 from gossiptrain.core.stability import noloco_radius
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.gradual import Gradual
 from gossiptrain.training.model.strategies import (
     Average,
     DiLoCo,
@@ -20,6 +21,7 @@ from gossiptrain.training.model.strategies import (
 )
 
 OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
+    "gradual": OuterSettings(learning_rate=0.7, momentum=0.8, immediate=1.0),
     "step-mix": OuterSettings(learning_rate=0.7, momentum=0.8),
     "diloco": OuterSettings(learning_rate=0.7, momentum=0.8),
     "noloco": OuterSettings(learning_rate=0.7, momentum=0.5),
@@ -56,6 +58,8 @@ def strategy_for(settings: GossipSettings) -> Strategy:
             return Average()
         case "sync":
             return Synchronous()
+        case "gradual":
+            return Gradual(outer)
         case "step-mix":
             return StepMix(outer)
         case "diloco":

@@ -1,0 +1,75 @@
+"""The outer step that begins as averaging: how it grows, and what holds it back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gossiptrain.training.model.gradual import (
+    MOST_OF_LEARNT,
+    RAMP_ROUNDS,
+    Alignment,
+    Gradual,
+    Growth,
+    products_of,
+    products_of_rows,
+)
+from gossiptrain.training.model.strategies import Average, LocalWork, OuterSettings, ParameterState
+
+RULE = Gradual(OuterSettings(learning_rate=0.7, momentum=0.8, immediate=1.0))
+ALONG = Alignment(product=1.0, learnt_squared=1.0, momentum_squared=0.01)
+AGAINST = Alignment(product=-1.0, learnt_squared=1.0, momentum_squared=0.01)
+
+
+def shares(growth: Growth, *alignments: Alignment, horizon: float = 1.0) -> list[tuple[float, float]]:
+    return [RULE.next_shares(growth, alignment, horizon=horizon) for alignment in alignments]
+
+
+def test_it_grows_from_nothing_to_the_whole_momentum_in_so_many_usual_rounds() -> None:
+    grown = [share for share, _ in shares(Growth(), *[ALONG] * (RAMP_ROUNDS + 3))]
+    assert grown[:3] == pytest.approx([0.0, 0.1, 0.2])
+    assert grown[RAMP_ROUNDS:] == [1.0, 1.0, 1.0]
+
+
+def test_rounds_that_are_tried_again_soon_count_by_the_steps_in_them() -> None:
+    growth = Growth()
+    shares(growth, *[ALONG] * 10, horizon=0.1)
+    assert growth.rounds == pytest.approx(1.0)
+
+
+def test_the_momentum_is_forgotten_where_learning_goes_against_it_twice_running() -> None:
+    kept = [share for _, share in shares(Growth(), AGAINST, ALONG, AGAINST, AGAINST, AGAINST)]
+    assert kept == [1.0, 1.0, 1.0, 0.0, 1.0]
+
+
+def test_the_momentum_never_moves_the_model_further_than_a_part_of_what_is_learnt() -> None:
+    growth = Growth(rounds=RAMP_ROUNDS)
+    large = Alignment(product=1.0, learnt_squared=4.0, momentum_squared=100.0)
+    ((grown, kept),) = shares(growth, large)
+    assert grown * kept * 0.5 * 10 == pytest.approx(MOST_OF_LEARNT * 2)
+    assert shares(growth, Alignment(0.0, 0.0, 1.0)) == [(1.0, 0.0)], "nothing was learnt"
+    assert shares(growth, Alignment(0.0, 0.0, 0.0)) == [(1.0, 1.0)], "nothing was ever learnt"
+
+
+def test_the_first_round_is_plain_averaging() -> None:
+    learnt = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    after = []
+    for rule, work in ((Average(), LocalWork()), (RULE, LocalWork(grown=0.0))):
+        state = tuple(torch.zeros(4, 6) for _ in rule.state_names)
+        parameters = ParameterState(torch.ones(4, 6), torch.empty(4, 6), state)
+        rule.begin(parameters)
+        parameters.local.add_(learnt)
+        rule.contribute(parameters, work)
+        rule.take(parameters, parameters.shared.mean(dim=0).expand(4, -1).clone(), alpha=1.0)
+        after.append(parameters.local)
+    torch.testing.assert_close(after[0], after[1])
+
+
+def test_the_rows_of_a_matrix_are_as_tensors_by_themselves() -> None:
+    random = torch.Generator().manual_seed(2)
+    local, shared, momentum = (torch.randn(3, 8, generator=random) for _ in range(3))
+    rows = products_of_rows(ParameterState(local, shared, (momentum,)))
+    for row in range(3):
+        own = ParameterState(local[row].view(2, 4), shared[row].view(2, 4), (momentum[row].view(2, 4),))
+        torch.testing.assert_close(products_of(own), rows[row])
+    torch.testing.assert_close(rows[:, 1], (local - shared).square().sum(dim=1).double())
