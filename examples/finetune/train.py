@@ -6,7 +6,8 @@
 
 Each peer has texts of its own. The first prints its addresses; others on its computer are given one of them, and those
 on other computers `--join LINK` with a link that `gossip invite --run finetune` has printed there. A peer may hold the
-base model in another precision than the rest (`--dtype bfloat16`): all agree on its name, and its weights stay frozen.
+base model in another precision than the rest (`--dtype bfloat16`, or `--dtype nf4` for one of 4 bits by bitsandbytes):
+all agree on its name, and its weights stay frozen.
 `--model` may also be a folder. At the end all that end together hold the same adapters, saved in `--out`.
 """
 
@@ -19,7 +20,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from gossiptrain import Gossip, events
 from gossiptrain.integrations.transformers import GossipCallback
@@ -66,6 +74,14 @@ def tell_addresses(swarm: Gossip) -> None:
         print(f"address {address}", flush=True)
 
 
+def base_model(name: str, dtype: str) -> Any:
+    """The frozen weights, in 4 bits where `dtype` is nf4."""
+    if dtype != "nf4":
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(name, quantization_config=four_bits)
+
+
 def main() -> None:
     """Reads the arguments, trains, saves the adapters."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,7 +89,7 @@ def main() -> None:
     parser.add_argument("--join", metavar="LINK", help="of `gossip invite`, in place of an address; or @FILE")
     parser.add_argument("--model", required=True, help="name on the Hugging Face hub, or folder")
     parser.add_argument("--text", required=True, type=Path, help="file with this peer's texts")
-    parser.add_argument("--dtype", default="float32", help="precision of the frozen weights (float32)")
+    parser.add_argument("--dtype", default="float32", help="precision of the frozen weights (float32); or nf4")
     parser.add_argument("--rounds", type=int, default=50, help="after which this peer ends (50)")
     parser.add_argument("--every-steps", type=int, default=20, help="steps between two rounds (20)")
     parser.add_argument("--tokens", type=int, default=256, help="of one sample (256)")
@@ -84,8 +100,7 @@ def main() -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     tokens = tokenizer(given.text.read_text(encoding="utf-8"), return_tensors="pt")["input_ids"][0]
-    base = AutoModelForCausalLM.from_pretrained(given.model, dtype=given.dtype)
-    model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, task_type="CAUSAL_LM"))
+    model = get_peft_model(base_model(given.model, given.dtype), LoraConfig(r=8, lora_alpha=16, task_type="CAUSAL_LM"))
     swarm = {"join": given.join} if given.join else {"run": "finetune", "initial_peers": given.addresses}
     callback = GossipCallback(
         **swarm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -66,11 +67,24 @@ def first_peer(family: Family, base: Path, text: Path) -> Iterator[tuple[Peer, s
 
 
 def test_a_base_in_float32_and_one_in_bfloat16_end_with_the_same_adapters(family: Family, text: Path) -> None:
+    two_peers_end_with_the_same_adapters(family, text, dtype="bfloat16")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_base_in_float32_and_one_in_4_bits_end_with_the_same_adapters(family: Family, text: Path) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        pytest.skip("bitsandbytes, which makes the base of 4 bits, is not installed")
+    two_peers_end_with_the_same_adapters(family, text, dtype="nf4")
+
+
+def two_peers_end_with_the_same_adapters(family: Family, text: Path, *, dtype: str) -> None:
+    """dtype: of the base of the second."""
     base = save_base(family.folder / "tiny-llama")
     with first_peer(family, base, text) as (first, address):
-        second = tuned(family, base, text, address, "--dtype", "bfloat16")
+        second = tuned(family, base, text, address, "--dtype", dtype)
         for peer in (second, first):
-            assert peer.wait() == 0, peer.err
+            assert peer.wait(within_s=400) == 0, peer.err
     assert said(first, r"^digest (\w{16})$") == said(second, r"^digest (\w{16})$") != ""
     assert float(said(first, r"^([\d.]+)% of the model's values travel$")) < 1.0
     assert said(first, r"apart cost ([\d.]+)% of what they do$")

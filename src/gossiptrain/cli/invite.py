@@ -57,7 +57,7 @@ def invite(**values: Any) -> None:
 
     gossip invite --expires 7d --uses 1
 
-    gossip invite | ssh elsewhere 'gossip train digits --join -'
+    gossip invite | ssh elsewhere 'gossip train --join -'
     """
     given = Given(INVITE_FLAGS, values)
     lifetime_s = lifetime_of(given[EXPIRES])

@@ -80,7 +80,7 @@ def train(
 
     gossip train cifar10 --initial-peer /ip4/192.0.2.7/tcp/4011/p2p/12D3KooW...
 
-    gossip invite | ssh elsewhere gossip train cifar10 --join -
+    gossip invite | ssh elsewhere gossip train --join -
     """
     given = Given(TRAIN_FLAGS, values)
     _run(
