@@ -2,6 +2,7 @@
 
     sudo .venv/bin/python -m benchmarks.links
     sudo .venv/bin/python -m benchmarks.links --cell size=5,mbit=20 --cell size=25,mbit=100,delay=40,loss=0.5 --rounds 6
+    sudo .venv/bin/python -m benchmarks.links --cells fast --systems tcp gossiptrain-direct-fp32 gossiptrain-direct-int8
     sudo .venv/bin/python -m benchmarks.links --systems tcp gossiptrain-direct-int8 --congestion cubic --json links.json
 
 Every peer is a process on a host of its own, a network namespace of this computer, behind a link with the rate, delay,
@@ -28,7 +29,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.links.cell import CELLS, Cell, cell
+from benchmarks.links.cell import CELLS_BY_NAME, Cell, cell
 from benchmarks.links.laboratory import laboratory
 from benchmarks.measure import Summary, machine, show_table, summary, whole_number, write_json
 from benchmarks.namespaces import DEVICE, Hosts, address_of
@@ -167,6 +168,7 @@ def main() -> int:
     """Reads the arguments, measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", type=cell, action="append", metavar="NAME=NUMBER,...", help="may be repeated")
+    parser.add_argument("--cells", choices=tuple(CELLS_BY_NAME), default="usual", help="where no --cell is named")
     parser.add_argument("--systems", type=system, nargs="+", default=SYSTEMS, metavar="NAME", help=", ".join(SYSTEMS))
     parser.add_argument("--starts", type=whole_number(1), default=2, metavar="N", help="each with a first round (2)")
     parser.add_argument("--rounds", type=whole_number(1), default=5, metavar="N", help="after each start (5)")
@@ -177,7 +179,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     where: dict[str, Any] = {**machine(), "congestion": given.congestion or "as the system has it"}
     results: list[Row] = []
-    for one in given.cell or CELLS:
+    for one in given.cell or CELLS_BY_NAME[given.cells]:
         try:
             rows = measure(one, given.systems, starts=given.starts, rounds=given.rounds, congestion=given.congestion)
         except OSError as error:

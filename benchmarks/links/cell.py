@@ -84,3 +84,8 @@ CELLS = (
     Cell(size=5, mbit=20, queue=100),
 )
 """Measured where none are named."""
+FAST_CELLS = (Cell(size=100, mbit=1000, hosts=2), Cell(size=100, mbit=1000))
+"""Where the processor may be the limit and not the line: it has to send, seal, open and add up for all hosts."""
+FAR_CELLS = (Cell(size=5, mbit=20, delay=150, queue=100), Cell(size=25, mbit=100, delay=150, queue=200))
+"""Where round trips count."""
+CELLS_BY_NAME = {"usual": CELLS, "fast": FAST_CELLS, "far": FAR_CELLS}

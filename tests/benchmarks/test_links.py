@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.links import __main__ as links
-from benchmarks.links.cell import CELLS, Cell, cell
+from benchmarks.links.cell import CELLS, FAST_CELLS, Cell, cell
 from benchmarks.links.laboratory import laboratory
 from benchmarks.links.packet_switch import LARGE_MTU, ORDINARY_MTU, TUN, PacketSwitchedHosts, Port, mtu_for
 from benchmarks.namespaces import Hosts, Link, address_of, built, switched_hosts
@@ -114,6 +114,7 @@ def test_a_cell_is_what_is_said_and_otherwise_usual() -> None:
 def test_the_bound_is_that_of_the_slower_direction() -> None:
     assert [found.bound_s for found in CELLS] == pytest.approx([3.0] * len(CELLS))
     assert Cell(size=1, mbit=8, hosts=2).bound_s == pytest.approx(1.0)
+    assert [found.bound_s for found in FAST_CELLS] == pytest.approx([0.8, 1.2])
 
 
 @pytest.mark.usefixtures("hosts_can_be_made")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.net import congestion
-from gossiptrain.net.congestion import NEAR_S, better_rules, suit_to_path
+from gossiptrain.net.congestion import NEAR_S, RECEIVED_BYTES, better_rules, suit_to_path
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.tls import Engine
@@ -65,6 +65,21 @@ def test_a_near_connection_with_bbr_gets_another_rule(near: socket.socket, monke
     before = rule_of(near)
     suit_to_path(near)
     assert rule_of(near) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such room to ask for")
+def test_a_connection_that_leaves_the_computer_has_room_for_what_a_long_path_carries(
+    near: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 77)
+    suit_to_path(near)
+    assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before, "within the computer"
+    monkeypatch.setattr(congestion, "WITHIN_COMPUTER_BYTES", 1 << 20)
+    suit_to_path(near)
+    most = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
+    assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= min(RECEIVED_BYTES, most // 2)
+    assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 77, "it wakes as often as before"
 
 
 def test_what_is_not_tcp_or_has_ended_is_left_alone(near: socket.socket) -> None:

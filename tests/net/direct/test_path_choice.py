@@ -215,16 +215,26 @@ def test_nothing_is_prepared_where_no_connections_are_wanted() -> None:
     run_with("libp2p", scenario)
 
 
-def test_that_no_way_could_be_prepared_is_remembered_by_whoever_opens_a_stream() -> None:
+def test_that_no_way_could_be_prepared_costs_one_attempt_in_a_while_and_a_stream_tries_by_itself() -> None:
     async def scenario(ways: Ways) -> None:
         ways.dialling_fails = NoDirectConnectionError("a firewall")
         for _ in range(2):
             await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
-        assert await ways.kind_to() == "libp2p"
-        assert (ways.prepared, ways.asked_for_connections) == ([BOB], [])
+        assert ways.prepared == [BOB]
         ways.dialling_fails = None
+        assert await ways.kind_to() == "direct"
         await asyncio.sleep(AVOID_S + 1.0)
         await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
         assert ways.prepared == [BOB, BOB]
+
+    run_with("auto", scenario)
+
+
+def test_where_a_stream_found_no_way_none_is_prepared_for_a_while() -> None:
+    async def scenario(ways: Ways) -> None:
+        ways.dialling_fails = NoDirectConnectionError("a firewall")
+        assert await ways.kind_to() == "libp2p"
+        await ways.choice.prepare(BOB, bulk_bytes=DIRECT_WORTH_BYTES)
+        assert ways.prepared == []
 
     run_with("auto", scenario)

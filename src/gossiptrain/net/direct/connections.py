@@ -121,7 +121,8 @@ class DirectConnections:
         if connection.is_fresh:
             return True
         try:
-            async with asyncio.timeout(ANSWER_S):
+            # Nobody waits yet, and whatever else is on the line may keep it busy: longer than for a stream.
+            async with asyncio.timeout(HANDSHAKE_S):
                 await connection.ping()
         except (ConnectionError, TimeoutError):
             connection.end()
@@ -132,9 +133,9 @@ class DirectConnections:
         return True
 
     async def _prepared(self, peer: PeerId) -> None:
-        """Waits until what is being prepared is there, or cannot be."""
+        """Waits until what is being prepared is there, or cannot be, but for a moment only."""
         if peer in self._preparing:
-            await asyncio.wait([self._preparing[peer]])
+            await asyncio.wait([self._preparing[peer]], timeout=ANSWER_S)
 
     async def open(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a new connection. Raises NoDirectConnectionError; UnreachableError where `peer` is not

@@ -39,6 +39,7 @@ class PathChoice:
         self._mode = mode
         self._clock = clock
         self._avoided: Recent[PeerId, _Avoided] = Recent(MAX_PEERS)
+        self._unprepared: Recent[PeerId, _Avoided] = Recent(MAX_PEERS)
         self.last_used: Recent[PeerId, str] = Recent(MAX_PEERS)
         """By peer, over what the last bulk stream to it was opened: `direct` or `libp2p`."""
 
@@ -63,30 +64,32 @@ class PathChoice:
             except NoDirectConnectionError as error:
                 if self._mode == "direct":
                     raise UnreachableError(f"no connection to {peer}: {error}") from error
-                self._avoid(peer, avoided)
+                self._avoid(peer, self._avoided)
             else:
                 self._avoided.pop(peer, None)
                 return self._note(stream)
         return self._note(await over_libp2p())
 
     async def prepare(self, peer: PeerId, *, bulk_bytes: int) -> None:
-        """Has a connection ready where `open` would use or dial one. That none can be had it remembers as `open` does.
+        """Has a connection ready where `open` would use or dial one.
 
-        Raises UnreachableError where the peer is not there.
+        That none could be had is remembered for the next `prepare` only: the line may just have been busy, and a stream
+        is worth a try of its own. Raises UnreachableError where the peer is not there.
         """
-        avoided = self._avoided.get(peer, _Avoided())
-        if self._mode == "libp2p" or bulk_bytes < DIRECT_WORTH_BYTES or self._clock.now() < avoided.until_s:
+        avoided = (each.get(peer, _Avoided()) for each in (self._avoided, self._unprepared))
+        is_avoided = any(self._clock.now() < each.until_s for each in avoided)
+        if self._mode == "libp2p" or bulk_bytes < DIRECT_WORTH_BYTES or is_avoided:
             return
         try:
             await self._direct.prepare(peer)
         except NoDirectConnectionError:
-            self._avoid(peer, avoided)
+            self._avoid(peer, self._unprepared)
         else:
-            self._avoided.pop(peer, None)
+            self._unprepared.pop(peer, None)
 
-    def _avoid(self, peer: PeerId, before: _Avoided) -> None:
-        pause_s = min(2 * before.pause_s, LONGEST_AVOIDED_S)
-        self._avoided[peer] = _Avoided(self._clock.now() + pause_s, pause_s)
+    def _avoid(self, peer: PeerId, avoided: Recent[PeerId, _Avoided]) -> None:
+        pause_s = min(2 * avoided.get(peer, _Avoided()).pause_s, LONGEST_AVOIDED_S)
+        avoided[peer] = _Avoided(self._clock.now() + pause_s, pause_s)
 
     def _note(self, stream: Stream) -> Stream:
         self.last_used[stream.remote] = stream.kind
