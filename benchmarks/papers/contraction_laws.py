@@ -31,7 +31,8 @@ A round of r groups among N peers leaves (r - 1) / (N - 1) of the variance, thos
 one, whatever the sizes. With alpha below 1 it leaves rho + (1 - alpha)^2 (1 - rho).
 
 NoLoCo's factor (Kolehmainen et al. 2025) above 1: with momentum 0.9, as DiLoCo has it, pairs drift apart. Step-mix
-settles for every momentum below 1; with agreement of the momenta it settles at half as much and less.
+settles for every momentum below 1, whatever its outer step takes at once (a); with agreement of the momenta (p) lower.
+For each outer step p is 0, what is stable however seldom peers meet, and what is stable where they meet often.
 """
 
 
@@ -189,12 +190,12 @@ def measure_settling(samples: int) -> list[Figure]:
         figures.append(beside(swarm.row, "averaging", published=law, ours=ours))
         for outer in OUTER_STEPS:
             own = StepMix(outer)
-            kinds = {"apart": 0.0, "agreeing, seldom met": own.lasting_agreement, "agreeing": own.agreement}
-            for name, share in kinds.items():
-                rule = own.moments(share)
+            for agreement in dict.fromkeys((0.0, own.lasting_agreement, own.agreement)):
+                rule = own.moments(agreement)
                 law, _ = rule.steady(swarm.contraction)
                 ours = settled(swarm, rule, samples=samples)
-                figures.append(beside(swarm.row, f"step-mix {outer}, {name}", published=law, ours=ours))
+                name = f"a {rule.immediate:.3g}, mu {rule.momentum:g}, p {agreement:.2f}"
+                figures.append(beside(swarm.row, name, published=law, ours=ours))
     return figures
 
 
