@@ -24,7 +24,7 @@ from gossiptrain.net.transport import Buffer
 from gossiptrain.net.wire import Wire
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import TIMING, Swarm, TestPeer, swarm_of
-from tests.transports import MakeTransport, run_on
+from tests.transports import MakeTransport, run_on, until
 
 VICTIM, OTHERS = "b", {"a", "c"}
 START, MIDDLE, LAST_CHUNK = 0, 700, 1300
@@ -210,6 +210,12 @@ def run_with_a_fault(
     return run_on("libp2p", scenario)
 
 
+async def nothing_is_prepared(swarm: Swarm) -> None:
+    """Until no connection is being made beforehand."""
+    nodes = [direct_connections_of(peer)._direct for peer in swarm.peers.values()]
+    await until(lambda: not any(node._preparing for node in nodes))
+
+
 async def all_or_nothing(swarm: Swarm, *, atol: float = 1e-5) -> set[str]:
     """A round of everybody, checked; says who committed."""
     before = {name: peer.values.copy() for name, peer in swarm.peers.items()}
@@ -247,10 +253,14 @@ def test_a_slow_connection_holds_the_round_up_and_nobody_is_left_out(plug: Plug)
 def test_round_after_round_goes_over_the_same_connections(plug: Plug, dials: list[int]) -> None:
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
-            for _ in range(5):
+            assert len(await all_or_nothing(swarm)) == 3
+            await nothing_is_prepared(swarm)
+            assert len(dials) >= 3 * 2, "one for each pair and direction"
+            made = len(dials)
+            for _ in range(4):
                 assert len(await all_or_nothing(swarm)) == 3
             check_that_only_direct_connections_were_used(swarm)
-            assert len(dials) == 3 * 2, "one for each pair and direction"
+            assert len(dials) == made
 
     run_on("libp2p", scenario)
 
@@ -261,11 +271,13 @@ def test_connections_that_end_between_two_rounds_are_replaced_and_nobody_is_left
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             await all_or_nothing(swarm)
+            await nothing_is_prepared(swarm)
+            made = len(dials)
             for connection in tuple(direct_connections_of(swarm.peers[VICTIM])._direct._idle._expiries):
                 connection.end()
             assert len(await all_or_nothing(swarm)) == 3
             check_that_only_direct_connections_were_used(swarm)
-            assert len(dials) == 3 * 2 + 4, "two to the victim, and its own two"
+            assert len(dials) >= made + 4, "two to the victim, and its own two"
 
     run_on("libp2p", scenario)
 
@@ -278,9 +290,10 @@ def test_connections_that_fall_silent_between_two_rounds_are_replaced_and_nobody
     async def scenario(make: MakeTransport) -> None:
         async with swarm_of(make, 3) as swarm:
             await all_or_nothing(swarm)
+            await nothing_is_prepared(swarm)
             victim = direct_connections_of(swarm.peers[VICTIM])._direct
             silent = {connection._wire.wire for connection in victim._idle._expiries}
-            assert len(silent) == 4
+            assert len(silent) >= 4
             honest = plug.honest
 
             async def send(wire: Wire, data: Buffer) -> None:
@@ -311,6 +324,6 @@ def test_a_peer_that_cannot_be_dialled_takes_part_over_direct_connections_all_th
             for _ in range(3):
                 assert len(await all_or_nothing(swarm)) == 3
             check_that_only_direct_connections_were_used(swarm)
-            assert len(dials) == 3 * 2 + 2, "two in vain, and then the other way round"
+            assert dials.count(9) <= 4, "in vain for a stream, or while one is prepared; then the other way round"
 
     run_on("libp2p", scenario)

@@ -235,7 +235,7 @@ def test_after_an_idle_time_bulk_goes_as_before() -> None:
     run_with_pair(scenario)
 
 
-# Without waiting for the answer.
+# Before a stream is wanted.
 
 
 async def heard(opener: DirectConnection, answerer: DirectConnection) -> None:
@@ -257,77 +257,5 @@ def test_a_connection_is_fresh_once_the_other_side_was_heard_and_for_a_while(mon
         assert opener.is_free
         monkeypatch.setattr(direct_module, "FRESH_S", 0.0)
         assert not opener.is_fresh
-
-    run_with_pair(scenario)
-
-
-def test_on_a_fresh_connection_a_stream_carries_bytes_before_its_request_is_answered() -> None:
-    async def scenario(left: SealedWire, right: SealedWire) -> None:
-        opener, answerer = ends_of(left, right)
-        await heard(opener, answerer)
-        begun = await opener.begin(BULK, {}, on_close=nothing)
-        assert begun is not None
-        await begun.write(b"early")
-        assert await answerer.requested() == BULK
-        accepted = await answerer.accept({})
-        assert await accepted.read_exactly(5) == b"early"
-        await accepted.write(b"late")
-        assert await begun.read_exactly(4) == b"late"
-        assert (begun.bytes_sent, begun.bytes_received) == (5, 4)
-        await end_in_order(begun, accepted)
-        opener.set_idle(lambda: pytest.fail("the connection is well"))
-        await until(lambda: opener.is_free)
-        opener.set_active()
-
-    run_with_pair(scenario)
-
-
-def test_a_read_that_is_cancelled_before_the_answer_loses_nothing() -> None:
-    async def scenario(left: SealedWire, right: SealedWire) -> None:
-        opener, answerer = ends_of(left, right)
-        await heard(opener, answerer)
-        begun = await opener.begin(BULK, {}, on_close=nothing)
-        assert begun is not None
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await begun.read_exactly(4)
-        assert await answerer.requested() == BULK
-        await (await answerer.accept({})).write(b"late")
-        assert await begun.read_exactly(4) == b"late"
-        begun.abort()
-
-    run_with_pair(scenario)
-
-
-def test_a_stream_that_is_refused_after_its_first_bytes_breaks_for_whoever_reads() -> None:
-    async def scenario(left: SealedWire, right: SealedWire) -> None:
-        opener, answerer = ends_of(left, right)
-        await heard(opener, answerer)
-        open_streams: dict[Stream, None] = {}
-        begun = await opener.begin("/unknown", open_streams, on_close=lambda: pytest.fail("it was no orderly end"))
-        assert begun is not None
-        await begun.write(b"early")
-        assert await answerer.requested() == "/unknown"
-        await answerer.refuse()
-        with pytest.raises(StreamClosedError, match="does not serve"):
-            await begun.read_exactly(1)
-        assert open_streams == {}
-        assert left.ended
-
-    run_with_pair(scenario)
-
-
-@pytest.mark.parametrize("in_order", [True, False])
-def test_a_stream_that_is_given_up_before_its_request_is_answered_ends_its_connection(in_order: bool) -> None:
-    async def scenario(left: SealedWire, right: SealedWire) -> None:
-        opener, answerer = ends_of(left, right)
-        await heard(opener, answerer)
-        begun = await opener.begin(BULK, {}, on_close=lambda: pytest.fail("it was no orderly end"))
-        assert begun is not None
-        if in_order:
-            await begun.close()
-        else:
-            begun.abort()
-        assert left.ended
 
     run_with_pair(scenario)

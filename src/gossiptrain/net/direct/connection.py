@@ -1,9 +1,8 @@
 """A direct connection: authenticated and encrypted, between two nodes, for one stream after another.
 
 Owns how a stream is begun on it: the side that opens the streams, always the same one, names the protocol of each and
-hears whether it is served. That answer is waited for, so that a connection that has died meanwhile is noticed before
-its stream is handed out; where a ping was answered a moment ago, the first bytes of the stream follow the question at
-once, which saves a round trip. Does not know how a connection is made, nor how many are kept.
+hears whether it is served, so that a connection that has died meanwhile is noticed before its stream is handed out.
+Does not know how a connection is made, nor how many are kept.
 """
 
 from __future__ import annotations
@@ -69,20 +68,15 @@ class DirectConnection:
     ) -> DirectStream | None:
         """Begins a stream, which stands in `streams` until it is ended here; None where `protocol` is not served.
 
-        Where the connection is fresh, that is not waited for: then whoever first reads from the stream sees
-        StreamClosedError. on_close: called when this side has ended it in order. Raises StreamClosedError,
-        ProtocolViolationError; then, and where it is cancelled, the connection is of no more use.
+        on_close: called when this side has ended it in order. Raises StreamClosedError, ProtocolViolationError; then,
+        and where it is cancelled, the connection is of no more use.
         """
         opening = DirectStream(self.peer, {}, wire=self._wire, opened_here=True)
         await send_message(opening, StreamRequest(protocol=protocol), limit_bytes=_OPENING_BYTES)
-        answer: asyncio.Task[None] | None = None
-        if self.is_fresh:
-            answer = asyncio.create_task(self._hear_that_it_is_served(opening), name="answer to an early stream")
-            answer.add_done_callback(_retrieved)  # where nobody reads from the stream any more
-        elif not await self._is_served(opening):
+        if not await self._is_served(opening):
             return None
         self.is_free = False
-        return DirectStream(self.peer, streams, wire=self._wire, opened_here=True, on_close=on_close, answer=answer)
+        return DirectStream(self.peer, streams, wire=self._wire, opened_here=True, on_close=on_close)
 
     async def ping(self) -> None:
         """Hears from the other side, while no stream is open. Raises as `begin` does."""
@@ -128,10 +122,6 @@ class DirectConnection:
     async def _is_served(self, opening: DirectStream) -> bool:
         return (await receive_message(opening, StreamReply, limit_bytes=_OPENING_BYTES)).served
 
-    async def _hear_that_it_is_served(self, opening: DirectStream) -> None:
-        if not await self._is_served(opening):
-            raise StreamClosedError("the other side does not serve what the stream is for")
-
     async def _reply(self, *, served: bool) -> None:
         opening = DirectStream(self.peer, {}, wire=self._wire, opened_here=False)
         await send_message(opening, StreamReply(served=served), limit_bytes=_OPENING_BYTES)
@@ -145,8 +135,3 @@ class DirectConnection:
                 self.is_free = True
         except StreamClosedError:
             on_broken()
-
-
-def _retrieved(answer: asyncio.Task[None]) -> None:
-    if not answer.cancelled():
-        answer.exception()

@@ -8,7 +8,9 @@ how two nodes agree on one, nor what is done where none can be made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gossiptrain.net.direct.acceptor import HANDSHAKE_S
@@ -63,6 +65,8 @@ class DirectConnections:
         self._idle = IdlePool()
         self._sight = sight
         self._preparing: dict[PeerId, asyncio.Task[None]] = {}
+        self._opening: Counter[PeerId] = Counter()
+        """To whom streams are being opened."""
         self._attempts: dict[PeerId, asyncio.Task[DirectConnection]] = {}
         """To call each other through routers, which may take longer than anybody waits for."""
         self._negotiation = Negotiation(transport, self._tasks, sight=sight, on_direct=self._serve_later)
@@ -85,8 +89,9 @@ class DirectConnections:
         if connection is None:
             return None
         try:
-            async with asyncio.timeout(ANSWER_S):
-                return await self._begin(connection, protocol)
+            with self._opens(peer):
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._begin(connection, protocol)
         except UnreachableError:
             raise
         except (ConnectionError, TimeoutError):
@@ -102,13 +107,16 @@ class DirectConnections:
             preparing = asyncio.create_task(self._prepare(peer), name="a connection before it is needed")
             self._preparing[peer] = preparing
             preparing.add_done_callback(lambda _: self._preparing.pop(peer))
+            preparing.add_done_callback(_retrieved)  # where whoever wanted it does not wait any more
         await asyncio.shield(self._preparing[peer])
 
     async def _prepare(self, peer: PeerId) -> None:
         streams = (stream for stream in self._streams if stream.remote == peer)
-        if any(isinstance(stream, DirectStream) and stream.opened_here for stream in streams):
+        if self._opening[peer] or any(isinstance(stream, DirectStream) and stream.opened_here for stream in streams):
             return  # its connection is there again when that is over
         connection = self._idle.take(peer)
+        if connection is None and self._idle.holds_one_to(peer):
+            return  # the other side is about to end its last stream
         if connection is None or not await self._answers(connection):
             self._idle.end_all(peer)  # whatever has broken one has as a rule broken all
             connection = await self._connected(peer) or await self._soon_through_routers(peer)
@@ -140,16 +148,26 @@ class DirectConnections:
     async def open(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a new connection. Raises NoDirectConnectionError; UnreachableError where `peer` is not
         there."""
-        connection = await self._connected(peer) or await self._soon_through_routers(peer)
+        with self._opens(peer):
+            connection = await self._connected(peer) or await self._soon_through_routers(peer)
+            try:
+                async with asyncio.timeout(HANDSHAKE_S):
+                    return await self._begin(connection, protocol)
+            except UnreachableError:
+                raise
+            except (ConnectionError, TimeoutError) as error:
+                raise NoDirectConnectionError(
+                    f"the other side did not take the connection: {str(error) or 'no answer in time'}"
+                ) from error
+
+    @contextmanager
+    def _opens(self, peer: PeerId) -> Iterator[None]:
+        """While it lasts nothing is prepared for this peer."""
+        self._opening[peer] += 1
         try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                return await self._begin(connection, protocol)
-        except UnreachableError:
-            raise
-        except (ConnectionError, TimeoutError) as error:
-            raise NoDirectConnectionError(
-                f"the other side did not take the connection: {str(error) or 'no answer in time'}"
-            ) from error
+            yield
+        finally:
+            self._opening -= Counter([peer])
 
     async def can_be_dialled_by(self, peer: PeerId) -> bool | None:
         """Whether the peer, asked to, reaches the port at which this node listens; None where it cannot be asked.
@@ -250,3 +268,8 @@ class DirectConnections:
     def _leave(self, connection: DirectConnection) -> None:
         self._idle.release(connection)
         connection.end()
+
+
+def _retrieved(preparing: asyncio.Task[None]) -> None:
+    if not preparing.cancelled():
+        preparing.exception()

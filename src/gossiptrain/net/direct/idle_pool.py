@@ -55,6 +55,10 @@ class IdlePool:
                 return connection
         return None
 
+    def holds_one_to(self, peer: PeerId) -> bool:
+        """Whether there is a connection on which streams to `peer` can be opened, now or in a moment."""
+        return any(connection.peer == peer and connection.opens for connection in self._expiries)
+
     def release(self, connection: DirectConnection) -> None:
         """Gives `connection` out of its hands, where it is there."""
         expiry = self._expiries.pop(connection, None)

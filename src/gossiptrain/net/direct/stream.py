@@ -8,7 +8,6 @@ stream is the end of its connection, too. Does not know how a connection is agre
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from gossiptrain.net.direct.sealed_wire import SEAL_BYTES, SealedWire
@@ -33,17 +32,12 @@ class DirectStream(WireStream):
         wire: SealedWire,
         opened_here: bool,
         on_close: Callable[[], None] = lambda: None,
-        answer: asyncio.Task[None] | None = None,
     ) -> None:
-        """on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more.
-
-        answer: reads what comes on the wire before the first bytes of this stream; raises where the stream is refused.
-        """
+        """on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more."""
         super().__init__(remote, open_streams, connection=wire)
         self._wire = wire
         self.opened_here = opened_here
         self._on_close = on_close
-        self._answer = answer
         self._length = memoryview(bytearray(LENGTH_BYTES))
         self._record_bytes = 0
         self._is_filling = self._is_writing = False
@@ -81,8 +75,6 @@ class DirectStream(WireStream):
             raise StreamClosedError(ENDED_HERE)
         self._is_filling = True
         try:
-            if self._answer is not None:
-                await self._hear_answer(self._answer)
             if not self._record_bytes:
                 self._record_bytes = await self._next_record()
             received = await self._wire.receive(target[: self._record_bytes])
@@ -90,14 +82,6 @@ class DirectStream(WireStream):
             self._is_filling = False
         self._record_bytes -= received
         return received
-
-    async def _hear_answer(self, answer: asyncio.Task[None]) -> None:
-        try:
-            await asyncio.shield(answer)
-        except ConnectionError as error:
-            self.abort()
-            raise StreamClosedError(str(error)) from error
-        self._answer = None
 
     async def _next_record(self) -> int:
         """Its length in bytes. Raises StreamClosedError at the end of the stream."""
@@ -113,8 +97,7 @@ class DirectStream(WireStream):
         raise StreamClosedError(ENDED_THERE)
 
     def _is_in_order(self) -> bool:
-        is_answered = self._answer is None or (self._answer.done() and not self._answer.exception())
-        unfinished = self._is_filling or self._is_writing or self._record_bytes or self._put_back or not is_answered
+        unfinished = self._is_filling or self._is_writing or self._record_bytes or self._put_back
         return not (self._closed or unfinished) and self._ended_there is not self.opened_here
 
     def _end(self) -> bool:
