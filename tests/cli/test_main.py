@@ -108,7 +108,7 @@ def test_an_unknown_command_is_named(gossip: Command) -> None:
     [
         ("trian", "No such command 'trian'. Did you mean 'train'?", "See --help."),
         ("train cifar", "There is no task 'cifar'.", "Did you mean 'cifar10'? There are: digits, cifar10"),
-        ("train", "What to learn was not said.", "For example: gossip train digits. See --help."),
+        ("train", "What to learn was not said.", "For example: gossip train digits; or --join with a link"),
         ("train digits --epoch 3", "There is no flag --epoch.", "Did you mean --epochs?"),
         ("train digits --zzz 3", "There is no flag --zzz.", "See --help."),
         ("train digits --epochs", "--epochs needs a value after it.", "See --help."),
