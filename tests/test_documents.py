@@ -25,9 +25,10 @@ from gossiptrain.cli.train_flags import TRAIN_FLAGS
 from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.node import control
+from gossiptrain.simulate.swarms.extremes import messages_of
 from gossiptrain.training.settings import TrainSettings
 from gossiptrain.training.tasks import TASK_NAMES, task_named
-from tests.golden import MODULES, message_kinds
+from tests.golden import MODULES
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[1]
@@ -242,9 +243,9 @@ def test_every_protocol_and_every_message_is_described() -> None:
     served = {re.search(r"/gossiptrain/\w+", row[0])[0] for row in rows}  # type: ignore[index]
     assert served == set(re.findall(r"^/gossiptrain/\w+$", source_text(), re.MULTILINE))
     described = set(re.findall(r"`(\w+)`", "".join(row[2] for row in rows)))
-    assert described == {kind.__name__ for module in MODULES for kind in message_kinds(module)}
+    assert described == {kind.__name__ for kind in messages_of(*MODULES)}
     between = text_of("docs/architecture.md").partition("**Between trainer and node**")[2].partition("\n\n")[0]
-    assert {kind.__name__ for kind in message_kinds(control)} <= set(re.findall(r"`(\w+)`", between))
+    assert {kind.__name__ for kind in messages_of(control)} <= set(re.findall(r"`(\w+)`", between))
 
 
 def test_every_protocol_version_is_in_the_table_with_what_it_changed() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
-from types import ModuleType
 
 import numpy as np
 
@@ -41,16 +40,8 @@ from gossiptrain.swarm.recipe_messages import Recipe, RecipeReply
 from gossiptrain.training.settings import TrainSettings
 from tests.fuzz.decoder import BytesStream, Decoder, finished
 from tests.fuzz.on_the_network import ADDRESSES
+from tests.golden import MODULES
 
-MODULES: tuple[ModuleType, ...] = (
-    messages,
-    recipe_messages,
-    state_messages,
-    status_messages,
-    direct_messages,
-    direct_connection,
-    dial_back,
-)
 ELEMENTS = 1000
 """Of the chunk that is coded: three blocks of modulo quantisation, and a part of one."""
 _LONGEST_SEED = 20_000
@@ -68,7 +59,7 @@ def _seeds_of(kinds: Iterable[type[Message]], *, framed: bool = False) -> list[b
 
 
 def _named(*names: str) -> tuple[type[Message], ...]:
-    kinds = {kind.__name__: kind for module in MODULES for kind in messages_of(module)}
+    kinds = {kind.__name__: kind for kind in messages_of(*MODULES)}
     return tuple(kinds[name] for name in names)
 
 
@@ -85,7 +76,7 @@ def _messages(
 def message_groups() -> list[Decoder]:
     """Messages, by who waits for them; none is left out."""
     words = "swarm/messages.py"
-    direct = tuple(kind for module in (direct_messages, direct_connection) for kind in messages_of(module))
+    direct = tuple(messages_of(direct_messages, direct_connection))
     groups = {
         "knocks": _named("Knock", "KnockReply"),
         "greetings": _named("Hello", "Welcome"),
@@ -114,7 +105,7 @@ def message_groups() -> list[Decoder]:
 
 
 def _frames() -> Decoder:
-    kinds = tuple(kind for module in MODULES for kind in messages_of(module))
+    kinds = tuple(messages_of(*MODULES))
 
     def decode(data: bytes) -> None:
         stream = BytesStream(data)

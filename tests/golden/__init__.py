@@ -5,17 +5,15 @@ Owns `messages.json`, with the protocol version that it belongs to, and how it i
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION
 from gossiptrain.net.direct import connection as direct_connection
 from gossiptrain.net.direct import messages as direct_messages
-from gossiptrain.net.framing import Message
 from gossiptrain.net.libp2p import dial_back
+from gossiptrain.simulate.swarms.extremes import messages_of
 from gossiptrain.swarm import messages, recipe_messages, state_messages, status_messages
 
 GOLDEN = Path(__file__).with_name("messages.json")
@@ -28,23 +26,15 @@ MODULES = (
     direct_connection,
     dial_back,
 )
+"""All in which there are messages between peers."""
 NOT_SENT = ("title", "description")
 """Parts of a schema that are for people: changing them changes nothing on the wire."""
 
 
-def message_kinds(module: ModuleType) -> list[type[Message]]:
-    """The messages that a module defines."""
-    return [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Message) and kind.__module__ == module.__name__
-    ]
-
-
 def schemas() -> dict[str, Any]:
     """By name of the message, its fields with their types and bounds."""
-    kinds = [kind for module in MODULES for kind in message_kinds(module)]
-    return {kind.__name__: _bare(kind.model_json_schema()) for kind in sorted(kinds, key=lambda kind: kind.__name__)}
+    kinds = sorted(messages_of(*MODULES), key=lambda kind: kind.__name__)
+    return {kind.__name__: _bare(kind.model_json_schema()) for kind in kinds}
 
 
 def _bare(schema: Any, *, names_fields: bool = False) -> Any:
