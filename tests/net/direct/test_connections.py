@@ -892,15 +892,28 @@ def test_a_kept_connection_is_asked_whether_it_works_and_replaced_where_it_does_
     run_with_two(scenario)
 
 
-def test_whoever_opens_a_stream_waits_for_the_connection_that_is_being_prepared(asked: Asked) -> None:
+def test_whoever_opens_a_stream_waits_for_the_connection_that_is_being_prepared(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    begun, may_go_on, negotiate = asyncio.Event(), asyncio.Event(), Negotiation.negotiate
+
+    async def held_up(self: Negotiation, stream: Stream) -> DirectConnection:
+        begun.set()
+        await may_go_on.wait()
+        return await negotiate(self, stream)
+
     async def scenario(alice: Libp2pTransport, bob: Libp2pTransport) -> None:
         await bob.serve(BULK, Answering())
         preparing = asyncio.create_task(alice.prepare(bob.peer_id, bulk_bytes=MANY))
-        await until(lambda: bool(alice._direct._preparing))
-        assert await echo(alice, bob) == "direct"
+        await begun.wait()
+        echoed = asyncio.create_task(echo(alice, bob))
+        await asyncio.sleep(0)
+        may_go_on.set()
+        assert await echoed == "direct"
         await preparing
         assert asked.times == 1
 
+    monkeypatch.setattr(Negotiation, "negotiate", held_up)
     run_with_two(scenario)
 
 
