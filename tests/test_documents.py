@@ -50,6 +50,7 @@ DOCUMENTS = (
 OF_THE_READER = {"config.toml", "log.txt", "input.txt", "mine.txt", "yours.txt", "my_loop.py"}
 """Files that a document speaks of and that are not of the repository."""
 SETTINGS_PAGE, MESSAGES_PAGE, EVENTS_PAGE = "docs/settings.md", "docs/messages.md", "docs/events.md"
+TRAINED_MODEL_PAGE = "docs/how-to/trained-model.md"
 PLACES = (ROOT, SOURCES, PACKAGE, ROOT / "tests")
 """Where a path in a document may begin."""
 README_LINES = 200
@@ -326,11 +327,11 @@ def test_what_depends_on_the_task_is_as_in_its_recipe() -> None:
 # The folder of a run.
 
 
-def test_a_model_is_loaded_into_plain_pytorch_as_it_is_described(gossip: Command, tmp_path: Path) -> None:
+def test_a_trained_model_is_loaded_as_it_is_described(gossip: Command, tmp_path: Path) -> None:
     assert gossip("train", "digits", "--alone", "--max-steps", "2", "--out", "run").code == 0
     assert gossip("export", "run", "--to", "model.safetensors").code == 0
-    blocks = re.findall(r"^```python\n(.*?)^```", text_of(EVENTS_PAGE), flags=re.MULTILINE | re.DOTALL)
-    (loading,) = [block for block in blocks if "load_file" in block]
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of(TRAINED_MODEL_PAGE), flags=re.MULTILINE | re.DOTALL)
+    (loading,) = [block for block in blocks if "load_model" in block]
     exec(loading, {})
 
 

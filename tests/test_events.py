@@ -47,6 +47,7 @@ ALL: list[Event] = [
         samples=1_437,
         first=True,
         steps=500,
+        called="digits",
     ),
     Joined(time=2.0, donor="12D3KooWxyz", step=40, seconds=0.2, bytes=200_000),
     StepDone(time=3.0, step=41, epoch=0.5, loss=1.25, learning_rate=0.1, samples_per_s=4_000.0),

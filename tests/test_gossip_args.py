@@ -308,3 +308,8 @@ def test_the_scripts_run_from_the_root_of_the_repository(script: str) -> None:
 def test_direct_connections_are_set_by_their_flags_and_by_the_former_ones(understood: Understood, line: str) -> None:
     network = understood(f"gossip train digits {line}").network
     assert (network.direct, network.direct_port) == ("libp2p", 4013)
+
+
+def test_the_upload_limit_is_none_unless_it_is_given(understood: Understood) -> None:
+    assert understood("gossip train digits").network.upload_limit is None
+    assert understood("gossip train digits --upload-limit 2.5").network.upload_limit == 2.5

@@ -15,6 +15,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import GossipError
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.saved_model import load_model
 
 PROMISED = {
     "gossip": gossip,
@@ -22,6 +23,7 @@ PROMISED = {
     "GossipSettings": GossipSettings,
     "NetworkSettings": NetworkSettings,
     "GossipError": GossipError,
+    "load_model": load_model,
     "__version__": "0.1.0",
     "errors": errors,
     "events": events,

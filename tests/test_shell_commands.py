@@ -36,6 +36,7 @@ SCRIPTS = "test_as_typed::test_the_three_scripts"
 MACHINES = "test_as_typed::test_machines_over_ssh"
 HELPER = "test_as_typed::test_at_home_with_a_helper"
 FORWARDED = "test_as_typed::test_at_home_with_a_forwarded_port"
+TRAINED_MODEL = "test_tutorials::test_a_trained_model_that_writes"
 OWN_LOOP = "test_as_typed::test_the_example_of_an_own_loop"
 OWN_MODEL = "test_as_typed::test_a_program_of_ones_own"
 FINE_TUNING = "test_as_typed::test_fine_tuning"
@@ -73,6 +74,10 @@ RUNS_IN: dict[str, str] = {
     "gossip eval runs/one runs/two": TUTORIAL,
     "gossip export runs/one --to model.safetensors": TUTORIAL,
     "tail -n 3 runs/one/metrics.jsonl": TUTORIAL,
+    "gossip train text --model tiny --alone --out runs/writer": TRAINED_MODEL,
+    "gossip sample runs/writer --prompt ROMEO: --length 200": TRAINED_MODEL,
+    "gossip sample runs/writer --temperature 0.5 --seed 1": TRAINED_MODEL,
+    "echo Once upon | gossip sample runs/writer --prompt - | head -n 3": TRAINED_MODEL,
     f"{LISTENING} runs/laptop": LAPTOPS,
     "gossip invite": LAPTOPS,
     "gossip train cifar10 --model tiny --join '<LINK>'": LAPTOPS,

@@ -86,3 +86,21 @@ def test_your_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert all(int(text.split()[0]) >= 1 for text in ends), ends
     one, other = (path.read_bytes() for path in tmp_path.glob("spirals-*.safetensors"))
     assert one == other
+
+
+@BOTH_WAYS
+@pytest.mark.timeout(400)
+def test_a_trained_model_that_writes(family: Family, typed: bool) -> None:
+    session = Session(family, typed=typed)
+    (session.folder / "input.txt").write_text("The cat sat on the mat.\n" * 400)
+    few = "--max-steps 20 --threads 1 --data-dir ."
+    trained = session.run("gossip train text --model tiny --alone --out runs/writer", added=few)
+    assert "next: gossip sample runs/writer, " in trained
+    written = session.run("gossip sample runs/writer --prompt ROMEO: --length 200")
+    assert written.startswith("ROMEO:")
+    assert len(written.encode()) >= len("ROMEO:") + 150
+    one, other = (session.run("gossip sample runs/writer --temperature 0.5 --seed 1") for _ in range(2))
+    assert one == other
+    if typed:
+        page = session.run("echo Once upon | gossip sample runs/writer --prompt - | head -n 3")
+        assert page.startswith("Once upon")

@@ -3,6 +3,7 @@
 Owns the public names, and nothing else:
 
     gossip, Gossip                    a swarm around any PyTorch loop
+    load_model                        a model that `gossip train` has trained, from its run folder or an export
     GossipSettings, NetworkSettings   what it can be told
     GossipError                       the base of all errors; the others are in `gossiptrain.errors`
     errors, events                    the modules with all errors, and with all events that `on_event` is given
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gossiptrain.errors import GossipError
     from gossiptrain.training.gossip import gossip
     from gossiptrain.training.membership import Gossip
+    from gossiptrain.training.saved_model import load_model
 else:
     # Every part of this package runs this file first, also the command line before it refuses a wrong flag and the
     # process beside the trainer. They must not wait for what they do not use, so a name is imported when it is asked
@@ -32,6 +34,7 @@ else:
         "GossipSettings": "gossiptrain.config",
         "NetworkSettings": "gossiptrain.config",
         "gossip": "gossiptrain.training.gossip",
+        "load_model": "gossiptrain.training.saved_model",
     }
 
     _MODULES = ("errors", "events")
@@ -49,4 +52,14 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["Gossip", "GossipError", "GossipSettings", "NetworkSettings", "__version__", "errors", "events", "gossip"]
+__all__ = [
+    "Gossip",
+    "GossipError",
+    "GossipSettings",
+    "NetworkSettings",
+    "__version__",
+    "errors",
+    "events",
+    "gossip",
+    "load_model",
+]

@@ -178,6 +178,10 @@ class NetworkSettings(Settings):
     (`direct`), or always through libp2p's daemon (`libp2p`)."""
     direct_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port at which direct connections are taken. 0: any free one."""
+    upload_limit: Annotated[float, Field(ge=2, le=100_000, allow_inf_nan=False)] | None = None
+    """Most Mbit/s (1 Mbit = 125,000 bytes) that this peer sends, its parts of rounds and what it gives to joiners
+    together; a link of less takes no part in rounds of large models. What it carries for others as a relay does not
+    count. None: no limit."""
     preset: Preset = "lan"
     """Which `TimingSettings` to use: `local` (one computer), `lan` or `wan`."""
 

@@ -48,6 +48,7 @@ class Started(EventBase):
     """A peer is up and can be joined.
 
     steps: how many it means to make in all, where that is known. max_seconds: after which time of training it ends.
+    called: how `gossip train` knows task and model, such as `cifar10 tiny`; None for a loop of the user's own.
     """
 
     event: Literal["started"] = "started"
@@ -61,6 +62,7 @@ class Started(EventBase):
     first: bool
     steps: Count | None = None
     max_seconds: float | None = None
+    called: Text | None = None
 
 
 class Joined(EventBase):

@@ -66,7 +66,10 @@ def test_an_exported_model_can_be_loaded_into_plain_pytorch_and_says_what_it_is(
     folder = trained(gossip, "run")
     ended = gossip("export", folder, "--to", "model.safetensors")
     assert ended.code == 0
-    assert ended.out == "6 tensors of step 150 written to model.safetensors\n"
+    assert ended.out.splitlines() == [
+        "6 tensors of step 150 written to model.safetensors, and what they are to model.json",
+        "in Python: model = gossiptrain.load_model('model.safetensors')",
+    ]
     model = task_named("digits").build_model(seed=1)
     model.load_state_dict(load_file("model.safetensors"))
     with safe_open("model.safetensors", framework="pt") as file:
@@ -74,8 +77,16 @@ def test_an_exported_model_can_be_loaded_into_plain_pytorch_and_says_what_it_is(
             "task": "digits",
             "description": "digits/mlp 64-128-64-10",
             "step": "150",
-            "variant": "{}",
         }
+    told = json.loads(Path("model.json").read_text())
+    assert (told["task"], told["arguments"], told["step"]) == ("digits", {}, 150)
+
+
+def test_an_exported_model_is_evaluated_as_its_run_is(gossip: Command) -> None:
+    folder = trained(gossip, "run")
+    assert gossip("export", folder, "--to", "model.safetensors").code == 0
+    assert gossip("eval", "model.safetensors").out == gossip("eval", folder).out
+    assert gossip("eval", folder, "model.safetensors").out.splitlines()[1].endswith("disagree by 0.000%")
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said_so(gossip: Command) -> None:

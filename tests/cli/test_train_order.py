@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from gossiptrain import events
 from tests.cli.test_invite import ended, of_user
 from tests.processes import Command, Family, wait_until
@@ -53,3 +55,22 @@ def test_a_swarm_that_does_not_answer_tells_no_recipe(gossip: Command, tmp_path:
     assert result.code == 13
     assert "None of the initial peers answers" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_with_nothing_but_join_a_swarm_on_the_local_network_is_found_and_its_recipe_taken_over(
+    family: Family, tmp_path: Path
+) -> None:
+    """By real multicast, where this computer is attached to a network; it is asked only for the run of this test."""
+    run = f"nearby-{tmp_path.name}"
+    on_the_network = ("--host-maddr", "/ip4/0.0.0.0/tcp/0")
+    founder = family.train(*RECIPE, "--open", "--run", run, *on_the_network)
+    if all("/127.0.0.1/" in address for address in founder.wait_for(events.Started).addresses):
+        pytest.skip("this computer is attached to no network")
+    here = [*HERE[2:], *on_the_network]
+    joiner = family.start("train", "--open", "--join", "--run", run, "--out", "joiner", *here)
+    joiner.wait_for(events.Joined)
+    (notice,) = joiner.find(events.Notice, lambda notice: "taken over" in notice.message)
+    assert "digits --preset local --strategy step-mix --codec int8 --every-steps 40 --batch 16" in notice.message
+    other = family.start("train", "text", "--open", "--join", "--run", run, *here)
+    assert other.wait() == 13
+    assert f"No peer of the run '{run}' that trains text answers on the local network." in other.err

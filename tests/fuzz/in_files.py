@@ -33,6 +33,7 @@ from gossiptrain.training.runs.checkpoint_files import _digest_of, _size_and_dig
 from gossiptrain.training.runs.checkpoint_folders import MODEL_FILE, OPTIMIZER_FILE, STATE_FILE
 from gossiptrain.training.runs.checkpoint_state import RunState
 from gossiptrain.training.runs.checkpoints import CheckpointWriter
+from gossiptrain.training.runs.exported import ModelArguments, ModelDescription, read_export, write_export
 from gossiptrain.training.runs.folder import RunFolder
 from gossiptrain.training.settings import TrainSettings
 from tests.fuzz.decoder import Decoder
@@ -134,6 +135,21 @@ def _settings_file(folder: Path) -> bytes:
         return run.config.read_bytes()
 
 
+def _exported(folder: Path) -> Path:
+    """The description of an exported model."""
+    description = ModelDescription(
+        gossiptrain="0.1.0",
+        task="text",
+        arguments=ModelArguments(model="nano", classes=3),
+        fingerprint="text/transformer",
+        step=9,
+        inputs="bytes",
+        class_names=("cat", "dog"),
+        vocabulary="bytes",
+    )
+    return write_export(folder / "model.safetensors", {"a": torch.zeros(2)}, description)
+
+
 def decoders() -> list[Decoder]:
     """All of this file."""
     folder = Path(_PLACE.name)
@@ -144,7 +160,7 @@ def _checkpoints(folder: Path) -> list[Decoder]:
     checkpoint = _Checkpoint(folder)
     write_state(folder, {"step": 3, "outer": {"a": torch.zeros(2)}, "pair": (1, float("nan"))})
     host_state = (folder / HOST_STATE_FILE).read_bytes()
-    settings = _settings_file(folder)
+    settings, exported = _settings_file(folder), _exported(folder)
     rooms = tuple(f"training/runs/checkpoint_{name}.py" for name in ("files", "values", "state"))
     return [
         Decoder(
@@ -169,6 +185,14 @@ def _checkpoints(folder: Path) -> list[Decoder]:
             ("integrations/state_file.py",),
             (CheckpointError,),
             4096,
+        ),
+        Decoder(
+            "exported-models",
+            _file(exported, read_export),
+            [exported.read_bytes()],
+            ("training/runs/exported.py",),
+            (CheckpointError,),
+            1 << 14,
         ),
         Decoder(
             "settings",

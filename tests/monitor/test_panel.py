@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,28 @@ def test_a_wide_panel_shows_run_peer_addresses_progress_swarm_rounds_and_message
         "merged model: test accuracy 97.2 %",
     ]:
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("told", "title"),
+    [
+        ({"run": "cifar10", "task": "cifar10/convnet 8-16-32-64", "called": "cifar10 tiny"}, "╭─  cifar10 tiny  ──"),
+        (
+            {"run": "spring", "task": "cifar10/convnet 8-16-32-64", "called": "cifar10 tiny"},
+            "╭─  run spring · cifar10 tiny  ──",
+        ),
+        ({"run": "digits", "task": "digits/mlp 64-128-64-10", "called": "digits"}, "╭─  digits  ──"),
+        ({"run": "spirals", "task": "model"}, "╭─  run spirals · task model  ──"),
+        ({"run": "spirals", "task": "spirals"}, "╭─  run spirals  ──"),
+    ],
+)
+def test_the_title_says_task_and_model_as_they_were_typed(told: dict[str, Any], title: str) -> None:
+    assert panel(started(**told), step(1)).splitlines()[0].startswith(title)
+
+
+def test_where_there_is_no_room_for_its_whole_id_the_title_names_the_peer() -> None:
+    text = panel(started(run="cifar10", called="cifar10 tiny"), step(1), width=60, height=15)
+    assert text.startswith("╭─  cifar10 tiny · peer …ownown  ──")
 
 
 def test_in_a_terminal_of_the_usual_size_it_fits() -> None:

@@ -13,6 +13,7 @@ from zeroconf.asyncio import AsyncServiceInfo
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.local_network import (
     MAX_NEIGHBOURS,
+    MAX_OF_EACH_RUN,
     MAX_OTHERS,
     SERVICE,
     LocalNetwork,
@@ -78,6 +79,24 @@ def test_names_are_bounded_whoever_makes_them_up() -> None:
         return ()
 
     on_a_network(flood)
+
+
+def test_who_looks_for_any_run_hears_a_few_peers_of_each() -> None:
+    async def main() -> set[str]:
+        local = LocalNetwork.open(None, PeerId(ME))
+        try:
+            for number in range(50):
+                for run in ("one", "two"):
+                    name = f"{announced_digest(run)}-{number}.{SERVICE}"
+                    local._hear(local._zeroconf.zeroconf, SERVICE, name, ServiceStateChange.Added)
+            assert local.others == set()
+            return local._names
+        finally:
+            await local.close()
+
+    heard = asyncio.run(main())
+    assert len(heard) == 2 * MAX_OF_EACH_RUN
+    assert {name.partition("-")[0] for name in heard} == {announced_digest(run) for run in ("one", "two")}
 
 
 def test_what_is_announced_tells_nothing_of_the_run() -> None:

@@ -11,7 +11,7 @@ from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.errors import PeerUnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.node import neighbourhood
-from gossiptrain.node.neighbourhood import Neighbourhood, _cause
+from gossiptrain.node.neighbourhood import Neighbourhood, cause_of_silence
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
@@ -43,8 +43,8 @@ def test_where_nobody_is_found_it_ends_soon_in_plain_words(monkeypatch: pytest.M
     asyncio.run(main())
 
 
-def test_the_likely_cause_is_told_by_what_was_heard() -> None:
-    assert "multicast passes" in _cause(others=2, heard=False)
-    assert "announces itself and cannot be reached" in _cause(others=2, heard=True)
-    silent = _cause(others=0, heard=False)
+def test_the_likelycause_of_silence_is_told_by_what_was_heard() -> None:
+    assert "multicast passes" in cause_of_silence(others=2, heard=False)
+    assert "announces itself and cannot be reached" in cause_of_silence(others=2, heard=True)
+    silent = cause_of_silence(others=0, heard=False)
     assert all(word in silent for word in ("subnet", "Wi-Fi", "5353", "--no-local-network"))

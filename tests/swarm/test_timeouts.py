@@ -13,6 +13,7 @@ from gossiptrain.config import TimingSettings
 from gossiptrain.net.transport import Clock
 from gossiptrain.net.virtual.time import run_virtual
 from gossiptrain.swarm.timeouts import (
+    LEAST_PIECE_BYTES,
     LEAST_SHARE,
     MOST_SHARE,
     MULTIPLE,
@@ -65,10 +66,16 @@ def test_the_timeout_begins_with_the_setting() -> None:
 
 
 def test_chunks_are_waited_for_in_pieces_until_they_are_known_to_come_soon() -> None:
-    assert timeout_after().piece_bytes == PIECE_BYTES
-    assert timeout_after(0.01 * SETTING_S).piece_bytes == WHOLE_CHUNK_BYTES
-    assert timeout_after(0.01 * SETTING_S, SETTING_S).piece_bytes == PIECE_BYTES
-    assert timeout_after(0.01 * SETTING_S, RAN_OUT).piece_bytes == PIECE_BYTES
+    assert timeout_after().piece_bytes(4) == PIECE_BYTES
+    assert timeout_after(0.01 * SETTING_S).piece_bytes(4) == WHOLE_CHUNK_BYTES
+    assert timeout_after(0.01 * SETTING_S, SETTING_S).piece_bytes(4) == PIECE_BYTES
+    assert timeout_after(0.01 * SETTING_S, RAN_OUT).piece_bytes(4) == PIECE_BYTES
+
+
+def test_in_a_larger_group_less_is_to_move_on_each_link() -> None:
+    sizes = [timeout_after().piece_bytes(members) for members in (2, 4, 8, 16, 64)]
+    assert sizes == [PIECE_BYTES, PIECE_BYTES, PIECE_BYTES // 2, LEAST_PIECE_BYTES, LEAST_PIECE_BYTES]
+    assert timeout_after(0.01 * SETTING_S).piece_bytes(64) == WHOLE_CHUNK_BYTES
 
 
 @given(history=attempts, setting_s=st.floats(0.01, 1000.0))

@@ -1,8 +1,9 @@
-"""`gossip eval`: loss and accuracy of a checkpoint on held-out data."""
+"""`gossip eval`: loss and accuracy of a trained model on held-out data."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from gossiptrain.cli.flags import Given, with_flags
 from gossiptrain.errors import CheckpointMismatchError, UsageError
 
 if TYPE_CHECKING:
-    from gossiptrain.training.runs.checkpoint_state import Checkpoint
+    from gossiptrain.training.saved_model import SavedModel
 
 
 EVALUATE_FLAGS = (options.DATA_DIR, options.DEVICE, options.REPORT)
@@ -21,8 +22,9 @@ EVALUATE_FLAGS = (options.DATA_DIR, options.DEVICE, options.REPORT)
 
 @with_flags(*EVALUATE_FLAGS)
 def evaluate(
-    checkpoint: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Run folders or checkpoints; several are merged first.")
+    saved: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Run folders, checkpoints or exported models; several are merged first."),
     ],
     **values: Any,
 ) -> None:
@@ -32,46 +34,47 @@ def evaluate(
     """
     from gossiptrain.training.compute import chosen_device
     from gossiptrain.training.runs.merging import merge
-    from gossiptrain.training.tasks import task_named
 
     given = Given(EVALUATE_FLAGS, values)
     data_dir, report = given[options.DATA_DIR], given[options.REPORT]
-    loaded = load_all(checkpoint)
-    state, merged = loaded[0].state, merge([each.model_state() for each in loaded])
-    task = task_named(state.task, data_dir=data_dir, **dict(state.extra.get("variant", {})))
+    loaded = load_all(saved)
+    merged = merge([each.tensors for each in loaded])
+    first = replace(loaded[0], tensors=merged.state)
+    task = first.checked_task(data_dir=data_dir)
     target = chosen_device(given[options.DEVICE] or "auto")
     model = task.build_model(seed=0)
-    # Checks that the checkpoint is of this very model, which its tensors alone do not tell.
-    loaded[0].apply(model, fingerprint=task.description, random_states=False)
-    model.load_state_dict(merged.state)
+    model.load_state_dict(first.tensors)
     model.to(target)
     found = task.open_evaluation(data_dir=data_dir, device=target).evaluate(model)
     result = {
         "task": task.description,
-        "step": state.step,
+        "step": first.step,
         "loss": found.loss,
         "accuracy": found.accuracy,
         "samples": found.samples,
         "checkpoints": len(loaded),
         "disagreement": merged.disagreement,
     }
-    typer.echo(f"{task.name} at step {state.step}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f}")
+    typer.echo(f"{task.name} at step {first.step}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f}")
     if len(loaded) > 1:
         typer.echo(f"merged from {len(loaded)} checkpoints, which disagree by {merged.disagreement:.3%}")
     if report is not None:
         write_report(report, result)
 
 
-def load_all(paths: list[Path]) -> list[Checkpoint]:
-    """The newest undamaged checkpoint of each path, all of one task and model. Raises CheckpointError."""
-    from gossiptrain.training.runs.checkpoints import load_checkpoint
+def load_all(paths: list[Path]) -> list[SavedModel]:
+    """The models at the paths, of run folders those of the newest undamaged checkpoints, all of one task and model.
 
-    loaded = [load_checkpoint(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
+    Raises CheckpointError.
+    """
+    from gossiptrain.training.saved_model import load_saved
+
+    loaded = [load_saved(path, report=lambda text: typer.echo(text, err=True)) for path in paths]
     first = loaded[0]
     for other in loaded[1:]:
-        if other.state.fingerprint != first.state.fingerprint:
+        if other.fingerprint != first.fingerprint:
             raise CheckpointMismatchError(
-                f"{first.path} is of {first.state.fingerprint!r} and {other.path} of {other.state.fingerprint!r}.",
+                f"{first.path} is of {first.fingerprint!r} and {other.path} of {other.fingerprint!r}.",
                 remedy="Merge checkpoints of one run only.",
             )
     return loaded

@@ -1,8 +1,8 @@
-"""`gossip export`: the model of a checkpoint as one safetensors file, for use anywhere."""
+"""`gossip export`: the model of a checkpoint as a safetensors file, and beside it what it is, for use anywhere."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,34 +16,33 @@ PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 
 
 def export(
-    checkpoint: Annotated[
+    saved: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Run folders or checkpoints; several are merged first.")
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to write, for example model.safetensors.")],
 ) -> None:
     """Writes the model of a run's last checkpoint, or the mean of several runs' models.
 
+    What the model is stands in a file of JSON beside it; gossiptrain.load_model(FILE) builds it again.
+
     Example:  gossip export runs/digits-20261122-153012-3f9a --to model.safetensors
     """
     if to.suffix.lower() in PICKLED:
         raise UsageError(
             f"{to.name} would be read with torch.load, and a model is written as safetensors.",
-            remedy=f"Name it {to.with_suffix('.safetensors').name}; safetensors.torch.load_file reads it.",
+            remedy=f"Name it {to.with_suffix('.safetensors').name}; gossiptrain.load_model reads it.",
         )
-    from safetensors.torch import save
-
+    from gossiptrain.training.runs.exported import write_export
     from gossiptrain.training.runs.merging import merge
-    from gossiptrain.training.runs.whole_files import write_whole
 
-    loaded = load_all(checkpoint)
-    merged = merge([each.model_state() for each in loaded])
-    state = loaded[0].state
-    metadata = {"task": state.task, "description": state.fingerprint, "step": str(state.step),
-                "variant": json.dumps(dict(state.extra.get("variant", {})))}  # fmt: skip
+    loaded = load_all(saved)
+    merged = merge([each.tensors for each in loaded])
+    model = replace(loaded[0], tensors=merged.state)
     try:
-        write_whole(to, save({name: tensor.contiguous().clone() for name, tensor in merged.state.items()}, metadata))
+        beside = write_export(to, model.tensors, model.describe())
     except OSError as error:
         raise UsageError(
             f"The file {to} cannot be written: {error.strerror}.", remedy="Choose a place that you may write to."
         ) from error
-    typer.echo(f"{len(merged.state)} tensors of step {state.step} written to {to}")
+    typer.echo(f"{len(merged.state)} tensors of step {model.step} written to {to}, and what they are to {beside}")
+    typer.echo(f"in Python: model = gossiptrain.load_model({str(to)!r})")

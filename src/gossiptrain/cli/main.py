@@ -31,6 +31,7 @@ from gossiptrain.cli.joining import with_places
 from gossiptrain.cli.paging import with_pages
 from gossiptrain.cli.revoke import revoke
 from gossiptrain.cli.runs import runs
+from gossiptrain.cli.sample import sample
 from gossiptrain.cli.simulate import simulate
 from gossiptrain.cli.train import train
 from gossiptrain.cli.watch import watch
@@ -78,6 +79,7 @@ for panel, name, command in (
     (TRAIN, "runs", runs),
     (TRAIN, "eval", evaluate),
     (TRAIN, "export", export),
+    (TRAIN, "sample", sample),
     (SWARM, "invite", invite),
     (SWARM, "revoke", revoke),
     (SWARM, "bootstrap", bootstrap),

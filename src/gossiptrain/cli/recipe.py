@@ -122,16 +122,20 @@ class Learnt:
                 yield _difference(flag.spelling, mine, theirs)
 
 
-def learn(network: NetworkSettings, *, join: str, identity: Path | None) -> Learnt:
-    """Asks the swarm that is to be joined. identity: where the peer's key is kept; None where it has none yet.
+def learn(network: NetworkSettings, told: Told, *, join: str, identity: Path | None) -> Learnt:
+    """Asks the swarm that is to be joined: that of the initial peers, or the one on the local network of which the user
+    has said task or run.
 
-    Raises GossipError: for a swarm that does not answer, and for one whose recipe cannot be followed here.
+    identity: where the peer's key is kept; None where it has none yet. Raises GossipError: for a swarm that does not
+    answer, and for one whose recipe cannot be followed here.
     """
     # Imported late: it takes half a second, which only a joiner should have to wait for.
+    from gossiptrain.node.nearby import Wanted
     from gossiptrain.node.recipe import learn_recipe
 
+    wanted = Wanted(told.task, told.run)
     with Identity.kept_or_new(None if identity is None else str(identity)) as own:
-        answer = asyncio.run(learn_recipe(network, own, join=join))
+        answer = asyncio.run(learn_recipe(network, own, join=join, wanted=wanted))
         key = own.to_protobuf() if identity is None else None
     recipe = answer.recipe
     if recipe is None:

@@ -164,7 +164,7 @@ def _train(order: Order, output: _Output, bus: EventBus, notices: Sequence[Notic
                 forget_unless_started(folder, new=order.folder is None)
         if not isinstance(view, JsonLinesView):
             with contextlib.suppress(OSError):
-                write_line(sys.stdout, what_next(folder.path))
+                write_line(sys.stdout, what_next(folder.path, task=order.train.task))
 
 
 @contextlib.contextmanager

@@ -46,10 +46,12 @@ class End:
             )
 
 
-def what_next(folder: Path) -> str:
+def what_next(folder: Path, *, task: str) -> str:
     """Where the run is, and the commands that most people need then."""
     where = shlex.quote(str(folder))
-    return f"saved in {folder}; next: gossip eval {where}, or gossip export {where} --to model.safetensors"
+    commands = [f"gossip sample {where}"] if task == "text" else []
+    commands += [f"gossip eval {where}", f"gossip export {where} --to model.safetensors"]
+    return f"saved in {folder}; next: {', '.join(commands[:-1])}, or {commands[-1]}"
 
 
 def forget_unless_started(folder: RunFolder, *, new: bool) -> None:

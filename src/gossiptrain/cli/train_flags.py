@@ -48,6 +48,15 @@ NETWORK_FLAGS = (
         rare=True,
     ),
     options.DIRECT_PORT,
+    Flag(
+        ("--upload-limit",),
+        float,
+        "Most Mbit/s to send, 2 or more (no limit)",
+        fills="network.upload_limit",
+        metavar="MBIT",
+        panel=NETWORK,
+        rare=True,
+    ),
 )
 
 GOSSIP_FLAGS = (

@@ -81,7 +81,7 @@ class _Sources:
             raise UsageError(
                 "What to learn was not said.",
                 remedy=f"For example: gossip train {TASK_NAMES[0]}; or --join with a link or an address of a swarm "
-                "that learns already. See --help.",
+                "that learns already, or alone to find one on the local network. See --help.",
             )
         run = self._told.run if learnt is None else learnt.run
         variant = self._told.variant if learnt is None else {**learnt.variant, **self._told.variant}
@@ -134,8 +134,8 @@ class _Sources:
         given = self._given
         if given[RESUME] is not None or self._flags["train"].get("alone"):
             return False
-        named = bool(network_settings(given[options.JOIN])["initial_peers"])
-        return self._join is not None or named or (self._task is None and bool(self._flags["network"]["initial_peers"]))
+        joins = any(network_settings(given[options.JOIN]).values())
+        return self._join is not None or joins or (self._task is None and bool(self._flags["network"]["initial_peers"]))
 
     def _ask(self) -> None:
         network = self._settings(NetworkSettings, "network")
@@ -144,9 +144,12 @@ class _Sources:
         kept = Path(network.identity_path or (self._given[OUT] or Path()) / "identity.key").expanduser()
         has_key = network.identity_path is not None or (self._given[OUT] is not None and kept.exists())
         try:
-            self._learnt = learn(invitation.network, join=invitation.link, identity=kept if has_key else None)
+            self._learnt = learn(
+                invitation.network, self._told, join=invitation.link, identity=kept if has_key else None
+            )
         except PeerUnreachableError as error:
-            if self._task is None:
+            # Who looks on the local network would only look there once more.
+            if self._task is None or network.search_local_network:
                 raise
             self._notices.append(
                 Notice(level="warning", message=f"the swarm could not be asked how it trains: {error.what}")

@@ -79,10 +79,13 @@ class PeerPanel:
         started = self._progress.started
         if started is None:
             return Text(" starting ", "bold")
-        run = printable(started.run, 30)
-        task = "" if started.task == started.run else f" · task {printable(started.task, 20)}"
+        run, called = printable(started.run, 30), printable(started.called or "", 40)
         peer = f" · peer {short_peer(started.peer_id)}" if names_peer else ""
-        return Text.assemble((f" run {run}", "bold"), task, f"{peer} ")
+        if called.partition(" ")[0] == run:  # The run was given no name of its own.
+            return Text.assemble((f" {called}", "bold"), f"{peer} ")
+        task = "" if started.task == started.run else f"task {printable(started.task, 20)}"
+        what = f" · {called or task}" if called or task else ""
+        return Text.assemble((f" run {run}", "bold"), what, f"{peer} ")
 
     def _addresses(self, started: Started) -> Iterator[Text]:
         yield _labelled("peer", printable(started.peer_id))

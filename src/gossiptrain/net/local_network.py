@@ -26,7 +26,9 @@ from gossiptrain.net.transport import PeerId
 
 SERVICE = "_gossiptrain._tcp.local."
 MAX_NEIGHBOURS = 32
-"""So many peers of this run are asked where they live; whoever announces more names is not heard."""
+"""So many peers are asked where they live; whoever announces more names is not heard."""
+MAX_OF_EACH_RUN = 4
+"""So many of them, where peers of any run are looked for: a large swarm leaves room for others."""
 MAX_OTHERS = 1024
 """Names of other runs that are counted, for the words in which it is said that nobody was found."""
 MAX_ADDRESSES = 4
@@ -47,11 +49,13 @@ def announced_digest(run_key: str) -> str:
 class LocalNetwork:
     """Announces one peer and looks for others of its run. Made by `open`; `close` takes back what was announced."""
 
-    def __init__(self, zeroconf: AsyncZeroconf, run_key: str, peer: PeerId, networks: Sequence[IpNetwork]) -> None:
+    def __init__(
+        self, zeroconf: AsyncZeroconf, run_key: str | None, peer: PeerId, networks: Sequence[IpNetwork]
+    ) -> None:
         self.others: set[str] = set()
         """Names that peers of other runs have announced."""
         self._zeroconf = zeroconf
-        self._digest = announced_digest(run_key)
+        self._digest = "" if run_key is None else announced_digest(run_key)
         self._peer = peer
         self._networks = networks
         self._found: asyncio.Queue[tuple[str, ...]] = asyncio.Queue(MAX_NEIGHBOURS)
@@ -60,8 +64,9 @@ class LocalNetwork:
         self._browser: AsyncServiceBrowser | None = None
 
     @classmethod
-    def open(cls, run_key: str, peer: PeerId) -> LocalNetwork:
-        """Begins to listen on all networks of this computer. Raises OSError where that is not possible."""
+    def open(cls, run_key: str | None, peer: PeerId) -> LocalNetwork:
+        """Begins to listen on all networks of this computer. run_key: None to look for peers of whatever run, and
+        announce nothing. Raises OSError where that is not possible."""
         try:
             zeroconf = AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
         except (ZeroconfError, RuntimeError) as error:
@@ -69,7 +74,7 @@ class LocalNetwork:
         return cls(zeroconf, run_key, peer, tuple(attached_networks()))
 
     async def announce(self, addresses: Sequence[str]) -> None:
-        """Says until `close` where this peer lives; nothing where that is on no network.
+        """Says until `close` where this peer of a run lives; nothing where that is on no network.
 
         addresses: multiaddrs of this peer. Raises OSError.
         """
@@ -127,14 +132,19 @@ class LocalNetwork:
         """Called with each name that is announced, whoever does it and whatever it is."""
         if state_change is ServiceStateChange.Removed or name in self._names:
             return
-        if not name.startswith(f"{self._digest}-"):
+        run, _, peer = name.partition("-")
+        if self._digest and run != self._digest:
             if len(self.others) < MAX_OTHERS:
                 self.others.add(name)
-        elif len(self._names) < MAX_NEIGHBOURS and not name.startswith(f"{self._digest}-{self._peer[-_PEER_CHARS:]}."):
+        elif self._has_room_for(run) and not peer.startswith(f"{self._peer[-_PEER_CHARS:]}."):
             self._names.add(name)
             task = asyncio.create_task(self._resolve(zeroconf, name), name="question about a neighbour")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _has_room_for(self, run: str) -> bool:
+        of_the_run = sum(name.startswith(f"{run}-") for name in self._names)
+        return len(self._names) < MAX_NEIGHBOURS and (bool(self._digest) or of_the_run < MAX_OF_EACH_RUN)
 
     async def _resolve(self, zeroconf: Zeroconf, name: str) -> None:
         info = AsyncServiceInfo(SERVICE, name)

@@ -8,6 +8,7 @@ virtual time.
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NewType, TypeAlias
@@ -138,6 +139,8 @@ class Transport(ABC):
     """Multiaddrs with `/p2p/ID` under which others may reach this peer."""
     directory: Directory
     clock: Clock
+    upload_bytes_per_s: float = math.inf
+    """Most bytes a second that all streams send together, by the wish of the own user."""
 
     @abstractmethod
     async def connect(self, address: str) -> PeerId:

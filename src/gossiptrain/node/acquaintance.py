@@ -42,7 +42,7 @@ async def find_swarm(transport: Transport, network: NetworkSettings, join: str) 
     refused: Exception | None = None
     for peer in dialled.reached:
         try:
-            return await _ask(transport, peer, network, join)
+            return await swarm_of(transport, peer, network, join=join)
         except (RunMismatchError, PeerUnreachableError, ConnectionError, TimeoutError) as error:
             refused = refused or error
     if isinstance(refused, RunMismatchError | PeerUnreachableError):
@@ -54,7 +54,8 @@ async def find_swarm(transport: Transport, network: NetworkSettings, join: str) 
     )
 
 
-async def _ask(transport: Transport, peer: PeerId, network: NetworkSettings, join: str) -> Found:
+async def swarm_of(transport: Transport, peer: PeerId, network: NetworkSettings, *, join: str = "") -> Found:
+    """Asks one peer that was reached. Raises what `find_swarm` raises, ConnectionError and TimeoutError."""
     timing = network.timing
     access = None
     if join:

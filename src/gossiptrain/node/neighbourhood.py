@@ -65,7 +65,7 @@ class Neighbourhood:
             local = self._opened()
         except OSError as error:
             raise PeerUnreachableError(
-                "The local network cannot be searched for peers.", cause=f"{error}.", remedy=_REMEDY
+                "The local network cannot be searched for peers.", cause=f"{error}.", remedy=JOIN_BY_ADDRESS
             ) from error
         clock = self._peer.transport.clock
         until_s = clock.now() + SEARCH_S
@@ -78,18 +78,19 @@ class Neighbourhood:
             heard = heard or bool(addresses)
         raise PeerUnreachableError(
             f"No peer of the run {self._peer.fingerprint.run!r} answers on the local network.",
-            cause=_cause(others=len(local.others), heard=heard),
-            remedy=_REMEDY,
+            cause=cause_of_silence(others=len(local.others), heard=heard),
+            remedy=JOIN_BY_ADDRESS,
         )
 
 
-_REMEDY = (
+JOIN_BY_ADDRESS = (
     "Start the first peer without --join; where one is running, give an address that it prints: "
     "--join /ip4/.../tcp/.../p2p/... `gossip doctor ADDRESS` finds out where the way to it ends."
 )
 
 
-def _cause(*, others: int, heard: bool) -> str:
+def cause_of_silence(*, others: int, heard: bool) -> str:
+    """Why nobody may have answered. others: how many of other runs did. heard: whether one of this run is announced."""
     looked = f"It was looked for by multicast DNS for {SEARCH_S:g} s."
     if heard:
         return (

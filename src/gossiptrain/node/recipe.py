@@ -13,7 +13,8 @@ from gossiptrain.errors import PeerUnreachableError
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import PeerId, Transport
-from gossiptrain.node.acquaintance import find_swarm
+from gossiptrain.node.acquaintance import Found, find_swarm
+from gossiptrain.node.nearby import Wanted, find_nearby
 from gossiptrain.swarm.access.refusals import not_admitted
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.recipe import ask_recipe
@@ -31,6 +32,9 @@ ASKING = {
 """Network settings of who only asks: the ports that the user has named are left to the peer itself."""
 
 
+ANY_SWARM = Wanted()
+
+
 @dataclass(frozen=True)
 class Learnt:
     """What a member has told. recipe: None where its training is a program of its user's own."""
@@ -40,21 +44,29 @@ class Learnt:
     recipe: Recipe | None
 
 
-async def learn_recipe(network: NetworkSettings, identity: Identity, *, join: str = "") -> Learnt:
-    """Asks the initial peers. join: the link with which this peer comes, or nothing.
+async def learn_recipe(
+    network: NetworkSettings, identity: Identity, *, join: str = "", wanted: Wanted = ANY_SWARM
+) -> Learnt:
+    """Asks the initial peers, or where there are none those of the local network.
 
-    Raises what `find_swarm` raises, NodeFailedError, and PeerUnreachableError where a member does not answer.
+    join: the link with which this peer comes, or nothing. wanted: of the swarms on the local network. Raises what
+    `find_swarm` and `find_nearby` raise, NodeFailedError, and PeerUnreachableError where a member does not answer.
     """
     transport = await Libp2pTransport.start(network.model_copy(update=ASKING), identity)
     try:
+        if network.search_local_network and not network.initial_peers:
+            return await _told(transport, network, await find_nearby(transport, network, wanted))
         return await asked(transport, network, join=join)
     finally:
         await transport.close()
 
 
 async def asked(transport: Transport, network: NetworkSettings, *, join: str = "") -> Learnt:
-    """The same from a transport that is there."""
-    found = await find_swarm(transport, network, join)
+    """What one of the initial peers tells, from a transport that is there."""
+    return await _told(transport, network, await find_swarm(transport, network, join))
+
+
+async def _told(transport: Transport, network: NetworkSettings, found: Found) -> Learnt:
     if found.access is None and not network.open:
         raise not_admitted(found.peer, "open")
     admission = Admission(transport, found.fingerprint, timing=network.timing, access=found.access)

@@ -48,7 +48,7 @@ class Contribution:
         budget = context.statistics.adaptive_timeout.budget(len(self._chunks), times=2)
         with blaming(self._owner):
             # The owner may itself be waiting: twice the timeout.
-            async with (deadline := context.new_deadline()).within(2 * context.stall_s):
+            async with (deadline := context.new_deadline()).within(2 * context.sending_stall_s):
                 await send_message(stream, header)
                 for chunk in self._chunks:
                     for piece in context.pieces(context.coding.contribution(chunk, scratch)):

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from gossiptrain.core.codecs import codec_named
 from gossiptrain.core.modular import Modular
-from gossiptrain.net.transport import Stream
+from gossiptrain.net.transport import Stream, Transport
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.attempt import FAILURES, Attempt, Blame, GoneError, HaltedError, Outcome
 from gossiptrain.swarm.coding import ELEMENT_BYTES, Buffers, CodecCoding, Coding, PlainCoding
@@ -26,6 +26,7 @@ from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import NEAR_BITS, FallbackCoding, NearCoding, SpreadEstimate
 from gossiptrain.swarm.own_slice import OwnSlice
 from gossiptrain.swarm.silence import SilenceWatch
+from gossiptrain.swarm.timeouts import shared_piece_bytes
 
 SILENT_SHARE = 1 / 3
 """Of the time that a link may stand still: after so much of it a member is asked. With the waits of the presets it has
@@ -135,9 +136,17 @@ def _context_of(
         statistics,
         SilenceWatch(admission, attempt, expected),
         stall_s=statistics.adaptive_timeout.stall_s,
+        sending_stall_s=max(statistics.adaptive_timeout.stall_s, _limited_s(admission.transport, plan)),
         radii=buffers.radii,
         digests={peer: blake3() for peer in attempt.members},
     )
+
+
+def _limited_s(transport: Transport, plan: ExchangePlan) -> float:
+    """How long a piece of each stream on which this peer sends may take under its own limit, with as much to spare for
+    what joiners are given meanwhile."""
+    streams = len(plan.owners) + (len(plan.others) if plan.own_chunks else 0)
+    return 2 * streams * shared_piece_bytes(len(plan.attempt.members)) / transport.upload_bytes_per_s
 
 
 def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) -> Coding:

@@ -5,6 +5,7 @@ Owns what follows from these for every part. Does not know how they are made, no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import SpreadEstimate
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
-from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces
+from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces, shared_piece_bytes
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ExchangeContext:
     silence: SilenceWatch
     stall_s: float
     """How long a link may stand still in this attempt."""
+    sending_stall_s: float
+    """How long one may on which this peer sends, whose own limit may make it wait: as long, or longer."""
     radii: Radii | None
     """How far contributions may be from the own values."""
     digests: dict[PeerId, blake3]
@@ -62,7 +65,15 @@ class ExchangeContext:
 
     def pieces(self, chunk: memoryview) -> Iterator[memoryview]:
         """What is to move of a chunk within the time that a link may stand still, one after the other."""
-        return pieces(chunk, self.statistics.adaptive_timeout.piece_bytes)
+        return pieces(chunk, self.piece_bytes)
+
+    @property
+    def piece_bytes(self) -> int:
+        """Of a piece."""
+        members = len(self.plan.attempt.members)
+        if self.admission.transport.upload_bytes_per_s < math.inf:
+            return shared_piece_bytes(members)
+        return self.statistics.adaptive_timeout.piece_bytes(members)
 
     def scratch(self) -> Scratch:
         """Memory for one stream, of the longest chunk."""

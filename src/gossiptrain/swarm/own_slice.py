@@ -116,7 +116,8 @@ class OwnSlice:
         with blaming(peer):
             for index, chunk in enumerate(self._plan.own_chunks):
                 await self._reduced_chunks.reached(index)
-                async with (deadline := ProgressDeadline(self._context.clock)).within(2 * self._context.stall_s):
+                patience_s = 2 * self._context.sending_stall_s
+                async with (deadline := ProgressDeadline(self._context.clock)).within(patience_s):
                     for piece in self._context.pieces(self._coding.mean(chunk)):
                         await stream.write(piece)
                         deadline.renew()

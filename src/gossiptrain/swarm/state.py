@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.messages import Waiting
 from gossiptrain.swarm.state_chunks import ELEMENT_BYTES, MAX_CHUNKS, Chunking, digests_of
 from gossiptrain.swarm.state_messages import ChunkRequest, StateOffer, StateRefusal, StateRequest
+from gossiptrain.swarm.timeouts import LEAST_PIECE_BYTES
 
 STATE = "/gossiptrain/state"
 
@@ -104,6 +106,10 @@ class StateServer:
         self._admission = admission
         self._clock = admission.transport.clock
         self._timing = admission.timing
+        self._piece_bytes = self._timing.chunk_bytes
+        if admission.transport.upload_bytes_per_s < math.inf:
+            # So that the own limit alone never makes a joiner look dead.
+            self._piece_bytes = min(self._piece_bytes, LEAST_PIECE_BYTES)
         self._last_average = last_average
         self._donate = donate
         self._taking = asyncio.Lock()
@@ -203,7 +209,7 @@ class StateServer:
     async def _send_offer(self, stream: Stream, offered: _Offered) -> None:
         await send_message(stream, offered.message())
         digests = b"".join(offered.digests)
-        for piece in Slice(0, len(digests)).chunks(self._timing.chunk_bytes):
+        for piece in Slice(0, len(digests)).chunks(self._piece_bytes):
             async with self._clock.timeout(self._timing.stall_timeout_s):
                 await stream.write(digests[piece.start : piece.stop])
 
@@ -215,7 +221,7 @@ class StateServer:
                 request = await receive_message(stream, ChunkRequest)
             if request.index >= chunking.count:
                 raise ProtocolViolationError("a chunk is asked for that was not offered")
-            for piece in chunking.chunk(request.index).chunks(self._timing.chunk_bytes // ELEMENT_BYTES):
+            for piece in chunking.chunk(request.index).chunks(self._piece_bytes // ELEMENT_BYTES):
                 async with self._clock.timeout(self._timing.stall_timeout_s):
                     await stream.write(vector[piece.start : piece.stop].data.cast("B"))
 

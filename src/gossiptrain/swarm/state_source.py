@@ -23,6 +23,7 @@ from gossiptrain.swarm.messages import Waiting
 from gossiptrain.swarm.state import STATE
 from gossiptrain.swarm.state_chunks import DIGEST_BYTES, ELEMENT_BYTES, Chunking, digest_of
 from gossiptrain.swarm.state_messages import ChunkRequest, StateOffer, StateRefusal, StateRequest
+from gossiptrain.swarm.timeouts import PIECE_BYTES
 
 LONGEST_LINE_S = 120.0
 """How long a joiner waits for its turn at one donor."""
@@ -31,6 +32,9 @@ AHEAD_S = 0.5
 request; a slow one is asked for little that others then have to wait for."""
 LEAST_AHEAD = 2
 MOST_AHEAD = 16
+SOON_SHARE = 1 / 8
+"""Of the time that a link may stand still: of a donor whose last chunk took longer, less than a chunk is expected in
+that time, as its link may be slow or its user may have set a limit."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class StateSource:
         self._chunk: Vector = np.empty(chunking.chunk_elements, np.float32)
         self._asked: deque[int] = deque()
         self._first_asked_s = 0.0
+        self._comes_soon = False
         self.received = 0
         """Chunks."""
 
@@ -88,9 +93,12 @@ class StateSource:
         """
         index = self._asked[0]
         values = self._chunk[: len(self._chunking.chunk(index))]
-        for piece in Slice(0, len(values)).chunks(self._timing.chunk_bytes // ELEMENT_BYTES):
-            async with self._clock.timeout(self._timing.stall_timeout_s):
+        begun_s, stall_s = self._clock.now(), self._timing.stall_timeout_s
+        most_bytes = self._timing.chunk_bytes if self._comes_soon else min(self._timing.chunk_bytes, PIECE_BYTES)
+        for piece in Slice(0, len(values)).chunks(most_bytes // ELEMENT_BYTES):
+            async with self._clock.timeout(stall_s):
                 await self._stream.read_into(values[piece.start : piece.stop].data.cast("B"))
+        self._comes_soon = self._clock.now() - begun_s < SOON_SHARE * stall_s
         if digest_of(values) != self.offer.digests[index]:
             raise ProtocolViolationError("a chunk of the state that arrived is not the one that was offered")
         if not is_sound(values):

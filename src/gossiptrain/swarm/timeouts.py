@@ -31,6 +31,9 @@ WHOLE_CHUNK_BYTES = 64 << 20
 """More than the longest chunk."""
 PIECE_BYTES = 64 << 10
 """A link that moves so much within the timeout is not dead, however long a chunk is."""
+LEAST_PIECE_BYTES = 16 << 10
+FEW_MEMBERS = 4
+"""In larger groups each member's link is shared by more streams, of which each moves less in the same time."""
 
 
 def longest_round_s(timing: TimingSettings, *, elements: int) -> float:
@@ -40,6 +43,11 @@ def longest_round_s(timing: TimingSettings, *, elements: int) -> float:
     """
     exchange_s = 2 * ELEMENT_BYTES * elements / SLOWEST_BYTES_PER_S
     return max(timing.round_timeout_s, exchange_s / SHARE_OF_FIRST_EXCHANGE)
+
+
+def shared_piece_bytes(members: int) -> int:
+    """What a link may be expected to move on each of the streams of a group within the timeout."""
+    return max(LEAST_PIECE_BYTES, PIECE_BYTES * FEW_MEMBERS // max(members, FEW_MEMBERS))
 
 
 class AdaptiveTimeout:
@@ -66,15 +74,15 @@ class AdaptiveTimeout:
         """How long a link may stand still at the very most."""
         return MOST_SHARE * self._setting_s
 
-    @property
-    def piece_bytes(self) -> int:
-        """What is to move within that time: little, or all of a chunk where chunks have come much faster than that.
+    def piece_bytes(self, members: int) -> int:
+        """What is to move within that time, in a group of so many: little, or all of a chunk where chunks have come
+        much faster than that.
 
         On loopback pieces would cost a tenth of the speed.
         """
         waits_s = self._longest_waits_s
         comes_soon = bool(waits_s) and MULTIPLE * _usual(waits_s) <= self._setting_s
-        return WHOLE_CHUNK_BYTES if comes_soon else PIECE_BYTES
+        return WHOLE_CHUNK_BYTES if comes_soon else shared_piece_bytes(members)
 
     @property
     def exchange_s(self) -> float:

@@ -165,6 +165,7 @@ class Parts:
             first=swarm is None or not swarm.network.joins,
             steps=self.total_steps,
             max_seconds=self._given.train.max_seconds,
+            called=" ".join(filter(None, (self.task.name, self.task.variant.get("model")))),
         )
 
     def close(self) -> None:

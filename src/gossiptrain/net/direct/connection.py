@@ -17,6 +17,7 @@ from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.stream import LENGTH_BYTES, DirectStream
 from gossiptrain.net.framing import Message, receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError
+from gossiptrain.net.upload_limit import NO_LIMIT, UploadLimit
 
 KEY_LIMIT_BYTES = 64 << 30
 """A connection that has carried so much is not used again: TLS allows some six times as much under one key."""
@@ -64,19 +65,24 @@ class DirectConnection:
         return self._wire.carried_bytes >= KEY_LIMIT_BYTES
 
     async def begin(
-        self, protocol: str, streams: dict[Stream, None], *, on_close: Callable[[], None]
+        self,
+        protocol: str,
+        streams: dict[Stream, None],
+        *,
+        on_close: Callable[[], None],
+        upload: UploadLimit = NO_LIMIT,
     ) -> DirectStream | None:
         """Begins a stream, which stands in `streams` until it is ended here; None where `protocol` is not served.
 
-        on_close: called when this side has ended it in order. Raises StreamClosedError, ProtocolViolationError; then,
-        and where it is cancelled, the connection is of no more use.
+        on_close: called when this side has ended it in order. upload: of all streams of this peer together. Raises
+        StreamClosedError, ProtocolViolationError; then, and where it is cancelled, the connection is of no more use.
         """
         opening = DirectStream(self.peer, {}, wire=self._wire, opened_here=True)
         await send_message(opening, StreamRequest(protocol=protocol), limit_bytes=_OPENING_BYTES)
         if not await self._is_served(opening):
             return None
         self.is_free = False
-        return DirectStream(self.peer, streams, wire=self._wire, opened_here=True, on_close=on_close)
+        return DirectStream(self.peer, streams, wire=self._wire, opened_here=True, upload=upload, on_close=on_close)
 
     async def ping(self) -> None:
         """Hears from the other side, while no stream is open. Raises as `begin` does."""
@@ -94,10 +100,10 @@ class DirectConnection:
         """The protocol that was requested is not served. Raises StreamClosedError."""
         await self._reply(served=False)
 
-    async def accept(self, streams: dict[Stream, None]) -> DirectStream:
-        """Begins the stream that was requested; it stands in `streams` until it is ended here."""
+    async def accept(self, streams: dict[Stream, None], *, upload: UploadLimit = NO_LIMIT) -> DirectStream:
+        """Begins the stream that was requested; it stands in `streams` until it is ended here. upload: as above."""
         await self._reply(served=True)
-        return DirectStream(self.peer, streams, wire=self._wire, opened_here=False)
+        return DirectStream(self.peer, streams, wire=self._wire, opened_here=False, upload=upload)
 
     def set_idle(self, on_broken: Callable[[], None] | None = None) -> None:
         """Gives memory back between two streams, and calls `on_broken` where the connection is of no more use.

@@ -30,6 +30,7 @@ from gossiptrain.net.transport import (
     Transport,
     UnreachableError,
 )
+from gossiptrain.net.upload_limit import NO_LIMIT, UploadLimit
 
 DIRECT = "/gossiptrain/direct"
 DIRECT_WORTH_BYTES = 16 << 10
@@ -52,14 +53,16 @@ class DirectConnections:
         handler_of: Callable[[str], StreamHandler | None],
         sight: Sight,
         limits: StreamLimits,
+        upload: UploadLimit = NO_LIMIT,
     ) -> None:
         """handler_of: who answers the streams of a protocol.
 
-        limits: of all streams that others open at this node, over connections or not.
+        limits, upload: of all streams that others open at this node, and of all that it sends, over connections or not.
         """
         self._transport = transport
         self._handler_of = handler_of
         self._limits = limits
+        self._upload = upload
         self._tasks = HandlerTasks()
         self._streams: dict[Stream, None] = {}
         self._idle = IdlePool()
@@ -236,7 +239,9 @@ class DirectConnections:
 
     async def _begin(self, connection: DirectConnection, protocol: str) -> Stream:
         try:
-            stream = await connection.begin(protocol, self._streams, on_close=lambda: self._idle.keep(connection))
+            stream = await connection.begin(
+                protocol, self._streams, on_close=lambda: self._idle.keep(connection), upload=self._upload
+            )
         except BaseException:
             connection.end()
             raise
@@ -261,7 +266,7 @@ class DirectConnections:
             if handler is None:
                 await connection.refuse()
             else:
-                stream = await connection.accept(self._streams)
+                stream = await connection.accept(self._streams, upload=self._upload)
                 stream.protocol = protocol
                 await answer(handler, stream, self._limits)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gossiptrain.net.direct.sealed_wire import SEAL_BYTES, SealedWire
 from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
+from gossiptrain.net.upload_limit import NO_LIMIT, UploadLimit
 from gossiptrain.net.wire import ENDED_HERE, ENDED_THERE
 from gossiptrain.net.wire_stream import WireStream
 
@@ -31,10 +32,15 @@ class DirectStream(WireStream):
         *,
         wire: SealedWire,
         opened_here: bool,
+        upload: UploadLimit = NO_LIMIT,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more."""
+        """upload: what it shares with all other streams of this peer; none for the few words that begin a stream.
+
+        on_close: called when this side has ended the stream in order, and `wire` is not this stream's any more.
+        """
         super().__init__(remote, open_streams, connection=wire)
+        self._upload = upload
         self._wire = wire
         self.opened_here = opened_here
         self._on_close = on_close
@@ -51,8 +57,10 @@ class DirectStream(WireStream):
             return
         length = len(left).to_bytes(LENGTH_BYTES, "big")
         self._is_writing = True  # and stays so where a write breaks off: nobody could tell where it ends
+        piece_bytes = self._upload.piece_bytes(SEAL_BYTES)
         while left:
-            piece, left = left[:SEAL_BYTES], left[SEAL_BYTES:]
+            piece, left = left[:piece_bytes], left[piece_bytes:]
+            await self._upload.take(len(piece))
             await self._wire.send(piece, head=length)
             length = b""
             self.bytes_sent += len(piece)

@@ -9,6 +9,7 @@ from gossiptrain.net.addresses import readable_addresses
 from gossiptrain.net.libp2p.packed_address import address_text
 from gossiptrain.net.listener import IpAddress
 from gossiptrain.net.transport import Buffer, PeerId, Stream
+from gossiptrain.net.upload_limit import NO_LIMIT, UploadLimit
 from gossiptrain.net.wire import Wire
 from gossiptrain.net.wire_stream import WireStream
 
@@ -19,17 +20,27 @@ class Libp2pStream(WireStream):
     """One end of a stream."""
 
     def __init__(
-        self, remote: PeerId, open_streams: dict[Stream, None], *, wire: Wire, packed_address: bytes = b""
+        self,
+        remote: PeerId,
+        open_streams: dict[Stream, None],
+        *,
+        wire: Wire,
+        packed_address: bytes = b"",
+        upload: UploadLimit = NO_LIMIT,
     ) -> None:
-        """packed_address: multiaddr of the other side's end, as the daemon sees it, in libp2p's bytes."""
+        """packed_address: multiaddr of the other side's end, as the daemon sees it, in libp2p's bytes. upload: what it
+        shares with all other streams of this peer."""
         super().__init__(remote, open_streams, connection=wire)
         self._wire = wire
+        self._upload = upload
         self.packed_address = packed_address
 
     async def write(self, data: Buffer) -> None:
         left = memoryview(data).cast("B")
+        piece_bytes = self._upload.piece_bytes(_WRITE_PIECE_BYTES)
         while left:
-            piece, left = left[:_WRITE_PIECE_BYTES], left[_WRITE_PIECE_BYTES:]
+            piece, left = left[:piece_bytes], left[piece_bytes:]
+            await self._upload.take(len(piece))
             await self._wire.send(piece)
             self.bytes_sent += len(piece)
 

@@ -46,6 +46,7 @@ from gossiptrain.net.ports import check_listenable, check_listening
 from gossiptrain.net.silent_process import SilentProcess
 from gossiptrain.net.task_tracker import TaskTracker
 from gossiptrain.net.transport import Clock, PeerId, Stream, StreamHandler, Transport, UnreachableError
+from gossiptrain.net.upload_limit import UploadLimit
 from gossiptrain.net.wire import Wire
 
 _logger = logging.getLogger(__package__)
@@ -71,6 +72,8 @@ class Libp2pTransport(Transport):
         self._handlers = HandlerTasks()
         self._limits = StreamLimits()
         self._streams: dict[Stream, None] = {}
+        self._upload = UploadLimit(self.clock, mbit_per_s=network.upload_limit)
+        self.upload_bytes_per_s = self._upload.bytes_per_s
         self._protocols: dict[str, StreamHandler] = {}
         initial_peers = readable_addresses(network.initial_peers)
         named = {address.peer for address in initial_peers if address.peer is not None}
@@ -82,6 +85,7 @@ class Libp2pTransport(Transport):
             handler_of=self._protocols.get,
             sight=Sight(host_of, self._whereabouts.of),
             limits=self._limits,
+            upload=self._upload,
         )
         self._path_choice = PathChoice(self._direct, network.direct, self.clock)
         self._listener: StreamListener | None = None
@@ -290,7 +294,7 @@ class Libp2pTransport(Transport):
 
     async def _open_over_daemon(self, peer: PeerId, protocol: str) -> Stream:
         wire, place = await self._dialler.open(peer, protocol)
-        stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=place)
+        stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=place, upload=self._upload)
         stream.protocol = protocol
         return stream
 
@@ -308,7 +312,7 @@ class Libp2pTransport(Transport):
             info = await read_protobuf(wire, p2pd_pb2.StreamInfo)
             if info.proto in self._protocols:
                 peer = PeerId(PeerID(info.peer).to_base58())
-                stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=info.addr)
+                stream = Libp2pStream(peer, self._streams, wire=wire, packed_address=info.addr, upload=self._upload)
                 stream.protocol = info.proto
                 await answer(self._protocols[info.proto], stream, self._limits)
         finally:

@@ -85,7 +85,8 @@ class Checkpoint:
 
         fingerprint: what the checkpoint's has to be. Raises CheckpointMismatchError that names the first difference.
         """
-        _refuse_other_model(self.path, self._model, model.state_dict())
+        if difference := first_difference(self._model, model.state_dict()):
+            raise _mismatch(self.path, difference)
         if fingerprint is not None and fingerprint != self.state.fingerprint:
             raise _mismatch(self.path, f"it is of {self.state.fingerprint!r} and this run is {fingerprint!r}")
         if optimizer is not None:
@@ -117,18 +118,20 @@ class Checkpoint:
             raise _mismatch(self.path, f"its optimizer has groups of {saved} parameters and this run of {wanted}")
 
 
-def _refuse_other_model(path: Path, saved: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
+def first_difference(saved: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> str | None:
+    """In what saved tensors are not those that a model wants, in words; None where they fit."""
     for name, tensor in wanted.items():
         if name not in saved:
-            raise _mismatch(path, f"it has no tensor {name!r}, which this model has")
+            return f"it has no tensor {name!r}, which this model has"
         if saved[name].shape != tensor.shape:
             shapes = f"{list(saved[name].shape)} there and {list(tensor.shape)} in this model"
-            raise _mismatch(path, f"the tensor {name!r} has the shape {shapes}")
+            return f"the tensor {name!r} has the shape {shapes}"
         if saved[name].dtype != tensor.dtype:
-            raise _mismatch(path, f"the tensor {name!r} is {saved[name].dtype} there and {tensor.dtype} in this model")
+            return f"the tensor {name!r} is {saved[name].dtype} there and {tensor.dtype} in this model"
     for name in saved:
         if name not in wanted:
-            raise _mismatch(path, f"it has a tensor {name!r}, which this model lacks")
+            return f"it has a tensor {name!r}, which this model lacks"
+    return None
 
 
 def _mismatch(path: Path, difference: str) -> CheckpointMismatchError:

@@ -6,7 +6,7 @@
     digits.py        8x8 digits, inside scikit-learn
     cifar10.py       convnet.py, augment.py, cifar_arrays.py, cifar_files.py (official folder), cifar_hub.py (download)
     imagenet.py      resnet.py, class_folders.py, images.py, image_batches.py
-    text.py          transformer.py, text_file.py, text_batches.py
+    text.py          transformer.py, text_file.py, text_batches.py, text_writing.py
 
 Knows nothing of peers, rounds and the network. Torch is imported only when a task is built.
 """

@@ -19,6 +19,12 @@ class Normalise:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
+    def __str__(self) -> str:
+        return (
+            f"[N, 3, height, width] float32: red, green and blue from 0 to 1, less {self.mean} and then divided by "
+            f"{self.deviation}"
+        )
+
     def __call__(self, images: Tensor) -> Tensor:
         """One multiplication and one addition; the layout is kept, so convolutions need not reorder."""
         scale = torch.tensor([1 / (255 * d) for d in self.deviation], device=images.device)

@@ -59,6 +59,8 @@ class Cifar10Task(Task):
         label_smoothing=0.1,
         warmup=0.02,
     )
+    inputs = f"{NORMALISE}; 32x32 pixels"
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, *, model: Cifar10ModelName = "small") -> None:
         """Raises UsageError for a variant that does not exist."""

@@ -39,6 +39,8 @@ class DigitsTask(Task):
 
     name = "digits"
     recipe = Recipe(batch=32, epochs=1000, learning_rate=0.05, every_steps=100, weight_decay=1e-3)
+    inputs = "[N, 64] float32: 8 rows of 8 pixels, from 0 (paper) to 1 (ink)"
+    class_names = tuple("0123456789")
 
     @property
     def description(self) -> str:

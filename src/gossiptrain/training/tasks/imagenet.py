@@ -19,7 +19,7 @@ from gossiptrain.training.tasks.class_folders import (
     is_class_tree,
     read_class_folders,
 )
-from gossiptrain.training.tasks.image_batches import Decoder, ImageBatches, ImageEvaluationSet
+from gossiptrain.training.tasks.image_batches import NORMALISE, Decoder, ImageBatches, ImageEvaluationSet
 from gossiptrain.training.tasks.locate import DATA_VARIABLE, data_root, find_folder
 from gossiptrain.training.tasks.recipe import Recipe
 from gossiptrain.training.tasks.resnet import RESNET_NAMES, ResNetName, build_resnet
@@ -46,6 +46,7 @@ class ImageNetTask(Task):
         warmup=5 / 90,
         decay="cosine",
     )
+    inputs = f"{NORMALISE}; the centre of a photo, as large as the images in training or somewhat larger"
 
     def __init__(self, *, model: ResNetName, image_size: int, classes: ClassSet) -> None:
         """image_size: side of the training images in pixels. Raises UsageError for a variant that does not exist."""

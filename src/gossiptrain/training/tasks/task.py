@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,12 @@ class Task(ABC):
     name: str
     """As on the command line: one of TASK_NAMES."""
     recipe: Recipe
+    inputs: ClassVar[str]
+    """What the model is to be given, in words, for those who use it elsewhere."""
+    class_names: ClassVar[tuple[str, ...]] = ()
+    """What its outputs stand for, in order; empty where these are no classes, or the user's own."""
+    vocabulary: ClassVar[Literal["bytes"] | None] = None
+    """What its tokens stand for, where it takes and tells tokens."""
 
     @property
     def variant(self) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class TextTask(Task):
         decay="cosine",
         final=0.1,
     )
+    inputs = "[N, T] int64: the bytes of a text, T up to the context; [N, T, 256] logits of the byte behind each"
+    vocabulary = "bytes"
 
     def __init__(self, *, model: TextModelName = "small") -> None:
         """Raises UsageError for a variant that does not exist."""
