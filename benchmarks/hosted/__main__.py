@@ -2,9 +2,11 @@
 
     python -m benchmarks.hosted
     python -m benchmarks.hosted --hosts transformers trl --peers 2 --seeds 5 --strategy step-mix --every-steps 10
+    python -m benchmarks.hosted --share steps
 
 For each host and seed, one peer trains with all data, and so many peers with a part each, together for as many samples:
-each makes its part of the steps. Every peer is a process that was forked once all libraries were imported, with a node
+each takes its part of every batch (`--share batch`), as in synchronous training, or makes its part of the steps with
+whole batches (`--share steps`), as where the same script is run on a part of the data. Every peer is a process that was forked once all libraries were imported, with a node
 and a libp2p daemon of its own, and trains as its user would write it. Afterwards the models of all peers are compared
 bit by bit, and the loss on text that nobody saw with that of the one peer. What is told of the spread is over seeds.
 
@@ -73,6 +75,12 @@ class Bench:
         self._training, self._held_out = windows_of(given.text)
         self._context = multiprocessing.get_context("fork")
 
+    @property
+    def _shares(self) -> tuple[int, int]:
+        """Steps of each of several peers, and samples in each of its batches."""
+        steps, batch, peers = self._given.steps, self._given.batch, self._given.peers
+        return (steps // peers, batch) if self._given.share == "steps" else (steps, batch // peers)
+
     def alone(self, host: str, seed: int, learning_rate: float) -> Outcome:
         """One peer with all data."""
         job = Job(self._training, self._given.steps, self._given.batch, learning_rate, seed)
@@ -89,7 +97,7 @@ class Bench:
         try:
             for number in range(peers):
                 part = self._training[number::peers]
-                job = Job(part, given.steps // peers, given.batch, learning_rate, seed + 1000 * number)
+                job = Job(part, *self._shares, learning_rate, seed + 1000 * number)
                 process, told = self._start(host, job, swarm, peers=peers)
                 processes.append(process)
                 words.append(told)
@@ -179,7 +187,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=whole_number(2, 16), default=4)
     parser.add_argument("--seeds", type=whole_number(1, 100), default=3)
     parser.add_argument("--steps", type=whole_number(4), default=1200, help="of the one peer")
-    parser.add_argument("--batch", type=whole_number(1), default=8)
+    parser.add_argument("--batch", type=whole_number(1), default=8, help="samples in each of them")
+    parser.add_argument("--share", choices=("batch", "steps"), default="batch", help="of what peers take their part")
     parser.add_argument("--lr", type=float, nargs="+", default=[0.01], help="of the one peer; several are tried")
     parser.add_argument("--lr-together", type=float, nargs="+", default=[0.02], help="of the peers of a swarm")
     parser.add_argument("--strategy", default="average")
