@@ -38,7 +38,8 @@ class _Kept:
     @property
     def state(self) -> dict[str, Any]:
         """Empty before its first step."""
-        return self.optimizer.state.get(self.parameter, {})
+        found: dict[str, Any] = self.optimizer.state.get(self.parameter, {})
+        return found
 
     def remembered(self, step: float) -> float:
         """Share of the second moments that has been learnt after so many steps; they began at zero."""
