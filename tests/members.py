@@ -41,14 +41,20 @@ class Member:
     """One member: use it as a context manager; its loop runs until the end of the block, and then merges."""
 
     def __init__(
-        self, value: float, *, model: nn.Module | None = None, initial_peers: Sequence[str] = (), **options: Any
+        self,
+        value: float,
+        *,
+        model: nn.Module | None = None,
+        optimizer: Callable[[Any], torch.optim.Optimizer] = standing_still,
+        initial_peers: Sequence[str] = (),
+        **options: Any,
     ) -> None:
-        """model: another one than a `Constant` of this value. options: of `gossip()`."""
+        """model: another one than a `Constant` of this value. optimizer: of the model. options: of `gossip()`."""
         self.model: Any = Constant(value) if model is None else model
         self.told: list[events.Event] = []
         self.after_round: dict[int, Tensor] = {}
         """The parameters right after each round of that number."""
-        self.optimizer = standing_still(self.model)
+        self.optimizer = optimizer(self.model)
         given: dict[str, Any] = {"run": "members", "network": LOCAL, "every_steps": 25, **options}
         self.swarm: Gossip = gossip(
             self.model, self.optimizer, initial_peers=initial_peers, on_event=self._note, **given

@@ -66,13 +66,17 @@ class Started(EventBase):
 
 
 class Joined(EventBase):
-    """This peer took the current parameters from a living one, `donor`."""
+    """This peer took the current parameters from a living one, `donor`.
+
+    moments_bytes: of second moments, where it has a new Adam and others had some to give.
+    """
 
     event: Literal["joined"] = "joined"
     donor: Text
     step: Count
     seconds: Number
     bytes: Count
+    moments_bytes: Count = 0
 
 
 class StepDone(EventBase):

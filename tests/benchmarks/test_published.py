@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.papers import mnist_rounds, nanogpt, niid_bench
-from benchmarks.papers.federated import Federation, rounds_of
+from benchmarks.papers import fashion_rounds, mnist_rounds, nanogpt, niid_bench
+from benchmarks.papers.federated import Federation, Seats, rounds_of
 from benchmarks.papers.idx_images import read_idx_images
 from numpy.typing import NDArray
 
@@ -129,3 +129,45 @@ def test_parties_are_told_beside_federated_averaging(real_cifar: Path, tmp_path:
     figures = json.loads(written.read_text())["results"]
     assert [figure["row"] for figure in figures] == list(niid_bench.COURSES)
     assert all(figure["published"] == 49.8 and 0 < figure["ours"] < 100 for figure in figures)
+
+
+def test_mixtures_are_of_one_size_and_few_classes_where_the_concentration_is_small() -> None:
+    shares = fashion_rounds.mixtures(LABELS, 20, concentration=0.1, seed=1)
+    assert {len(share) for share in shares} == {50}
+    assert len(np.unique(np.concatenate(shares))) > 500, "a class is given out once more only when all of it is"
+    even = fashion_rounds.mixtures(LABELS, 20, concentration=1000.0, seed=1)
+    fewest = [np.bincount(LABELS[own], minlength=10).min() for own in even]
+    assert max(fewest) > 0
+    assert np.mean([len(set(LABELS[share])) for share in shares]) < 6
+
+
+def test_in_each_round_others_are_there_and_those_that_stay_keep_their_places() -> None:
+    seats = Seats(10, 4, seed=0)
+    seen = set(seats.peers)
+    for _ in range(20):
+        before = seats.peers
+        came = seats.deal()
+        assert len(set(seats.peers)) == 4
+        assert came == len(set(seats.peers) - set(before))
+        for place, peer in enumerate(before):
+            assert peer not in seats.peers or seats.peers[place] == peer
+        seen |= set(seats.peers)
+    assert seen == set(range(10))
+
+
+def test_garments_are_told_beside_federated_averaging_and_joiners_are_counted(
+    digits_as_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tmp_path / "out.json"
+    arguments = ["--data-dir", str(digits_as_mnist), "--peers=8", "--present=4", "--rounds=12", "--only"]
+    fashion_rounds.main([*arguments, "Dirichlet 0.6", "--json", str(written)])
+    figures = json.loads(written.read_text())["results"]
+    assert [figure["row"] for figure in figures] == list(fashion_rounds.COURSES)
+    assert all(figure["published"] == 86.84 for figure in figures)
+    assert all(60 < figure["ours"] < 100 for figure in figures)
+    sent = [
+        float(line.split("%, ")[1].split()[0]) for line in capsys.readouterr().out.splitlines() if "MB sent" in line
+    ]
+    model_mb = 4 * 199_210 / 1e6
+    assert sent[0] > 12 * 1.5 * model_mb, "and one model for each that has come"
+    assert sent[2] > sent[0], "a joiner is given the momentum, too"

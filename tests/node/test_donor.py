@@ -27,7 +27,12 @@ class Giving:
     """A donor with its trainer, which answers at once, and an average of ones that it holds."""
 
     def __init__(
-        self, *, average_is_state: bool, state_vectors: int = 1, lengths: tuple[int, ...] | None = None
+        self,
+        *,
+        average_is_state: bool,
+        state_vectors: int = 1,
+        lengths: tuple[int, ...] | None = None,
+        moments: tuple[int, ...] = (),
     ) -> None:
         self.memory = SharedVectors.create(ELEMENTS, state=state_vectors * ELEMENTS)
         self.memory.average.fill(1.0)
@@ -39,6 +44,7 @@ class Giving:
             self.memory,
             self.forecast,
             lengths=lengths or (state_vectors * ELEMENTS,),
+            moments=moments,
             average_is_state=average_is_state,
         )
         self.trainer.say = self._hear  # type: ignore[method-assign]
@@ -100,6 +106,22 @@ def test_each_fragment_is_asked_for_by_itself_and_one_that_there_is_not_is_refus
             assert len(donation.vector) == length
         assert giving.trainer.told == [control.StateWanted(fragment=0), control.StateWanted(fragment=1)]
         assert await giving.donor.donate(None, 2) is None
+
+    run_virtual(scenario())
+
+
+def test_second_moments_are_a_snapshot_of_the_trainers_as_long_as_the_fragment() -> None:
+    async def scenario() -> None:
+        giving = Giving(average_is_state=True, state_vectors=2, moments=(1000, 2000))
+        donation = await giving.donor.donate_moments(1)
+        assert donation is not None
+        assert len(donation.vector) == 2000
+        assert donation.held is None
+        assert set(donation.vector.tolist()) == {2.0}
+        assert giving.trainer.told == [control.StateWanted(fragment=1, moments=True)]
+        assert await giving.donor.donate_moments(2) is None
+        giving.trainer.has_moments = False
+        assert await giving.donor.donate_moments(0) is None
 
     run_virtual(scenario())
 

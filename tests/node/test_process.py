@@ -30,12 +30,13 @@ class Trainer:
     def __init__(self) -> None:
         self.told: list[Message] = []
         self.frozen = False
+        self.has_moments = True
         self._said: asyncio.Queue[Message] = asyncio.Queue()
 
     def send(self, message: Message) -> None:
         self.told.append(message)
         if isinstance(message, control.StateWanted) and not self.frozen:
-            self.say(control.StateTaken(step=7))
+            self.say(control.StateTaken(step=7, found=self.has_moments or not message.moments))
 
     async def receive(self) -> Message:
         return await self._said.get()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
+from gossiptrain.core.averaging import Vector
 from gossiptrain.net.framing import ProtocolViolationError, receive_one_of, send_message
 from gossiptrain.net.transport import PeerId, StreamClosedError, UnreachableError
 from gossiptrain.net.virtual.network import VirtualNetwork
@@ -399,6 +400,86 @@ def test_while_a_round_is_under_way_a_joiner_waits_a_little_for_its_average() ->
             into, _ = await fetch(swarm.peers["c"], swarm.peers["a"])
             await rounds
             assert into.tobytes() == swarm.peers["b"].buffers.average.tobytes()
+
+    run_on("virtual", scenario, network=network)
+
+
+# Second moments.
+
+
+def has_moments(peer: TestPeer, vector: Vector | None) -> None:
+    """From now on the peer gives this as the second moments of its optimizer, if it is anything."""
+
+    async def donate_moments(fragment: int) -> Donation | None:
+        return None if vector is None else Donation(vector[sum(HALVES[:fragment]) :][: HALVES[fragment]].copy(), step=7)
+
+    peer.swarm._state_server._donate_moments = donate_moments
+
+
+async def moments_taken(swarm: Swarm, first: str) -> tuple[bool, bytes]:
+    """By peer c, from this one first. What has come of them."""
+    into, found = np.zeros(max(HALVES), np.float32), list[bytes]()
+
+    async def taken(fragment: int) -> None:
+        found.append(into[: HALVES[fragment]].tobytes())
+
+    joiner = swarm.peers["c"].swarm
+    whole = await joiner.take_moments(into, lengths=HALVES, first=swarm.peers[first].id, taken=taken)
+    return whole, b"".join(found)
+
+
+@on_both_transports
+def test_a_joiner_is_given_the_second_moments_of_the_donor_fragment_by_fragment(kind: Kind) -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            moments = np.linspace(0.0, 1.0, ELEMENTS, dtype=np.float32)
+            has_moments(swarm.peers["a"], moments)
+            has_moments(swarm.peers["b"], moments + 1)
+            assert await moments_taken(swarm, "b") == (True, (moments + 1).tobytes())
+
+    run_on(kind, scenario)
+
+
+def test_where_the_first_has_none_another_peer_is_asked_and_where_nobody_has_none_are_waited_for() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            has_moments(swarm.peers["a"], None)
+            began_s = asyncio.get_running_loop().time()
+            assert await moments_taken(swarm, "a") == (False, b"")
+            assert asyncio.get_running_loop().time() - began_s < 1.0
+            has_moments(swarm.peers["b"], np.ones(ELEMENTS, np.float32))
+            assert (await moments_taken(swarm, "a"))[0]
+
+    run_on("virtual", scenario)
+
+
+def test_second_moments_that_are_not_finite_are_not_taken() -> None:
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            moments = np.ones(ELEMENTS, np.float32)
+            moments[-1] = np.inf
+            has_moments(swarm.peers["a"], moments)
+            whole, found = await moments_taken(swarm, "a")
+            assert not whole
+            assert found == moments[: HALVES[0]].tobytes()
+
+    run_on("virtual", scenario)
+
+
+def test_while_a_donor_gives_its_parameters_nobody_waits_for_its_second_moments() -> None:
+    network = VirtualNetwork()
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            has_moments(swarm.peers["a"], np.ones(ELEMENTS, np.float32))
+            network.set_link("a", "b", settings=LinkSettings(bandwidth_bytes_per_s=5000.0))
+            slow = asyncio.create_task(fetch(swarm.peers["b"], swarm.peers["a"]))
+            await until(lambda: swarm.peers["a"].swarm._state_server._given is not None)
+            began_s = asyncio.get_running_loop().time()
+            assert not (await moments_taken(swarm, "a"))[0]
+            assert asyncio.get_running_loop().time() - began_s < 1.0
+            await slow
+            assert (await moments_taken(swarm, "a"))[0]
 
     run_on("virtual", scenario, network=network)
 

@@ -28,6 +28,7 @@ from gossiptrain.swarm.ending import Farewell, Grace
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.membership import NEVER_ENTERED, Gossip
 from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.news import NO_MOMENTS
 from tests.members import LOCAL, Constant, Member, standing_still, wait_for_rounds
 from tests.processes import MARK_VARIABLE, Family, wait_until
 
@@ -366,6 +367,40 @@ def test_a_late_member_takes_over_the_parameters_of_a_living_one(host: Member) -
     assert (joined.donor, joined.bytes) == (host.swarm.peer_id, 4000)
     started = next(event for event in told if isinstance(event, events.Started))
     assert not started.first
+
+
+def with_gradients(model: Constant) -> torch.optim.Optimizer:
+    """An Adam that sees the same gradient in every step, and changes nothing."""
+    model.weight.grad = torch.full_like(model.weight, 2.0)
+    return torch.optim.Adam(model.parameters(), lr=0.0)
+
+
+def test_a_late_member_with_a_new_adam_is_given_second_moments_and_counts_on_from_the_donor() -> None:
+    told: list[events.Event] = []
+    model = Constant(-1.0)
+    optimizer = torch.optim.Adam(model.parameters())
+    with Member(HOST_VALUE, run="hosts", task="constant", settings=NEVER, optimizer=with_gradients) as adam:
+        wait_until(lambda: adam.swarm.step > 3, "the host has made some steps")
+        given: dict[str, Any] = {"run": "hosts", "task": "constant", "network": LOCAL, "settings": NEVER}
+        with gossip(model, optimizer, initial_peers=[adam.address], on_event=told.append, **given) as swarm:
+            state = optimizer.state[model.weight]
+            assert float(state["step"]) == swarm.step
+            assert state["exp_avg_sq"].numpy() / (1 - 0.999**swarm.step) == pytest.approx(4.0, rel=1e-3)
+            assert not state["exp_avg"].any()
+    (joined,) = [event for event in told if isinstance(event, events.Joined)]
+    assert (joined.bytes, joined.moments_bytes) == (4000, 4000)
+
+
+def test_where_no_peer_has_second_moments_an_adam_begins_as_ever_and_it_is_said(host: Member) -> None:
+    told: list[events.Event] = []
+    model = Constant(-1.0)
+    optimizer = torch.optim.Adam(model.parameters())
+    given: dict[str, Any] = {"run": "hosts", "task": "constant", "network": LOCAL, "settings": NEVER}
+    with gossip(model, optimizer, initial_peers=[host.address], on_event=told.append, **given):
+        assert not optimizer.state
+    (joined,) = [event for event in told if isinstance(event, events.Joined)]
+    assert (joined.bytes, joined.moments_bytes) == (4000, 0)
+    assert NO_MOMENTS in [event.message for event in told if isinstance(event, events.Notice)]
 
 
 def test_a_compiled_model_joins_a_plain_one(host: Member) -> None:

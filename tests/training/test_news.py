@@ -57,6 +57,6 @@ def test_that_a_peer_is_ready_or_wants_to_merge_concerns_nobody_but_the_trainer(
 
 def test_whose_parameters_were_taken_over_is_told() -> None:
     received = ReceivedState(donor=PeerId("a"), step=5, seconds=0.5, size_bytes=16)
-    (told,) = told_by(lambda bus: news.tell_joining(bus, received))
+    (told,) = told_by(lambda bus: news.tell_joining(bus, received, moments_bytes=8))
     assert isinstance(told, events.Joined)
-    assert (told.donor, told.step, told.seconds, told.bytes) == ("a", 5, 0.5, 16)
+    assert (told.donor, told.step, told.seconds, told.bytes, told.moments_bytes) == ("a", 5, 0.5, 16, 8)

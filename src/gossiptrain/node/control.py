@@ -32,6 +32,8 @@ class Configure(Message):
     """How the model is cut; a round carries one of them."""
     parts: tuple[tuple[int, ...], ...] = ()
     """By fragment, the elements of the parts that guards look at."""
+    takes_moments: bool = False
+    """Whether to ask for the second moments of a living peer with its parameters."""
     state_vectors: int = 1
     """Flat vectors that a newcomer is given."""
     weighs_average: bool = True
@@ -107,6 +109,8 @@ class StateTaken(Message):
     """The state that was asked for is in shared memory."""
 
     step: int
+    found: bool = True
+    """False where second moments were asked for, and there are none."""
 
 
 class Leave(Message):
@@ -139,12 +143,16 @@ class StateArrived(Message):
 
     fragment: int
     step: int
+    moments: bool = False
+    """Whether it is second moments, which come after all parameters."""
 
 
 class Joined(Message):
     """The swarm has been met. `received`: whose parameters have arrived, if anybody's."""
 
     received: ReceivedState | None
+    has_moments: bool | None = None
+    """Whether all second moments have arrived; None where none were asked for."""
     peers: int
     """Living peers, this one included."""
     trainers: int
@@ -207,6 +215,8 @@ class StateWanted(Message):
     """A joiner asks: copy a fragment of the parameters into the shared `state` vector at the next step boundary."""
 
     fragment: int = 0
+    moments: bool = False
+    """Whether its second moments are wanted instead."""
 
 
 class Alive(Message):

@@ -1,4 +1,4 @@
-"""What a node gives to joiners: the last average, or a snapshot that its trainer takes.
+"""What a node gives to joiners: the last average, or a snapshot that its trainer takes; and second moments.
 
 Owns which of the two is given, and the shared vector `state` while it is needed. Does not know who asks, nor how it
 travels.
@@ -34,11 +34,13 @@ class Donor:
         forecast: Forecast,
         *,
         lengths: Sequence[int],
+        moments: Sequence[int] = (),
         average_is_state: bool,
     ) -> None:
-        """lengths: elements of what is given of each fragment. average_is_state: whether the average of a round is all
-        that a joiner needs."""
+        """lengths, moments: elements of what is given of each fragment, and of its second moments. average_is_state:
+        whether the average of a round is all that a joiner needs."""
         self._lengths = lengths
+        self._moments = moments
         self._forgetting: asyncio.TimerHandle | None = None
         self._trainer = trainer
         self._memory = memory
@@ -60,17 +62,28 @@ class Donor:
         """
         if fragment >= len(self._lengths):
             return None
-        if self._forgetting is not None:
-            self._forgetting.cancel()
+        self._keep_pages()
         vector = self._memory.state[: self._lengths[fragment]]
         if held is not None and self._average_is_state and not self._trainer_is_silent():
             await self._copy(held)
             return Donation(vector, held.step, held, release=self._release)
-        await self._take_pages(vector)
-        taken = await self._snapshot(fragment)
-        if taken is None:
+        taken = await self._snapshot(vector, control.StateWanted(fragment=fragment))
+        return None if taken is None else Donation(vector, taken.step, held, release=self._release)
+
+    async def donate_moments(self, fragment: int) -> Donation | None:
+        """See `state.DonateMoments`. None where the trainer is silent, too."""
+        if fragment >= len(self._moments):
             return None
-        return Donation(vector, taken.step, held, release=self._release)
+        self._keep_pages()
+        vector = self._memory.state[: self._moments[fragment]]
+        taken = await self._snapshot(vector, control.StateWanted(fragment=fragment, moments=True))
+        if taken is None or not taken.found:
+            return None
+        return Donation(vector, taken.step, release=self._release)
+
+    def _keep_pages(self) -> None:
+        if self._forgetting is not None:
+            self._forgetting.cancel()
 
     def _release(self) -> None:
         if len(self._lengths) == 1:
@@ -89,9 +102,10 @@ class Donor:
             vector[part.start : part.stop] = 0.0
             await asyncio.sleep(0)
 
-    async def _snapshot(self, fragment: int) -> control.StateTaken | None:
+    async def _snapshot(self, vector: Vector, wanted: control.StateWanted) -> control.StateTaken | None:
+        await self._take_pages(vector)
         self._state_taken = asyncio.get_running_loop().create_future()
-        self._trainer.send(control.StateWanted(fragment=fragment))
+        self._trainer.send(wanted)
         asked_s = asyncio.get_running_loop().time()
         while not (self._trainer_is_silent() and asyncio.get_running_loop().time() - asked_s >= PERIODS * PROGRESS_S):
             await asyncio.wait([self._state_taken], timeout=PROGRESS_S)

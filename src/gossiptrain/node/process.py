@@ -70,6 +70,7 @@ class Node:
             memory,
             self._forecast,
             lengths=configure.state_lengths,
+            moments=configure.fragments.lengths,
             average_is_state=configure.average_is_state,
         )
         self._snapshots = Snapshots(trainer, memory, configure.fragments, parts=configure.parts)
@@ -92,6 +93,7 @@ class Node:
             settings=configure.gossip,
             timing=configure.network.timing,
             donate=self._donor.donate,
+            donate_moments=self._donor.donate_moments,
             weighs_average=configure.weighs_average,
             recipe=configure.recipe,
             on_change=self._tell_change,
@@ -145,10 +147,13 @@ class Node:
             if configure.must_join:
                 raise await self._explained(error) from None
         received = await self._take_state() if configure.take_state else None
+        moments = None
+        if configure.takes_moments and received is not None and received.step > 0:
+            moments = await self._take_moments(received)
         peers = len(self._peer.membership.participants()) + 1
         _logger.info("joined %d others, state %s", peers - 1, received and f"of {received.donor}, step {received.step}")
         trainers = len(self._peer.membership.trainers())
-        self._trainer.send(control.Joined(received=received, peers=peers, trainers=trainers))
+        self._trainer.send(control.Joined(received=received, has_moments=moments, peers=peers, trainers=trainers))
 
     async def _explained(self, error: GossipError) -> GossipError:
         """Peers of one user may hear of each other's runs, though each is a private swarm of its own."""
@@ -164,9 +169,16 @@ class Node:
             self._memory.state, lengths=self._configure.state_lengths, taken=self._hand_over
         )
 
-    async def _hand_over(self, fragment: int, received: ReceivedState) -> None:
+    async def _take_moments(self, received: ReceivedState) -> bool:
+        async def hand_over(fragment: int) -> None:
+            await self._hand_over(fragment, received, moments=True)
+
+        lengths = self._configure.fragments.lengths
+        return await self._peer.take_moments(self._memory.state, lengths=lengths, first=received.donor, taken=hand_over)
+
+    async def _hand_over(self, fragment: int, received: ReceivedState, *, moments: bool = False) -> None:
         self._state_read.clear()
-        self._trainer.send(control.StateArrived(fragment=fragment, step=received.step))
+        self._trainer.send(control.StateArrived(fragment=fragment, step=received.step, moments=moments))
         await self._state_read.wait()
 
     async def _serve(self) -> None:

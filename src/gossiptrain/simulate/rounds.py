@@ -165,6 +165,19 @@ class VirtualRounds:
         self._urgent -= {peer for group in self.groups for peer in group}
         self.groups = []
 
+    @torch.no_grad()
+    def join(self, joiner: int, donor: int) -> None:
+        """The joiner begins with what the donor gives: as `Replica.read_state` takes what `write_state` has written."""
+        values = self._virtual_peers.matrix()
+        both = zip(self._parameter_state(values, [donor]), self._parameter_state(values, [joiner]), strict=True)
+        for (_, rule, given), (_, _, taken) in both:
+            kept = rule.kept(given)
+            taken.local.copy_(kept[0] if kept else given.local)
+            rule.begin(taken)
+            for own, place in zip(rule.kept(taken), kept, strict=True):
+                own.copy_(place)
+        self._virtual_peers.put(values)
+
     def _guarded(self, rows: Sequence[int]) -> tuple[list[int], Tensor]:
         """Who of these takes its average, and what it takes for that."""
         shown = self._shared[list(rows)]

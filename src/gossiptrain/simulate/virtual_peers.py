@@ -104,6 +104,12 @@ class VirtualPeers:
         sums = list(self._pool.map(lambda shard: shard.train(counts, positions), self._shards))
         return torch.stack(sums).sum()
 
+    def deal(self, shares: Sequence[Indices], seeds: Sequence[int]) -> None:
+        """From now on the peers draw from these samples, each in an order of its own seed."""
+        for shard in self._shards:
+            members = slice(shard.members.start, shard.members.stop)
+            shard.deal(shares[members], seeds[members])
+
     def share_out(self, work: Callable[[range], ResultT]) -> list[ResultT]:
         """Has the threads do some work for all peers, part by part; the results in the peers' order."""
         return list(self._pool.map(lambda shard: work(shard.members), self._shards))
@@ -128,6 +134,8 @@ class _Shard:
         optimizer = order.task.build_optimizer(template, learning_rate=order.learning_rate)
         transposed = has_manual_backward(template, order.task)
         self.stack = Stack(template, optimizer, peers=len(members), matrices_transposed=transposed)
+        self._source = source
+        self._batch = order.batch
         self._gradients: Gradients = gradients_for(self.stack, order.task)
         self._clip_norm = order.task.recipe.clip_norm
         together = type(optimizer) in ELEMENTWISE and len(set(order.speeds)) == 1
@@ -137,12 +145,13 @@ class _Shard:
         self._schedules: list[StepSchedule] = [
             order.task.build_schedule(own, total_steps=order.total_steps) for own in self._optimizers
         ]
-        self._draws = Draws(
-            source,
-            [order.shares[peer] for peer in members],
-            batch=order.batch,
-            seeds=[seed_from("peer", order.seed, peer) for peer in members],
-        )
+        self._draws: Draws
+        seeds = [seed_from("peer", order.seed, peer) for peer in members]
+        self.deal([order.shares[peer] for peer in members], seeds)
+
+    def deal(self, shares: Sequence[Indices], seeds: Sequence[int]) -> None:
+        """Gives each member its samples."""
+        self._draws = Draws(self._source, shares, batch=self._batch, seeds=seeds)
 
     def train(self, counts: Sequence[int], positions: Sequence[int]) -> Tensor:
         """counts: steps of all virtual peers. positions: in the schedule, of each slot in which peers may step."""

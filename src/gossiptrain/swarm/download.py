@@ -47,9 +47,11 @@ class ReceivedState(Message):
 class Download:
     """The parameters, or a fragment, on their way into one vector. Where they are not complete, it may not be used."""
 
-    def __init__(self, admission: Admission, into: Vector, *, fragment: int = 0) -> None:
+    def __init__(self, admission: Admission, into: Vector, *, fragment: int = 0, moments: bool = False) -> None:
+        """moments: whether the second moments of that fragment are wanted, and not its parameters."""
         self._admission = admission
         self._fragment = fragment
+        self._moments = moments
         self._clock = admission.transport.clock
         self._into = into
         self._chunking = Chunking.of(len(into), chunk_bytes=admission.timing.chunk_bytes)
@@ -83,6 +85,7 @@ class Download:
                 most_steps=most_steps,
                 average=average,
                 fragment=self._fragment,
+                moments=self._moments,
             )
 
         for donor in donors:

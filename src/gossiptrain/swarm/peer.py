@@ -7,6 +7,7 @@ when it leaves. What it does in between is `participation`. Does not know proces
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from gossiptrain.swarm.last_average import HeldAverage, LastAverage
 from gossiptrain.swarm.matchmaking import Matchmaker
 from gossiptrain.swarm.member_table import Change
 from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.messages import MAX_COUNT
 from gossiptrain.swarm.participation import Participation
 from gossiptrain.swarm.promises import Promises
 from gossiptrain.swarm.ranks import Ranks
@@ -37,14 +39,18 @@ from gossiptrain.swarm.readying import Readying
 from gossiptrain.swarm.recipe import RecipeServer
 from gossiptrain.swarm.recipe_messages import Recipe
 from gossiptrain.swarm.reunion import Reunion
-from gossiptrain.swarm.state import Donate, Donation, StateServer
+from gossiptrain.swarm.state import Donate, DonateMoments, Donation, StateServer
 from gossiptrain.swarm.status import OwnStatus
 from gossiptrain.swarm.supervision import supervised
 
+_logger = logging.getLogger(__package__)
 SETTLED_BEATS = 1.5
 """Heartbeats for which the peers that begin at one moment must be the same before one of them founds the swarm."""
 HELD_UP_FOR_LIFETIMES = 20
 """How long it is remembered that a peer held a round up, in terms of `lifetime_s`."""
+
+MOST_ASKED = 3
+"""Peers that are asked for second moments."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,14 @@ class Environment:
     """What makes the peer a member of a private swarm; None for an open one."""
 
 
+async def _has_none(fragment: int) -> None:
+    """Of a peer whose optimizer keeps no second moments."""
+
+
+def _note_missing(donor: PeerId, error: OSError) -> None:
+    _logger.info("%s gave no second moments: %s", donor, error)
+
+
 class SwarmPeer:
     """A member of one run."""
 
@@ -70,6 +84,7 @@ class SwarmPeer:
         settings: GossipSettings,
         timing: TimingSettings,
         donate: Donate,
+        donate_moments: DonateMoments = _has_none,
         weighs_average: bool = True,
         recipe: Recipe | None = None,
         role: Literal["trainer", "observer"] = "trainer",
@@ -102,7 +117,7 @@ class SwarmPeer:
         self.last_average = LastAverage(self._clock)
         self.participation = self._make_participation(settings, promises)
         """Its rounds, once it has taken over the state."""
-        self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate))
+        self._state_server = StateServer(self.admission, self.last_average, self._guarded(donate), donate_moments)
         self.status = OwnStatus(self.admission)
         """What it shows to whoever watches."""
         self._recipe_server = RecipeServer(self.admission, recipe)
@@ -216,6 +231,28 @@ class SwarmPeer:
         self.membership.describe(replace(self.membership.own, joined=True, step=step))
         await self.membership.announce_widely()
         return received
+
+    async def take_moments(
+        self,
+        into: Vector,
+        *,
+        lengths: Sequence[int],
+        first: PeerId,
+        taken: Callable[[int], Awaitable[None]],
+    ) -> bool:
+        """Takes over the second moments that a living peer keeps of its gradients. False where none of a few gives all
+        of them, for which nobody waits: they are worth a better beginning and no more.
+
+        lengths: of the fragments that come one after the other into the same memory. first: whom to ask first. taken:
+        called with each fragment, before the next one is asked for.
+        """
+        asked = [first, *(peer for peer in sorted(self.membership.trainers()) if peer != first)][:MOST_ASKED]
+        for fragment, length in enumerate(lengths):
+            download = Download(self.admission, into[:length], fragment=fragment, moments=True)
+            if await download.run(asked, most_steps=MAX_COUNT, failed=_note_missing) is None:
+                return False
+            await taken(fragment)
+        return True
 
     async def leave(self) -> None:
         """Says goodbye, once the others have heard how the last round ended."""

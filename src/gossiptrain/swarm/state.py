@@ -50,6 +50,8 @@ class Donation:
 Donate = Callable[[HeldAverage | None, int], Awaitable[Donation | None]]
 """Takes a copy of the average that is held, or where that is not what a joiner needs, or there is none, a fresh
 snapshot of the fragment of this number; None where there is nothing to give now."""
+DonateMoments = Callable[[int], Awaitable[Donation | None]]
+"""Takes a copy of the second moments that the optimizer keeps of a fragment; None where it keeps none, or is silent."""
 LONGEST_SNAPSHOT_S = 30.0
 """How long a donor waits for the snapshot, which its trainer takes after the inner step that it is in."""
 MOST_IN_LINE = 8
@@ -63,7 +65,8 @@ class _Given:
     """What is being given, and to how many."""
 
     donation: Donation
-    fragment: int
+    part: tuple[int, bool]
+    """Which fragment, and whether it is its moments."""
     taken_s: float
     users: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -102,7 +105,9 @@ class _Offered:
 class StateServer:
     """Gives the own state to joiners."""
 
-    def __init__(self, admission: Admission, last_average: LastAverage, donate: Donate) -> None:
+    def __init__(
+        self, admission: Admission, last_average: LastAverage, donate: Donate, donate_moments: DonateMoments
+    ) -> None:
         self._admission = admission
         self._clock = admission.transport.clock
         self._timing = admission.timing
@@ -112,6 +117,7 @@ class StateServer:
             self._piece_bytes = min(self._piece_bytes, LEAST_PIECE_BYTES)
         self._last_average = last_average
         self._donate = donate
+        self._donate_moments = donate_moments
         self._taking = asyncio.Lock()
         self._given: _Given | None = None
         self._in_line = 0
@@ -154,7 +160,7 @@ class StateServer:
     async def _held_for(self, request: StateRequest) -> AsyncIterator[_Given | None]:
         """What this joiner is given; it stays as it is until the end of the block."""
         async with self._taking:
-            given = await self._shared_or_fresh(request.average, request.fragment)
+            given = await self._shared_or_fresh(request.average, (request.fragment, request.moments))
             if given is not None:
                 given.users += 1
         try:
@@ -165,16 +171,18 @@ class StateServer:
                 if not given.users:
                     self._let_go(given)
 
-    async def _shared_or_fresh(self, average: str, fragment: int) -> _Given | None:
+    async def _shared_or_fresh(self, average: str, part: tuple[int, bool]) -> _Given | None:
         given = self._given
         if given is not None and average:
             return given if _is(given.donation, average) else None
-        if given is not None and (given.fragment != fragment or self._clock.now() - given.taken_s > SHARED_FOR_S):
+        if given is not None and given.part != part and part[1]:
+            return None  # Nobody has to wait for what it can do without.
+        if given is not None and (given.part != part or self._clock.now() - given.taken_s > SHARED_FOR_S):
             await given.gone.wait()
             given = None
         if given is None:
-            donation = await self._take(average, fragment)
-            given = self._given = _Given(donation, fragment, self._clock.now()) if donation is not None else None
+            donation = await self._take_moments(part[0]) if part[1] else await self._take(average, part[0])
+            given = self._given = _Given(donation, part, self._clock.now()) if donation is not None else None
         return given
 
     async def _take(self, average: str, fragment: int) -> Donation | None:
@@ -194,6 +202,13 @@ class StateServer:
         except TimeoutError:
             return None
         return donation
+
+    async def _take_moments(self, fragment: int) -> Donation | None:
+        try:
+            async with self._clock.timeout(LONGEST_SNAPSHOT_S):
+                return await self._donate_moments(fragment)
+        except TimeoutError:
+            return None
 
     def _let_go(self, given: _Given) -> None:
         self._given = None

@@ -23,6 +23,8 @@ class StateRequest(Message):
     """Digest of the average that it wants: the donor is asked to help another one, and only if it holds the same."""
     fragment: Annotated[int, Field(ge=0, le=MOST_FRAGMENTS - 1)] = 0
     """Which part of the model it asks for."""
+    moments: bool = False
+    """Whether it asks for what the optimizer keeps of that part, the second moments of Adam, and not for the part."""
 
 
 class StateOffer(Message):

@@ -110,9 +110,16 @@ class StateSource:
 
 @asynccontextmanager
 async def opened(
-    admission: Admission, donor: PeerId, chunking: Chunking, *, most_steps: int, average: str = "", fragment: int = 0
+    admission: Admission,
+    donor: PeerId,
+    chunking: Chunking,
+    *,
+    most_steps: int,
+    average: str = "",
+    fragment: int = 0,
+    moments: bool = False,
 ) -> AsyncIterator[StateSource]:
-    """Asks a donor for an offer of a fragment, and for nothing but `average` where that is given.
+    """Asks a donor for an offer of a fragment, or of its moments, and for nothing but `average` where that is given.
 
     Raises UnreachableError where it makes none, ProtocolViolationError where it cannot be one, TimeoutError.
     """
@@ -121,7 +128,9 @@ async def opened(
         stream = await admission.stream(donor, STATE, bulk_bytes=chunking.elements * ELEMENT_BYTES)
     try:
         async with clock.timeout(LONGEST_LINE_S):
-            request = StateRequest(chunk_elements=chunking.chunk_elements, average=average, fragment=fragment)
+            request = StateRequest(
+                chunk_elements=chunking.chunk_elements, average=average, fragment=fragment, moments=moments
+            )
             message = await _ask_for_offer(stream, request, admission)
         if message.elements != chunking.elements:
             raise ProtocolViolationError(

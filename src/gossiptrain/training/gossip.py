@@ -25,6 +25,7 @@ from gossiptrain.training.bus import EventBus
 from gossiptrain.training.invitation import invitation_of
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.moments import SecondMoments
 from gossiptrain.training.model.replica import kept_vectors
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.model.strategy_choice import resolved
@@ -137,7 +138,8 @@ def gossip(
     bus = EventBus()
     if on_event is not None:
         bus.subscribe(on_event)
-    session = Session(binding, strategy, launch, bus, samples_per_step=samples_per_step)
+    moments = SecondMoments(binding, optimizers, fragments)
+    session = Session(binding, strategy, launch, bus, moments=moments, samples_per_step=samples_per_step)
     return Gossip(model, optimizers[-1], session, on_ready=on_ready or _tell_started)
 
 

@@ -8,6 +8,9 @@ from gossiptrain.swarm.download import ReceivedState
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.guarding import Judgement
 
+NO_MOMENTS = (
+    "no peer gave the second moments of its optimizer: the first steps of Adam are larger here than those of the others"
+)
 TOO_FAR_APART = 0.1
 """Above this error of averaged adapters their owner is told."""
 
@@ -48,10 +51,16 @@ def tell_peer(bus: EventBus, changed: control.PeerChanged) -> None:
         bus.emit(events.PeerChanged(peer_id=changed.peer, change=changed.change, peers=changed.peers))
 
 
-def tell_joining(bus: EventBus, received: ReceivedState) -> None:
-    """Whose parameters were taken over."""
+def tell_joining(bus: EventBus, received: ReceivedState, *, moments_bytes: int) -> None:
+    """Whose parameters were taken over, and how much of second moments after them."""
     bus.emit(
-        events.Joined(donor=received.donor, step=received.step, seconds=received.seconds, bytes=received.size_bytes)
+        events.Joined(
+            donor=received.donor,
+            step=received.step,
+            seconds=received.seconds,
+            bytes=received.size_bytes,
+            moments_bytes=moments_bytes,
+        )
     )
 
 

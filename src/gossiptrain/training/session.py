@@ -21,12 +21,14 @@ from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
+from gossiptrain.node.memory import ELEMENT_BYTES
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
 from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.moments import SecondMoments
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.round_results import RoundResults
@@ -58,6 +60,7 @@ class Session:
         launch: control.Configure,
         bus: EventBus,
         *,
+        moments: SecondMoments,
         samples_per_step: int,
     ) -> None:
         """launch: what the node is started with."""
@@ -81,6 +84,9 @@ class Session:
         """Whether `rounds` may be used."""
         self._binding = binding
         self._strategy = strategy
+        self._moments = moments
+        self._moments_bytes = 0
+        """Of second moments that were taken over."""
         self._samples_per_step = samples_per_step
         self._replica: Replica | None = None
         self._on_ready: Callable[[], None]
@@ -116,7 +122,8 @@ class Session:
         reachable, before the swarm is met.
         """
         self._on_ready = on_ready
-        self._node = NodeHandle(self.launch.model_copy(update={"step": self.progress.step}), self.inbox.put)
+        now = {"step": self.progress.step, "takes_moments": self.launch.take_state and self._moments.are_missing}
+        self._node = NodeHandle(self.launch.model_copy(update=now), self.inbox.put)
         try:
             memory = Buffers(self._node.memory.snapshot, self._node.memory.average)
             replica = self._replica = Replica(self._binding, self._strategy, memory, fragments=self.launch.fragments)
@@ -267,8 +274,7 @@ class Session:
             case control.NextRound():
                 self.rounds.next_number = message.number
             case control.StateWanted():
-                self.rounds.replica.write_state(self._node.memory.state, fragment=message.fragment)
-                self._node.send(control.StateTaken(step=self.progress.step))
+                self._give_state(message)
             case control.PeerChanged():
                 self._note_peer(message)
             case control.SwarmSeen():
@@ -338,13 +344,27 @@ class Session:
         elif set(ready.addresses) != set(before):
             self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 
+    def _give_state(self, wanted: control.StateWanted) -> None:
+        found, memory = True, self._node.memory.state
+        if wanted.moments:
+            found = self._moments.write(memory, fragment=wanted.fragment)
+        else:
+            self.rounds.replica.write_state(memory, fragment=wanted.fragment)
+        self._node.send(control.StateTaken(step=self.progress.step, found=found))
+
     def _take_state(self, arrived: control.StateArrived) -> None:
-        if arrived.fragment == 0:
+        if arrived.fragment == 0 and not arrived.moments:
             # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
             self._takes_state = arrived.step >= self.progress.step
-        if self._takes_state:
+        if self._takes_state and arrived.moments:
+            self._take_moments(arrived)
+        elif self._takes_state:
             self.rounds.replica.read_state(self._node.memory.state, fragment=arrived.fragment)
         self._node.send(control.StateRead())
+
+    def _take_moments(self, arrived: control.StateArrived) -> None:
+        if self._moments.read(self._node.memory.state, fragment=arrived.fragment, step=arrived.step):
+            self._moments_bytes += ELEMENT_BYTES * self.launch.fragments.lengths[arrived.fragment]
 
     def _note_joined(self, joined: control.Joined) -> None:
         self.peers, self.trainers = joined.peers, joined.trainers
@@ -353,7 +373,9 @@ class Session:
         if received is not None and self._takes_state:
             self.progress.step = received.step
             self.rounds.begin_anew()
-            news.tell_joining(self.bus, received)
+            news.tell_joining(self.bus, received, moments_bytes=self._moments_bytes)
+            if joined.has_moments is not None and not self._moments_bytes:
+                self.bus.emit(events.Notice(message=news.NO_MOMENTS))
         if received is not None:
             self._node.memory.forget_state()
         if self.state is State.JOINING:
