@@ -78,6 +78,11 @@ class MemberTable:
         """Seconds since the last heartbeat of a member came."""
         return self._clock.now() - self._members[peer].advanced_at_s
 
+    def ages_s(self) -> dict[PeerId, float]:
+        """The same for all that live."""
+        now_s = self._clock.now()
+        return {peer: now_s - self._members[peer].advanced_at_s for peer in self._living().heartbeats}
+
     def has_lost(self, peer: PeerId) -> bool:
         """Whether the peer was once known and does not live as far as this one can see."""
         return peer in self._members and not self._members[peer].live
@@ -148,8 +153,9 @@ class MemberTable:
 
     def expire(self) -> None:
         """Gives up those that were silent for longer than their lifetime."""
+        now_s = self._clock.now()
         for peer, member in list(self._members.items()):
-            silent_s = self.age_s(peer)
+            silent_s = now_s - member.advanced_at_s
             if member.live and silent_s > self._lifetime_s:
                 _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
