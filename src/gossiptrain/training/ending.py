@@ -70,10 +70,10 @@ class _Course:
 
     def last_round(self) -> AveragedRound | None:
         """One attempt. None where it found no group, or the node is lost, or does not answer in time."""
-        self._session.last_round = None
+        self._session.results.last = None
         self._session.rounds.begin()
         self.hear_until_round_is_over(self._deadline.left(time.monotonic()))
-        return self._session.last_round
+        return self._session.results.last
 
     def hear_until_round_is_over(self, last: Farewell | None = None) -> None:
         session = self._session

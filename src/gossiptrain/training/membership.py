@@ -134,23 +134,23 @@ class Gossip:
     @property
     def rounds(self) -> int:
         """Committed rounds of this peer."""
-        return self._session.committed
+        return self._session.results.committed
 
     @property
     def bytes_sent(self) -> int:
         """In those rounds."""
-        return self._session.bytes_sent
+        return self._session.results.bytes_sent
 
     @property
     def disagreement(self) -> float | None:
         """Of the last round's group before it averaged, relative to the size of the average."""
-        return self._session.disagreement
+        return self._session.results.disagreement
 
     @property
     def adapter_error(self) -> float | None:
         """What averaging the two matrices of each LoRA adapter apart cost in the last round, as a share of what they
         do; see `training.model.adapters`. None where there are none."""
-        return self._session.adapter_error
+        return self._session.results.adapter_error
 
     @property
     def contributing(self) -> bool:
@@ -188,7 +188,7 @@ class Gossip:
         the model of any moment. It costs two copies of the model in the host's memory, and nobody else sees it."""
         if rounds < 1:
             raise UsageError(f"smooth() takes the mean over at least one round, not over {rounds}.")
-        return self._session.smooth(self.model, rounds=rounds)
+        return self._session.results.smooth(self.model, rounds=rounds)
 
     def merge(self, *, timeout_s: float | None = None) -> bool:
         """In the middle of training: waits for one round with everyone that is there, and says whether one took place;
@@ -207,9 +207,9 @@ class Gossip:
         merged: set[int] = set()
         while len(merged) < session.rounds.replica.fragments.count:
             session.rounds.begin()
-            committed_before = session.committed
+            committed_before = session.results.committed
             self._hear_until_round_is_over(deadline_s, everyone=True)
-            if session.committed == committed_before:
+            if session.results.committed == committed_before:
                 return False
             merged.add(session.rounds.fragment)
         return True

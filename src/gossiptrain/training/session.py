@@ -1,7 +1,8 @@
 """A trainer's session with its node: from the first word to the last, in the training thread's own time.
 
 Owns the states that a membership goes through, what is sent to the node and what its messages mean. When a round is due
-and what it does to the model is `rounds`; the last rounds are `ending`. Does not know optimizers or loops.
+and what it does to the model is `rounds`, what came of it `round_results`; the last rounds are `ending`. Does not know
+optimizers or loops.
 
     starting → joining → training → ending → left
 """
@@ -14,8 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
-
 from gossiptrain import events
 from gossiptrain.core.guards import is_sound
 from gossiptrain.net.framing import Message
@@ -24,15 +23,13 @@ from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell
-from gossiptrain.swarm.participation import AveragedRound
 from gossiptrain.training import news
 from gossiptrain.training.bus import EventBus
 from gossiptrain.training.inbox import Inbox
-from gossiptrain.training.model.adapters import AdapterPairs
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.smooth import Smooth
 from gossiptrain.training.model.strategies import Strategy
+from gossiptrain.training.round_results import RoundResults
 from gossiptrain.training.rounds import LocalProgress, Rounds
 
 OPEN_WARNING = (
@@ -74,16 +71,8 @@ class Session:
         """Living peers, this one included."""
         self.trainers = 1
         """Those of them that hold the swarm's parameters."""
-        self.committed = 0
-        """Rounds."""
-        self.bytes_sent = 0
-        self.disagreement: float | None = None
-        self.adapter_error: float | None = None
-        """Of the last round; see `AdapterPairs.bilinear_error`."""
-        self._pairs = AdapterPairs(binding.tensors if launch.fragments.count == 1 else ())
+        self.results = RoundResults(binding, bus, fragments=launch.fragments.count)
         self.contributing = True
-        self.last_round: AveragedRound | None = None
-        """The one that ended last; None where it found no group."""
         self.has_group = False
         """Whether the round in flight has found its group, and averages."""
         self.inbox = Inbox(self._hear)
@@ -105,7 +94,6 @@ class Session:
         self._said_alone = False
         self._takes_state = False
         """Whether the parameters that arrive are taken over."""
-        self._smooths: list[Smooth] = []
         self._asked = False
         """Whether the snapshot that is told next is one that the node has asked for."""
 
@@ -118,11 +106,6 @@ class Session:
     def is_inside(self) -> bool:
         """Whether there is a swarm to talk to."""
         return self.state in (State.TRAINING, State.ENDING)
-
-    def smooth(self, model: nn.Module, *, rounds: int) -> Smooth:
-        """The mean of the model over its rounds from now on."""
-        self._smooths.append(Smooth(model, self._binding, rounds=rounds))
-        return self._smooths[-1]
 
     # The beginning and the end.
 
@@ -306,27 +289,19 @@ class Session:
                 self.bus.emit(events.NodeChanged(state="restarted", pid=message.pid))
 
     def _end_round(self, ended: control.RoundEnded) -> None:
-        self.last_round, self.has_group = ended.averaged, False
+        self.results.last, self.has_group = None, False
         is_last = self.state is State.ENDING
-        if ended.averaged is not None and ended.averaged.result.committed:
-            self._note_adapters()
+        averaged = ended.averaged
+        if averaged is not None and averaged.result.committed:
             self._said_alone = False
-            self.bytes_sent += ended.averaged.result.bytes_sent
-            self.disagreement = ended.averaged.result.disagreement
-            if not self._take_average(ended.averaged.number, ended.averaged.samples):
-                self.last_round = None
+            self.results.note_average(averaged, self.rounds.replica.memory)
+            if not self._take_average(averaged.number, averaged.samples):
                 return
-            self.committed += 1
-            for smooth in self._smooths:
-                smooth.note()
+            self.results.note_taken(averaged)
         else:
+            self.results.last = averaged
             self.rounds.fail()
         news.tell_round(self.bus, ended, final=is_last, alone=self.is_alone)
-
-    def _note_adapters(self) -> None:
-        before, memory = self.adapter_error, self._node.memory
-        self.adapter_error = self._pairs.bilinear_error(memory.snapshot, memory.average) if self._pairs else None
-        news.tell_adapters(self.bus, before=before, now=self.adapter_error)
 
     def _take_average(self, number: int, samples: tuple[int, ...]) -> bool:
         """Whether any of it was taken."""
