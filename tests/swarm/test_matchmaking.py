@@ -189,7 +189,7 @@ def test_a_coordinator_sends_peers_on_to_a_peer_of_higher_rank_that_they_have_no
         async with swarm_of(make, 4) as swarm:
             best = coordinator_of(swarm)
             unaware = next(peer for name, peer in swarm.peers.items() if name != best)
-            del unaware.swarm.membership._table._members[swarm.peers[best].id]
+            unaware.swarm.membership._table.forget(swarm.peers[best].id)
             rounds = await swarm.average()
             assert [members_of(found) for found in rounds.values()] == [4, 4, 4, 4]
             assert all(found is not None and found.formation_seconds < 1.5 for found in rounds.values())
@@ -356,7 +356,7 @@ def forget(swarm: Swarm, those: str, *, at: str) -> None:
     """The peers `at` know nothing of `those`, until the next heartbeat."""
     for name in at:
         for other in those:
-            swarm.peers[name].swarm.membership._table._members.pop(swarm.peers[other].id, None)
+            swarm.peers[name].swarm.membership._table.forget(swarm.peers[other].id)
 
 
 VIEWS = [("cd", "ab"), ("ab", "cd"), ("ad", "bc"), ("b", "acd"), ("abd", "c")]

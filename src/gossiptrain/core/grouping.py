@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from gossiptrain.config import GroupingName
@@ -179,6 +180,7 @@ def _pairs(chosen: Sequence[str], deal: _Deal) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(order[position] for position in pair) for pair in exponential_pairs(len(chosen), turn))
 
 
+@lru_cache(maxsize=4096)  # one round is asked for many times, of the same peers
 def _draw(key: str, peer: str) -> bytes:
     return hashlib.blake2b(f"{key}\0{peer}".encode(), digest_size=16).digest()
 

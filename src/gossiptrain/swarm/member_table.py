@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from gossiptrain.core.recent import Recent
@@ -19,11 +20,14 @@ from gossiptrain.net.framing import decode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.candidates import Candidates
+from gossiptrain.swarm.living_members import LivingMembers
 from gossiptrain.swarm.messages import MAX_KNOWN, Heartbeat, SignedHeartbeat
-from gossiptrain.swarm.versions import Version, key_of
+from gossiptrain.swarm.versions import Version
 
 _logger = logging.getLogger(__package__)
 MAX_SEEN = 4096
+MAX_DECODED = 512
+"""Texts of heartbeats whose meaning is kept: the same ones come from several sides."""
 KEPT_LIFETIMES = 20
 """How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
 
@@ -55,20 +59,29 @@ class MemberTable:
         self._candidates = candidates
         self._on_change = on_change
         self._members: dict[PeerId, _Member] = {}
+        self._living_now: LivingMembers | None = None
+        """None where somebody has come or gone since it was asked for."""
         self._seen: Recent[str, PeerId] = Recent(MAX_SEEN)
         """Signatures of the records that were checked last, of which the same ones come again and again, and whose."""
         self._changed = asyncio.Event()
+        self._is_awaited = False
+        """Whether anybody may be waiting for a change; there are thousands in a second of a large swarm."""
 
     def __len__(self) -> int:
         return len(self._members)
 
     def live(self) -> dict[PeerId, Heartbeat]:
         """Those that live, by peer."""
-        return {peer: member.heartbeat for peer, member in self._members.items() if member.live}
+        return self._living().heartbeats.copy()
 
     def age_s(self, peer: PeerId) -> float:
         """Seconds since the last heartbeat of a member came."""
         return self._clock.now() - self._members[peer].advanced_at_s
+
+    def ages_s(self) -> dict[PeerId, float]:
+        """The same for all that live."""
+        now_s = self._clock.now()
+        return {peer: now_s - self._members[peer].advanced_at_s for peer in self._living().heartbeats}
 
     def has_lost(self, peer: PeerId) -> bool:
         """Whether the peer was once known and does not live as far as this one can see."""
@@ -82,22 +95,25 @@ class MemberTable:
         """Until any member says something new or is lost, and no longer than this."""
         try:
             async with self._clock.timeout(longest_s):
+                self._is_awaited = True
                 await self._changed.wait()
         except TimeoutError:
             return
 
     def wake(self) -> None:
         """Ends all waiting for a change."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._is_awaited:
+            self._is_awaited = False
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     def versions(self) -> dict[str, Version]:
         """Of the living members, what was heard last, by the keys of `versions`."""
-        return {key_of(peer): member.heartbeat.version for peer, member in self._members.items() if member.live}
+        return self._living().versions.copy()
 
     def records_of(self, keys: Iterable[str]) -> Iterator[SignedHeartbeat]:
         """The heartbeats of the living members with these keys, in their order."""
-        living = {key_of(peer): member.record for peer, member in self._members.items() if member.live}
+        living = self._living().records
         return (living[key] for key in keys if key in living)
 
     def absorb(self, records: Iterable[SignedHeartbeat], *, told_by: PeerId | None = None) -> None:
@@ -129,20 +145,27 @@ class MemberTable:
         if member is not None and member.live:
             self._remove(peer, member, "lost")
 
+    def forget(self, peer: PeerId) -> None:
+        """From now on nothing is known of the peer, until it is heard again."""
+        member = self._members.pop(peer, None)
+        if member is not None and member.live:
+            self._living_now = None
+
     def expire(self) -> None:
         """Gives up those that were silent for longer than their lifetime."""
+        now_s = self._clock.now()
         for peer, member in list(self._members.items()):
-            silent_s = self.age_s(peer)
+            silent_s = now_s - member.advanced_at_s
             if member.live and silent_s > self._lifetime_s:
                 _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
             elif not member.live and silent_s > KEPT_LIFETIMES * self._lifetime_s:
-                del self._members[peer]
+                self.forget(peer)
 
     def _checked(self, record: SignedHeartbeat) -> Heartbeat | None:
         """The heartbeat in a record, if it is of this run, new, and signed by the peer that it speaks of."""
         try:
-            heartbeat = decode_message(record.body.encode(), Heartbeat)
+            heartbeat = _said_in(record.body)
             signature = bytes.fromhex(record.signature)
         except (ConnectionError, ValueError):
             return None
@@ -163,6 +186,7 @@ class MemberTable:
             self._make_room()
         met_at_s = now_s if met or known is None else known.met_at_s
         self._members[peer] = _Member(heartbeat, record, now_s, met_at_s, live=not heartbeat.leaving)
+        self._note_living(peer, self._members[peer], was_live=was_live)
         self._candidates.forget(peer)
         moved = known is not None and heartbeat.addresses != known.heartbeat.addresses
         if known is None or moved or not was_live:
@@ -184,6 +208,20 @@ class MemberTable:
                 self._on_change("finishing", peer)
         self.wake()
 
+    def _living(self) -> LivingMembers:
+        if self._living_now is None:
+            members = self._members.items()
+            self._living_now = LivingMembers(
+                (peer, member.heartbeat, member.record) for peer, member in members if member.live
+            )
+        return self._living_now
+
+    def _note_living(self, peer: PeerId, member: _Member, *, was_live: bool) -> None:
+        if not (was_live and member.live):
+            self._living_now = None
+        elif self._living_now is not None:
+            self._living_now.renew(peer, member.heartbeat, member.record)
+
     def _make_room(self) -> None:
         """Where too many members are remembered, drops one that is gone, or the one that was met longest ago."""
         if len(self._members) < MAX_KNOWN:
@@ -191,14 +229,21 @@ class MemberTable:
         peer, member = min(self._members.items(), key=lambda item: (item[1].live, item[1].met_at_s))
         if member.live:
             self._remove(peer, member, "lost")
-        del self._members[peer]
+        self.forget(peer)
 
     def _remove(self, peer: PeerId, member: _Member, change: Change) -> None:
         member.live = False
+        self._living_now = None
         self._candidates.hear(member.heartbeat, now_s=self._clock.now())
         self._admission.forget(peer)
         self._on_change(change, peer)
         self.wake()
+
+
+@lru_cache(maxsize=MAX_DECODED)
+def _said_in(body: str) -> Heartbeat:
+    """What a record says, once for each text. Raises ProtocolViolationError, and ValueError where it is no text."""
+    return decode_message(body.encode(), Heartbeat)
 
 
 def _wants_to_merge(heartbeat: Heartbeat, before: Heartbeat | None) -> bool:

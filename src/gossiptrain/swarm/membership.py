@@ -118,8 +118,8 @@ class Membership:
 
     def outlooks(self) -> dict[PeerId, Outlook]:
         """What is to be expected of each of the trainers, as of now; in the same order in every run."""
-        said = {peer: heartbeat for peer, heartbeat in self.live().items() if heartbeat.trains}
-        found = {peer: Outlook.of(heartbeat, age_s=self._table.age_s(peer)) for peer, heartbeat in said.items()}
+        ages_s, live = self._table.ages_s(), self.live()
+        found = {peer: Outlook.of(said, age_s=ages_s[peer]) for peer, said in live.items() if said.trains}
         if self._own.trains:
             found[self.me] = Outlook.of(self.own, age_s=0.0)
         return {peer: found[peer] for peer in sorted(found)}

@@ -9,6 +9,7 @@ waiting for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
@@ -33,25 +34,21 @@ class Stragglers:
     def are_awaited(self, pending: PendingRound) -> bool:
         """Whether the round is still to wait: there is time left, and it needs or expects somebody."""
         remaining_s = pending.deadline_s - self._clock.now()
-        if len(self._available(pending) | pending.ready_peers.keys()) < self._minimum_members:
+        outlooks = self._membership.outlooks()
+        if len(_available(pending, outlooks) | pending.ready_peers.keys()) < self._minimum_members:
             remaining_s = 0.0
         return remaining_s > 0 and (
-            len(pending.ready_peers) < self._minimum_members or self._expected(pending, remaining_s)
+            len(pending.ready_peers) < self._minimum_members or self._expected(pending, outlooks, remaining_s)
         )
 
-    def _available(self, pending: PendingRound) -> set[PeerId]:
-        """Who may come at all. A peer that has ended waits until it, or another one that has, wants to merge."""
-        outlooks = self._membership.outlooks()
-        return {peer for peer, outlook in outlooks.items() if pending.ends or outlook.finishing or not outlook.ended}
-
-    def _expected(self, pending: PendingRound, remaining_s: float) -> bool:
+    def _expected(self, pending: PendingRound, outlooks: Mapping[PeerId, Outlook], remaining_s: float) -> bool:
         """Whether a peer that is not here yet should come in time. One that wants everyone makes all others ready."""
-        outlooks = self._membership.outlooks()
+        ends = pending.ends
         everyone = pending.merges or any(self._finishes(peer, outlook) for peer, outlook in outlooks.items())
         found = False
         for peer in sorted(outlooks.keys() - pending.ready_peers.keys()):
             outlook = outlooks[peer]
-            if outlook.ended and (pending.ends or outlook.finishing):
+            if outlook.ended and (ends or outlook.finishing):
                 found = self._is_awaited(pending, peer, 0.0, as_long_as_it_answers=True) or found
             elif (
                 not outlook.ended and outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
@@ -89,3 +86,9 @@ class Stragglers:
         if not await self._membership.meet(peer, within_s=self._timing.probe_timeout_s):
             pending.missed.add(peer)
             pending.silent.add(peer)
+
+
+def _available(pending: PendingRound, outlooks: Mapping[PeerId, Outlook]) -> set[PeerId]:
+    """Who may come at all. A peer that has ended waits until it, or another one that has, wants to merge."""
+    ends = pending.ends
+    return {peer for peer, outlook in outlooks.items() if ends or outlook.finishing or not outlook.ended}

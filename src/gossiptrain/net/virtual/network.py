@@ -14,6 +14,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from gossiptrain.core.recent import Recent
 from gossiptrain.net.handlers import HandlerTasks, StreamLimits, answer
 from gossiptrain.net.transport import (
     MAX_SUBKEYS,
@@ -35,6 +36,8 @@ ResultT = TypeVar("ResultT")
 
 DIRECTORY = "directory"
 """The name under which the directory hangs on the wires: `cut(peer, DIRECTORY)` takes it from one peer."""
+MAX_KEYED = 4096
+"""Peers whose key for signatures is kept."""
 
 
 class VirtualNetwork(Wires):
@@ -57,6 +60,7 @@ class VirtualNetwork(Wires):
         self.buffer_bytes = buffer_bytes
         self.entries = VirtualEntries()
         self._peers: dict[str, VirtualTransport] = {}
+        self._keyed: Recent[str, hashlib.blake2b] = Recent(MAX_KEYED)
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
         super().cut(source, target, both_ways=both_ways)
@@ -81,6 +85,13 @@ class VirtualNetwork(Wires):
         if peer not in self._peers:
             raise UnreachableError(f"connection refused: the peer {peer!r} is not running")
         return self._peers[peer]
+
+    def keyed(self, peer: str) -> hashlib.blake2b:
+        """The hash by which that peer signs, before the first byte."""
+        if peer not in self._keyed:
+            secret = hashlib.blake2b(f"{self.seed}/{peer}".encode(), digest_size=32).digest()
+            self._keyed[peer] = hashlib.blake2b(key=secret, digest_size=32)
+        return self._keyed[peer]
 
     def crash(self, peer: str) -> None:
         """Kills `peer`: its streams are reset, its handlers cancelled; all it still tries fails."""
@@ -194,8 +205,9 @@ class VirtualTransport(Transport):
         self._handlers.cancel()
 
     def _signature(self, peer: PeerId, data: bytes) -> bytes:
-        secret = hashlib.blake2b(f"{self._network.seed}/{peer}".encode(), digest_size=32).digest()
-        return hashlib.blake2b(data, key=secret, digest_size=32).digest()
+        signing = self._network.keyed(peer).copy()
+        signing.update(data)
+        return signing.digest()
 
     async def _dial(self, peer: PeerId) -> None:
         failures = []
