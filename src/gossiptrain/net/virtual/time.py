@@ -7,11 +7,9 @@ can be repeated exactly. Does not know networks; sockets and subprocesses must n
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import heapq
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple
 
 ResultT = TypeVar("ResultT")
 ArgumentsT = TypeVarTuple("ArgumentsT")
@@ -41,8 +39,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now_s = 0.0
         self.turns = 0
-        self.is_called = True
-        """Whether another thread, or a signal, may have called since it was looked."""
         self._limit_s = min(limit_s, MAX_VIRTUAL_S)
         self._limit_turns = limit_turns
 
@@ -53,10 +49,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             raise VirtualStandstillError(f"still running after {self.turns - 1} turns of the event loop")
         if timeout is not None and timeout <= 0:
             return []
-        if self.is_called or timeout is None:
-            self.is_called = False
-            if woken := super().select(0):
-                return woken
+        if woken := super().select(0):  # a signal, or a call from another thread
+            return woken
         if timeout is None:
             raise VirtualDeadlockError(_deadlock_text())
         self.now_s += timeout
@@ -72,59 +66,6 @@ def _deadlock_text() -> str:
         place = f"{frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else "an unknown place"
         waiting.append(f"{task.get_name()} at {place}")
     return "nothing is scheduled any more, and these tasks wait for ever: " + "; ".join(sorted(waiting))
-
-
-class _Timer(float):
-    """A timer as asyncio's own loop handles it, which is the number that its time is.
-
-    So the heap compares two of them without a call of Python, which it does a dozen times for each; those of one moment
-    are equal, as asyncio's are, and come in the same order.
-    """
-
-    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_loop", "_scheduled", "_when")
-    _source_traceback = None
-    _when: float
-    _callback: Callable[..., object] | None
-    _args: tuple[Any, ...] | None
-    _loop: VirtualTimeLoop
-    _context: contextvars.Context
-    _cancelled: bool
-    _scheduled: bool
-
-    def __new__(
-        cls,
-        when_s: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: VirtualTimeLoop,
-        context: contextvars.Context | None,
-    ) -> _Timer:
-        timer = super().__new__(cls, when_s)
-        timer._when = when_s
-        timer._callback = callback
-        timer._args = args
-        timer._loop = loop
-        timer._context = contextvars.copy_context() if context is None else context
-        timer._cancelled = False
-        timer._scheduled = True
-        return timer
-
-    _run = asyncio.Handle._run
-
-    def __bool__(self) -> bool:
-        return True
-
-    def cancel(self) -> None:
-        if not self._cancelled:
-            self._loop._timer_handle_cancelled(self)  # type: ignore[attr-defined]
-            self._cancelled = True
-            self._callback = self._args = None
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def when(self) -> float:
-        return self._when
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -145,29 +86,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now_s
-
-    def call_at(
-        self,
-        when: float,
-        callback: Callable[[*ArgumentsT], object],
-        *args: *ArgumentsT,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        """Has `callback` called at that virtual time."""
-        self._check_closed()  # type: ignore[attr-defined]
-        timer = _Timer(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        return cast("asyncio.TimerHandle", timer)
-
-    def call_soon_threadsafe(
-        self,
-        callback: Callable[[*ArgumentsT], object],
-        *args: *ArgumentsT,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.Handle:
-        """The one way in from other threads and from signals."""
-        self._jumping.is_called = True
-        return super().call_soon_threadsafe(callback, *args, context=context)
 
     def run_in_executor(
         self, executor: object, func: Callable[[*ArgumentsT], ResultT], *args: *ArgumentsT
