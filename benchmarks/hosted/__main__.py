@@ -6,9 +6,10 @@
 
 For each host and seed, one peer trains with all data, and so many peers with a part each, together for as many samples:
 each takes its part of every batch (`--share batch`), as in synchronous training, or makes its part of the steps with
-whole batches (`--share steps`), as where the same script is run on a part of the data. Every peer is a process that was forked once all libraries were imported, with a node
-and a libp2p daemon of its own, and trains as its user would write it. Afterwards the models of all peers are compared
-bit by bit, and the loss on text that nobody saw with that of the one peer. What is told of the spread is over seeds.
+whole batches (`--share steps`), as where the same script is run on a part of the data. Every peer is a process that was
+forked once all libraries were imported, with a node and a libp2p daemon of its own, and trains as its user would write
+it. Afterwards the models of all peers are compared bit by bit, and the loss on text that nobody saw with that of the
+one peer. What is told of the spread is over seeds.
 
 Both are given the learning rate that suits them, of those in --lr and --lr-together: that with the least mean loss over
 seeds, for both alike. Exits with 1 where peers end with different models, or where the loss is more than 1 % above that
