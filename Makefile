@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 TORCH ?= $(shell grep '^torch==' constraints.txt)
-# Tests run in so many processes at a time. Many start swarms of real processes, so more than two need more than two
-# cores.
-WORKERS ?= 2
+# Tests run in so many processes at a time. Many start swarms of real processes and wait for them, so three keep two
+# cores busy, which two leave idle for a quarter of the time.
+WORKERS ?= 3
 PYTEST := pytest --numprocesses $(WORKERS) --dist worksteal --durations 15
 
 .PHONY: demo test test-long test-fast test-lowest wheel wheel-test planted soak nat fuzz audit check fix cover setup docs clean
