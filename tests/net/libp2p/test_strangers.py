@@ -10,9 +10,9 @@ from benchmarks.floods.dialect import MULTISTREAM, HostileConnection, line
 
 from gossiptrain.net.addresses import parse_dial_address
 from gossiptrain.net.libp2p import strangers as room
-from gossiptrain.net.libp2p.strangers import MAX_GROWTH_BYTES, PATIENT_LOOKS, Strangers, resident_bytes
+from gossiptrain.net.libp2p.strangers import MAX_GROWTH_BYTES, PATIENCE_S, Strangers, resident_bytes
 from gossiptrain.net.libp2p.transport import Libp2pTransport
-from gossiptrain.net.transport import PeerId, Stream
+from gossiptrain.net.transport import Clock, PeerId, Stream
 from tests.transports import MakeTransport, run_on, until
 
 
@@ -38,6 +38,15 @@ class Guests:
         await asyncio.gather(*self._listening.values())
 
 
+class StandingClock(Clock):
+    """Its time passes only where the test lets it."""
+
+    now_s = 0.0
+
+    def now(self) -> float:
+        return self.now_s
+
+
 async def host_of(make: MakeTransport) -> Libp2pTransport:
     host = await make("host")
     assert isinstance(host, Libp2pTransport)
@@ -52,10 +61,11 @@ def test_where_strangers_are_too_many_those_who_had_time_to_say_who_they_are_are
     async def scenario(make: MakeTransport) -> None:
         host = await host_of(make)
         guests, members = Guests(host), set[PeerId]()
-        looks = Strangers(host._control, host.clock, is_known=members.__contains__, memory_bytes=lambda: 0)
+        clock = StandingClock()
+        looks = Strangers(host._control, clock, is_known=members.__contains__, memory_bytes=lambda: 0)
         member, first, second = [await guests.come() for _ in range(3)]
         members.add(member.peer)
-        for _ in range(PATIENT_LOOKS):
+        for clock.now_s in (0.0, PATIENCE_S):
             assert await looks.look() == frozenset(), "two strangers are borne"
         third = await guests.come()
         assert await looks.look() == {first.peer, second.peer}, "who has just come may be about to shake hands"
@@ -68,16 +78,39 @@ def test_where_strangers_are_too_many_those_who_had_time_to_say_who_they_are_are
     run_on("libp2p", scenario)
 
 
+def test_where_they_come_faster_than_their_time_is_over_those_who_came_first_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "MAX_STRANGERS", 3)
+
+    async def scenario(make: MakeTransport) -> None:
+        host = await host_of(make)
+        guests, clock = Guests(host), StandingClock()
+        looks = Strangers(host._control, clock, is_known=lambda peer: False, memory_bytes=lambda: 0)
+        early = [await guests.come() for _ in range(4)]
+        assert await looks.look() == frozenset(), "nobody is cut off who has just come"
+        late = [await guests.come() for _ in range(3)]
+        clock.now_s = PATIENCE_S / 2
+        assert await looks.look() == {guest.peer for guest in early}
+        await until(lambda: not any(guests.stays(guest) for guest in early))
+        clock.now_s = PATIENCE_S
+        assert await looks.look() == frozenset(), "as many as are borne have the usual time"
+        assert all(guests.stays(guest) for guest in late)
+        await guests.leave()
+
+    run_on("libp2p", scenario)
+
+
 def test_few_strangers_who_take_much_memory_are_too_many() -> None:
     async def scenario(make: MakeTransport) -> None:
         host = await host_of(make)
-        guests, taken = Guests(host), [100 << 20]
-        looks = Strangers(host._control, host.clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
+        guests, clock, taken = Guests(host), StandingClock(), [100 << 20]
+        looks = Strangers(host._control, clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
         taken.append(200 << 20)
         assert await looks.look() == frozenset(), "with nobody there it is no stranger's"
         stranger = await guests.come()
-        for _ in range(PATIENT_LOOKS):
-            await looks.look()
+        await looks.look()
+        clock.now_s = PATIENCE_S
         taken.append((200 << 20) + MAX_GROWTH_BYTES)
         assert await looks.look() == frozenset()
         taken.append((201 << 20) + MAX_GROWTH_BYTES)
@@ -92,10 +125,11 @@ def test_what_the_daemon_takes_for_long_is_no_strangers_fault() -> None:
     async def scenario(make: MakeTransport) -> None:
         host = await host_of(make)
         guests, taken = Guests(host), [100 << 20]
-        looks = Strangers(host._control, host.clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
+        clock = StandingClock()
+        looks = Strangers(host._control, clock, is_known=lambda peer: False, memory_bytes=lambda: taken[-1])
         stranger = await guests.come()
         taken.append((100 << 20) + MAX_GROWTH_BYTES)
-        for _ in range(300):
+        for clock.now_s in range(300):
             assert await looks.look() == frozenset()
         taken.append((104 << 20) + MAX_GROWTH_BYTES)
         assert await looks.look() == frozenset()
@@ -108,6 +142,7 @@ def test_what_the_daemon_takes_for_long_is_no_strangers_fault() -> None:
 def test_a_peer_that_bounds_strangers_goes_on_answering_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MAX_STRANGERS", 0)
     monkeypatch.setattr(room, "PERIOD_S", 0.05)
+    monkeypatch.setattr(room, "PATIENCE_S", 0.2)
 
     async def echo(stream: Stream) -> None:
         await stream.write(await stream.read_exactly(1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,13 +53,15 @@ def plain_reason(message: str | bytes) -> str:
 
 
 _MAX_MESSAGE_BYTES = 1 << 20
+_AT_ONCE = 128
+"""Questions before their answers are read, which must find room in the socket meanwhile."""
 _MAX_LENGTH_BYTES = 5
 
 MessageT = TypeVar("MessageT", bound=ProtobufMessage)
 
 
 class DaemonControl:
-    """Questions to the daemon, each on a connection of its own to its control socket."""
+    """Questions to the daemon over its control socket: each on a connection of its own, or many on one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -69,12 +72,27 @@ class DaemonControl:
         wire.end()
         return response
 
+    async def ask_each(self, requests: Sequence[p2pd_pb2.Request]) -> list[p2pd_pb2.Response]:
+        """Asks many questions at once, where each alone would wait for its turn on a processor, here and in the daemon.
+
+        What the daemon refuses is among the responses. Raises UnreachableError where it has ended.
+        """
+        wire = await self._connect()
+        try:
+            responses = []
+            for first in range(0, len(requests), _AT_ONCE):
+                payloads = [request.SerializeToString() for request in requests[first : first + _AT_ONCE]]
+                await wire.send(b"".join(_length(len(payload)) + payload for payload in payloads))
+                responses += [await read_protobuf(wire, p2pd_pb2.Response) for _ in payloads]
+        except StreamClosedError as error:
+            raise UnreachableError("libp2p's daemon has ended") from error
+        finally:
+            wire.end()
+        return responses
+
     async def converse(self, request: p2pd_pb2.Request) -> tuple[Wire, p2pd_pb2.Response]:
         """As `ask`, and leaves the connection open. Raises UnreachableError."""
-        try:
-            wire = await self._connect()
-        except OSError as error:
-            raise UnreachableError("libp2p's daemon has ended") from error
+        wire = await self._connect()
         try:
             payload = request.SerializeToString()
             await wire.send(_length(len(payload)) + payload)
@@ -91,10 +109,14 @@ class DaemonControl:
         return wire, response
 
     async def _connect(self) -> Wire:
+        """Raises UnreachableError."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
             await asyncio.get_running_loop().sock_connect(connection, str(self._path))
+        except OSError as error:
+            connection.close()
+            raise UnreachableError("libp2p's daemon has ended") from error
         except BaseException:
             connection.close()
             raise
