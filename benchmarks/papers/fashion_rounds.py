@@ -13,6 +13,7 @@ of 50, a learning rate of 0.1 that falls to 0.998 of itself in each round, weigh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,15 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks.measure import whole_number
-from benchmarks.papers.federated import Federation, rounds_of
+from benchmarks.papers.federated import Federation, accuracy_beside
 from benchmarks.papers.idx_images import IdxImages, read_idx_images
 from benchmarks.papers.mnist_rounds import TwoLayers
-from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
+from benchmarks.papers.tables import Figure, parser, show_figures, show_notes, write_figures
 from gossiptrain.config import GossipSettings, StrategyName, checked
 from gossiptrain.simulate.sources import TensorSource
 from gossiptrain.simulate.split import Indices
 from gossiptrain.training.tasks.evaluation import TensorEvaluationSet
-from gossiptrain.training.tasks.recipe import Recipe, StepSchedule
+from gossiptrain.training.tasks.recipe import StepSchedule
 from gossiptrain.training.tasks.sampling import seed_from
 
 BATCH = 50
@@ -59,16 +60,7 @@ class Garments(TwoLayers):
     """The same network by the paper's rule for the learning rate. every_steps: of a peer in a round."""
 
     name = "fashion"
-    recipe = Recipe(
-        batch=BATCH,
-        epochs=1,
-        learning_rate=0.1,
-        every_steps=60,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=1e-3,
-        clip_norm=10.0,
-    )
+    recipe = replace(TwoLayers.recipe, batch=BATCH, weight_decay=1e-3, clip_norm=10.0)
 
     def __init__(self, *, every_steps: int) -> None:
         self._every_steps = every_steps
@@ -137,10 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 seed=given.seed,
                 present=given.present,
             )
-            *_, last = rounds_of(federation, device=torch.device("cpu"))
-            sent = f"{last.megabytes_per_peer:.1f} MB sent by each that is there"
-            print(f"{course}, {kind}: {100 * last.accuracy:.1f} %, {sent}", flush=True)
-            figures.append(beside(course, kind, published=PUBLISHED[kind], ours=100 * last.accuracy))
+            figures.append(
+                accuracy_beside(federation, course, kind, published=PUBLISHED[kind], device=torch.device("cpu"))
+            )
     show_figures("Accuracy, percent", figures)
     show_notes(NOTES)
     write_figures(given.json, benchmark="fashion_rounds", figures=figures)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmarks.papers.tables import Figure, beside
 from gossiptrain.config import GossipSettings
 from gossiptrain.simulate.rounds import VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.scores import Scorer
@@ -107,3 +108,13 @@ def rounds_of(federation: Federation, *, device: torch.device) -> Iterator[After
             yield AfterRound(score.accuracy, (rounds.bytes_per_peer + given_bytes) / 1e6)
     finally:
         peers.close()
+
+
+def accuracy_beside(
+    federation: Federation, course: str, kind: str, *, published: float, device: torch.device
+) -> Figure:
+    """All rounds: prints what came of them, and returns the accuracy beside the published one, in percent."""
+    *_, last = rounds_of(federation, device=device)
+    each = "each" if federation.present is None else "each that is there"
+    print(f"{course}, {kind}: {100 * last.accuracy:.1f} %, {last.megabytes_per_peer:.1f} MB sent by {each}", flush=True)
+    return beside(course, kind, published=published, ours=100 * last.accuracy)

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from benchmarks.measure import whole_number
-from benchmarks.papers.federated import Federation, rounds_of
-from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_notes, write_figures
+from benchmarks.papers.federated import Federation, accuracy_beside
+from benchmarks.papers.tables import Figure, parser, show_figures, show_notes, write_figures
 from gossiptrain.config import GossipSettings, StrategyName, checked
 from gossiptrain.simulate import split
 from gossiptrain.simulate.sources import TensorSource
@@ -124,10 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 learning_rate=given.lr,
                 seed=given.seed,
             )
-            *_, last = rounds_of(federation, device=device)
-            sent = f"{last.megabytes_per_peer:.1f} MB sent by each"
-            print(f"{course}, {kind}: {100 * last.accuracy:.1f} %, {sent}", flush=True)
-            figures.append(beside(course, kind, published=PUBLISHED[kind], ours=100 * last.accuracy))
+            figures.append(accuracy_beside(federation, course, kind, published=PUBLISHED[kind], device=device))
     show_figures("Accuracy, percent", figures)
     show_notes(NOTES)
     write_figures(given.json, benchmark="niid_bench", figures=figures)
