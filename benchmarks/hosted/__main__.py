@@ -198,7 +198,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--text", type=Path, nargs="+", default=TEXTS, help="files that are learnt from (the documentation)"
     )
     parser.add_argument("--json", type=Path, help="where to write all outcomes")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.share == "batch" and given.batch < given.peers:
+        parser.error(f"a batch of {given.batch} has no part for each of {given.peers} peers: --batch, or --share steps")
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
