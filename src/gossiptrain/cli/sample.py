@@ -15,6 +15,7 @@ import typer
 from gossiptrain.cli import options
 from gossiptrain.cli.flags import Flag, Given, with_flags
 from gossiptrain.errors import UsageError
+from gossiptrain.monitor.words import harmless
 
 PROMPT = Flag(("--prompt",), str, "How the text begins; - reads it from standard input", metavar="TEXT")
 LENGTH = Flag(("--length",), int, "How many bytes follow (500)", lowest=1, highest=1_000_000, default=500)
@@ -48,7 +49,7 @@ def sample(
     from gossiptrain.training.compute import chosen_device
     from gossiptrain.training.saved_model import load_saved
     from gossiptrain.training.tasks.text import TextTask
-    from gossiptrain.training.tasks.text_writing import as_text, shown, written
+    from gossiptrain.training.tasks.text_writing import as_text, written
 
     given = Given(SAMPLE_FLAGS, values)
     loaded = load_saved(saved, report=lambda text: typer.echo(text, err=True))
@@ -73,9 +74,9 @@ def sample(
         temperature=given[TEMPERATURE],
         generator=generator,
     )
-    _write([shown(prompt.decode("utf-8", "replace"))])
+    _write([harmless(prompt.decode("utf-8", "replace"))])
     try:
-        _write(as_text(drawn))
+        _write(map(harmless, as_text(drawn)))
     finally:
         _write("\n")
 

@@ -16,6 +16,7 @@ _LARGEST = 1e30
 _BLOCKS = "▁▂▃▄▅▆▇█"
 # Control, format (among them those that turn the direction of writing), surrogate, private, unassigned, line breaks.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_AS_SPACES = str.maketrans("\t\r\n", "   ")
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -24,9 +25,14 @@ def printable(text: str, limit: int = 200) -> str:
     Rich markup in it stays as it is: views hand it to Rich as plain text and never as markup.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return harmless(cut.translate(_AS_SPACES))
+
+
+def harmless(text: str) -> str:
+    """`text` with its lines and tabs, and with nothing else that could move the cursor or change colours."""
     return "".join(
-        " " if character in "\t\r\n" else "\ufffd" if unicodedata.category(character) in _UNPRINTABLE else character
-        for character in cut
+        character if character in "\n\t" or unicodedata.category(character) not in _UNPRINTABLE else "\ufffd"
+        for character in text
     )
 
 

@@ -1,13 +1,11 @@
 """Text by a model that tells the next byte of one: each byte is drawn, and the next is told from what is there then.
 
-Owns the drawing, and how bytes become letters that are safe to show. Does not know where models come from, nor where
-text goes.
+Owns the drawing, and how bytes become letters. Does not know where models come from, nor where text goes.
 """
 
 from __future__ import annotations
 
 import codecs
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -16,8 +14,6 @@ from torch.nn import functional
 
 START = b"\n"
 """What a model begins with that is given nothing: a line begins."""
-_NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""As in `monitor.words`: with these a text could move the cursor, or turn the direction of writing."""
 
 
 def written(
@@ -44,15 +40,8 @@ def written(
 
 
 def as_text(drawn: Iterable[int]) -> Iterator[str]:
-    """The bytes as UTF-8, each letter as soon as it is whole; what is none, or cannot be shown safely, is `\\ufffd`."""
+    """The bytes as UTF-8, each letter as soon as it is whole; what is none is `\\ufffd`."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for byte in drawn:
-        yield shown(decoder.decode(bytes([byte])))
-    yield shown(decoder.decode(b"", final=True))
-
-
-def shown(text: str) -> str:
-    """The text with lines and tabs, and without what could do anything else to a terminal."""
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) not in _NOT_SHOWN else "\ufffd" for letter in text
-    )
+        yield decoder.decode(bytes([byte]))
+    yield decoder.decode(b"", final=True)
