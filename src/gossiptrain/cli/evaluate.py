@@ -42,9 +42,7 @@ def evaluate(
     first = replace(loaded[0], tensors=merged.state)
     task = first.checked_task(data_dir=data_dir)
     target = chosen_device(given[options.DEVICE] or "auto")
-    model = task.build_model(seed=0)
-    model.load_state_dict(first.tensors)
-    model.to(target)
+    model = first.build(task).to(target)
     found = task.open_evaluation(data_dir=data_dir, device=target).evaluate(model)
     result = {
         "task": task.description,

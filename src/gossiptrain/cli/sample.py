@@ -59,7 +59,7 @@ def sample(
             f"{saved} is of the task {task.name}, which writes no text.",
             remedy=f"Name a run of `gossip train text`. How good this model is says: gossip eval {saved}",
         )
-    model = loaded.build().to(chosen_device(given[options.DEVICE] or "auto"))
+    model = loaded.build(task).to(chosen_device(given[options.DEVICE] or "auto"))
     generator = torch.Generator()
     if given[SEED] is None:
         generator.seed()

@@ -55,9 +55,9 @@ class SavedModel:
             raise _mismatch(self.path, f"it is of {self.fingerprint!r}, and {built}")
         return task
 
-    def build(self) -> nn.Module:
-        """The model in eval mode. Raises what `checked_task` raises."""
-        model = self.checked_task().build_model(seed=0)
+    def build(self, task: Task | None = None) -> nn.Module:
+        """The model in eval mode. task: what `checked_task` has returned; None: that is asked for first, and raises."""
+        model = (task or self.checked_task()).build_model(seed=0)
         model.load_state_dict(self.tensors)
         return model.eval()
 
