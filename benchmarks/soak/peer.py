@@ -37,6 +37,10 @@ class BrokenPromiseError(Exception):
     """What a peer did that it must not do, in words."""
 
 
+class PeerEndedError(BrokenPromiseError):
+    """A peer ended by itself while it was to go on."""
+
+
 def give_priority(pid: int, niceness: int) -> None:
     """Sets the niceness of a process, if it is still there and this is allowed: only root may take niceness back."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -139,11 +143,11 @@ class SoakPeer:
         self.process.kill()
 
     def until_round(self) -> Iterator[float]:
-        """Waits until it has had a round from now on. Raises BrokenPromiseError where none comes, or it ends."""
+        """Waits until it has had a round from now on. Raises BrokenPromiseError where none comes, PeerEndedError."""
         since_s = time.time()
         while self.lives[-1].first_round_s(since_s) is None:
             if not self.is_running:
-                raise BrokenPromiseError(f"{self.name} ended with {self.process.process.returncode}")
+                raise PeerEndedError(f"{self.name} ended with {self.process.process.returncode}")
             if time.time() - since_s > BACK_WITHIN_S:
                 raise BrokenPromiseError(f"{self.name} had no round within {BACK_WITHIN_S:g} s")
             yield POLL_S
