@@ -264,7 +264,7 @@ class Node:
         membership = self._peer.membership
         if membership.only_watches(peer):
             return  # To who trains it is nobody.
-        heartbeat = membership.live().get(peer)
+        heartbeat = membership.said_by(peer)
         addresses, number = (heartbeat.addresses, heartbeat.round) if heartbeat is not None else ((), 0)
         peers = len(membership.participants()) + 1
         self._trainer.send(

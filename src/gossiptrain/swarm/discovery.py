@@ -109,7 +109,7 @@ class Discovery:
             self._reunion.learn(peer, addresses)
             return
         async with free:
-            if peer in self._membership.live():
+            if self._membership.said_by(peer) is not None:
                 return  # it was the first to call
             self._transport.remember(peer, addresses)
             with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):

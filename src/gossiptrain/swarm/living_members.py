@@ -26,7 +26,7 @@ class LivingMembers:
             self.renew(peer, heartbeat, record)
 
     def renew(self, peer: PeerId, heartbeat: Heartbeat, record: SignedHeartbeat) -> None:
-        """One of them has said something new, and keeps its place."""
+        """One of them has said something new, and keeps its place; or a new one stands last."""
         key = key_of(peer)
         self.heartbeats[peer] = heartbeat
         self.versions[key] = heartbeat.version

@@ -26,7 +26,7 @@ from gossiptrain.swarm.versions import Version
 
 _logger = logging.getLogger(__package__)
 MAX_SEEN = 4096
-MAX_DECODED = 512
+MAX_DECODED = 2 * MAX_KNOWN
 """Texts of heartbeats whose meaning is kept: the same ones come from several sides."""
 KEPT_LIFETIMES = 20
 """How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
@@ -73,6 +73,10 @@ class MemberTable:
     def live(self) -> dict[PeerId, Heartbeat]:
         """Those that live, by peer."""
         return self._living().heartbeats.copy()
+
+    def said_by(self, peer: PeerId) -> Heartbeat | None:
+        """What a living one said last; None where the peer does not live."""
+        return self._living().heartbeats.get(peer)
 
     def age_s(self, peer: PeerId) -> float:
         """Seconds since the last heartbeat of a member came."""
@@ -186,7 +190,7 @@ class MemberTable:
             self._make_room()
         met_at_s = now_s if met or known is None else known.met_at_s
         self._members[peer] = _Member(heartbeat, record, now_s, met_at_s, live=not heartbeat.leaving)
-        self._note_living(peer, self._members[peer], was_live=was_live)
+        self._note_living(peer, self._members[peer], was_live=was_live, is_new=known is None)
         self._candidates.forget(peer)
         moved = known is not None and heartbeat.addresses != known.heartbeat.addresses
         if known is None or moved or not was_live:
@@ -216,8 +220,9 @@ class MemberTable:
             )
         return self._living_now
 
-    def _note_living(self, peer: PeerId, member: _Member, *, was_live: bool) -> None:
-        if not (was_live and member.live):
+    def _note_living(self, peer: PeerId, member: _Member, *, was_live: bool, is_new: bool) -> None:
+        """A living one keeps its place, and a new one stands last, as in the table itself."""
+        if not (member.live and (was_live or is_new)):
             self._living_now = None
         elif self._living_now is not None:
             self._living_now.renew(peer, member.heartbeat, member.record)

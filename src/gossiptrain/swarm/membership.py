@@ -82,6 +82,10 @@ class Membership:
         """The others that live, by peer."""
         return self._table.live()
 
+    def said_by(self, peer: PeerId) -> Heartbeat | None:
+        """What another one that lives said last; None where the peer does not live."""
+        return self._table.said_by(peer)
+
     def participants(self) -> dict[PeerId, Heartbeat]:
         """Those of them that train, or will once they have joined; who only watches is left out."""
         return {peer: heartbeat for peer, heartbeat in self.live().items() if heartbeat.role == "trainer"}
@@ -96,7 +100,7 @@ class Membership:
 
     def life_of(self, peer: PeerId) -> Life:
         """Which life of a living peer this is: it is another one once the peer has started anew."""
-        heartbeat = self._table.live().get(peer)
+        heartbeat = self._table.said_by(peer)
         return peer, None if heartbeat is None else heartbeat.incarnation
 
     def has_lost(self, peer: PeerId) -> bool:

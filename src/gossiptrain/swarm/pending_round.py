@@ -7,6 +7,7 @@ formed.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 from gossiptrain.net.transport import PeerId
@@ -45,6 +46,10 @@ class PendingRound:
     """Who is not waited for any more."""
     silent: set[PeerId] = field(default_factory=set)
     """Those of them that did not answer either."""
+    awaited: set[PeerId] = field(default_factory=set)
+    """For whom it was to wait when that was last considered."""
+    considered_s: float = -math.inf
+    """When that was."""
 
     @property
     def deadline_s(self) -> float:

@@ -58,7 +58,8 @@ class Reunion:
         """Hears of every change of the membership."""
         now_s = self._clock.now()
         if change in ("joined", "moved"):
-            if self.book.note(peer, self._membership.live()[peer].addresses, now_s=now_s):
+            said = self._membership.said_by(peer)
+            if said is not None and self.book.note(peer, said.addresses, now_s=now_s):
                 self._returned[peer] = None
         elif change == "lost":
             self.book.lose(peer, proved=self._admission.has_admitted(peer), now_s=now_s)

@@ -18,6 +18,11 @@ from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.pending_round import PendingRound
 from gossiptrain.swarm.promises import Promises
 
+FEW_READY = 16
+"""Up to so many that are ready, each of them has all considered anew whenever it looks."""
+LOOKS_PER_HEARTBEAT = 32
+"""Beyond that the work would grow with the square of the swarm: a thousand looks, each at a thousand outlooks."""
+
 
 class Stragglers:
     """Those that are not here yet, by what they said of themselves."""
@@ -34,29 +39,44 @@ class Stragglers:
     def are_awaited(self, pending: PendingRound) -> bool:
         """Whether the round is still to wait: there is time left, and it needs or expects somebody."""
         remaining_s = pending.deadline_s - self._clock.now()
+        if remaining_s > 0 and self._is_still_so(pending):
+            return True
         outlooks = self._membership.outlooks()
         if len(_available(pending, outlooks) | pending.ready_peers.keys()) < self._minimum_members:
             remaining_s = 0.0
-        return remaining_s > 0 and (
-            len(pending.ready_peers) < self._minimum_members or self._expected(pending, outlooks, remaining_s)
-        )
+        if remaining_s <= 0:
+            return False
+        if len(pending.ready_peers) < self._minimum_members:
+            return True
+        pending.awaited = self._expected(pending, outlooks, remaining_s)
+        pending.considered_s = self._clock.now()
+        return bool(pending.awaited)
 
-    def _expected(self, pending: PendingRound, outlooks: Mapping[PeerId, Outlook], remaining_s: float) -> bool:
-        """Whether a peer that is not here yet should come in time. One that wants everyone makes all others ready."""
+    def _is_still_so(self, pending: PendingRound) -> bool:
+        """Whether somebody was awaited a moment ago who is not here yet, and many are ready."""
+        if len(pending.ready_peers) <= FEW_READY or pending.awaited <= pending.ready_peers.keys():
+            return False
+        return self._clock.now() - pending.considered_s < self._timing.heartbeat_s / LOOKS_PER_HEARTBEAT
+
+    def _expected(self, pending: PendingRound, outlooks: Mapping[PeerId, Outlook], remaining_s: float) -> set[PeerId]:
+        """Peers that are not here yet and should come in time. One that wants everyone makes all others ready."""
         ends = pending.ends
         everyone = pending.merges or any(self._finishes(peer, outlook) for peer, outlook in outlooks.items())
-        found = False
+        found = set()
         for peer in sorted(outlooks.keys() - pending.ready_peers.keys()):
             outlook = outlooks[peer]
             if outlook.ended and (ends or outlook.finishing):
-                found = self._is_awaited(pending, peer, 0.0, as_long_as_it_answers=True) or found
+                is_awaited = self._is_awaited(pending, peer, 0.0, as_long_as_it_answers=True)
             elif (
                 not outlook.ended and outlook.ready_in_s is not None and (everyone or outlook.ready_in_s <= remaining_s)
             ):
-                found = self._is_awaited(pending, peer, outlook.ready_in_s) or found
+                is_awaited = self._is_awaited(pending, peer, outlook.ready_in_s)
             else:
+                is_awaited = False
                 pending.due_s.pop(peer, None)
                 self._promises.kept_by([peer])
+            if is_awaited:
+                found.add(peer)
         return found
 
     def _finishes(self, peer: PeerId, outlook: Outlook) -> bool:
