@@ -1,8 +1,8 @@
 """A trainer's session with its node: from the first word to the last, in the training thread's own time.
 
 Owns the states that a membership goes through, what is sent to the node and what its messages mean. When a round is due
-and what it does to the model is `rounds`, what came of it `round_results`; the last rounds are `ending`. Does not know
-optimizers or loops.
+and what it does to the model is `rounds`, what came of it `round_results`; what is given and taken when somebody joins
+is `takeover`, the last rounds are `ending`. Does not know optimizers or loops.
 
     starting → joining → training → ending → left
 """
@@ -21,7 +21,6 @@ from gossiptrain.net.framing import Message
 from gossiptrain.node import control
 from gossiptrain.node.forecast import PROGRESS_S
 from gossiptrain.node.handle import NodeHandle
-from gossiptrain.node.memory import ELEMENT_BYTES
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.swarm.ending import Farewell
 from gossiptrain.training import news
@@ -33,6 +32,7 @@ from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.round_results import RoundResults
 from gossiptrain.training.rounds import LocalProgress, Rounds
+from gossiptrain.training.takeover import Takeover
 
 OPEN_WARNING = (
     "THE SWARM IS OPEN: everybody who knows an address and has the same model can join, see the parameters and change "
@@ -85,10 +85,9 @@ class Session:
         self._binding = binding
         self._strategy = strategy
         self._moments = moments
-        self._moments_bytes = 0
-        """Of second moments that were taken over."""
         self._samples_per_step = samples_per_step
         self._replica: Replica | None = None
+        self._takeover: Takeover
         self._on_ready: Callable[[], None]
         self._node: NodeHandle
         self.node_is_up = False
@@ -98,8 +97,6 @@ class Session:
         """Told by the loop since others were told last."""
         self._last_progress_s = 0.0
         self._said_alone = False
-        self._takes_state = False
-        """Whether the parameters that arrive are taken over."""
         self._asked = False
         """Whether the snapshot that is told next is one that the node has asked for."""
 
@@ -134,6 +131,7 @@ class Session:
                 progress=self.progress,
                 run_key=self.launch.fingerprint.key,
             )
+            self._takeover = Takeover(self.rounds, self._moments, self.progress, memory=self._node.memory)
             if resumed.get("outer"):
                 replica.restore(resumed["outer"])
             if resumed.get("round_counts"):
@@ -274,7 +272,7 @@ class Session:
             case control.NextRound():
                 self.rounds.next_number = message.number
             case control.StateWanted():
-                self._give_state(message)
+                self._node.send(self._takeover.give(message))
             case control.PeerChanged():
                 self._note_peer(message)
             case control.SwarmSeen():
@@ -286,7 +284,7 @@ class Session:
             case control.Reached():
                 self.bus.emit(events.Notice(level="warning" if message.warning else "info", message=message.text))
             case control.StateArrived():
-                self._take_state(message)
+                self._node.send(self._takeover.take(message))
             case control.Joined():
                 self._note_joined(message)
             case control.NodeDown():
@@ -344,40 +342,10 @@ class Session:
         elif set(ready.addresses) != set(before):
             self.bus.emit(events.NodeChanged(state="ready", addresses=ready.addresses))
 
-    def _give_state(self, wanted: control.StateWanted) -> None:
-        found, memory = True, self._node.memory.state
-        if wanted.moments:
-            found = self._moments.write(memory, fragment=wanted.fragment)
-        else:
-            self.rounds.replica.write_state(memory, fragment=wanted.fragment)
-        self._node.send(control.StateTaken(step=self.progress.step, found=found))
-
-    def _take_state(self, arrived: control.StateArrived) -> None:
-        if arrived.fragment == 0 and not arrived.moments:
-            # A peer that resumes from its own checkpoint keeps what it has, unless the swarm is ahead of it.
-            self._takes_state = arrived.step >= self.progress.step
-        if self._takes_state and arrived.moments:
-            self._take_moments(arrived)
-        elif self._takes_state:
-            self.rounds.replica.read_state(self._node.memory.state, fragment=arrived.fragment)
-        self._node.send(control.StateRead())
-
-    def _take_moments(self, arrived: control.StateArrived) -> None:
-        if self._moments.read(self._node.memory.state, fragment=arrived.fragment, step=arrived.step):
-            self._moments_bytes += ELEMENT_BYTES * self.launch.fragments.lengths[arrived.fragment]
-
     def _note_joined(self, joined: control.Joined) -> None:
         self.peers, self.trainers = joined.peers, joined.trainers
         self.node_is_up = True
-        received = joined.received
-        if received is not None and self._takes_state:
-            self.progress.step = received.step
-            self.rounds.begin_anew()
-            news.tell_joining(self.bus, received, moments_bytes=self._moments_bytes)
-            if joined.has_moments is not None and not self._moments_bytes:
-                self.bus.emit(events.Notice(message=news.NO_MOMENTS))
-        if received is not None:
-            self._node.memory.forget_state()
+        self._takeover.finish(joined, self.bus)
         if self.state is State.JOINING:
             self.state = State.TRAINING
         else:
