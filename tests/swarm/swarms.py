@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ async def swarm_of(
     swarm = Swarm(make_transport, settings, timing=timing, run=fingerprint(run=run))
     try:
         for index in range(count):
-            await swarm.add(chr(ord("a") + index))
+            await swarm.add(string.ascii_letters[index])
         await swarm.know_each_other()
         yield swarm
     finally:

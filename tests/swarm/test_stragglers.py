@@ -7,6 +7,9 @@ import asyncio
 import pytest
 
 from gossiptrain.config import GossipSettings
+from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.membership import Membership
+from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.own_heartbeat import OwnState
 from tests.swarm.swarms import TIMING, swarm_of
 from tests.swarm.test_matchmaking import members_of, seconds_of_rounds
@@ -97,3 +100,39 @@ def test_who_stops_saying_when_it_is_ready_is_not_waited_for_from_the_next_heart
             assert sum(await seconds_of_rounds(swarm, *"abc", rounds=4)) < 0.5
 
     run_on("virtual", scenario)
+
+
+# Many at once.
+
+
+def test_a_coordinator_does_not_look_at_everybody_again_for_each_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    outlooks = Membership.outlooks
+
+    def counted(membership: Membership) -> dict[PeerId, Outlook]:
+        nonlocal looks
+        looks += 1
+        return outlooks(membership)
+
+    def looks_while_one_is_late(ready: int) -> int:
+        async def scenario(make: MakeTransport) -> None:
+            nonlocal looks
+            async with swarm_of(make, ready + 1) as swarm:
+                *early, late = swarm.peers.values()
+                tasks = [asyncio.create_task(peer.average()) for peer in early]
+                await asyncio.sleep(0.5)
+                looks = 0
+                await asyncio.sleep(1.0)
+                seen, told_s = looks, asyncio.get_running_loop().time()
+                await late.average()
+                await asyncio.gather(*tasks)
+                took_s = asyncio.get_running_loop().time() - told_s
+                assert took_s < 0.2, "nobody waits any more once the last one is there"
+                looks = seen
+
+        run_on("virtual", scenario)
+        return looks
+
+    monkeypatch.setattr(Membership, "outlooks", counted)
+    few, many = looks_while_one_is_late(12), looks_while_one_is_late(48)
+    assert 0 < many < 2 * few, (few, many)
