@@ -60,13 +60,20 @@ SHARED_FOR_S = 30.0
 """How old a copy may be that is given to one more joiner. After that the next one waits until nobody needs it."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a joiner asks for: the parameters of a fragment, or its second moments."""
+
+    fragment: int
+    moments: bool
+
+
 @dataclass
 class _Given:
     """What is being given, and to how many."""
 
     donation: Donation
-    part: tuple[int, bool]
-    """Which fragment, and whether it is its moments."""
+    part: _Part
     taken_s: float
     users: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -160,7 +167,7 @@ class StateServer:
     async def _held_for(self, request: StateRequest) -> AsyncIterator[_Given | None]:
         """What this joiner is given; it stays as it is until the end of the block."""
         async with self._taking:
-            given = await self._shared_or_fresh(request.average, (request.fragment, request.moments))
+            given = await self._shared_or_fresh(request.average, _Part(request.fragment, request.moments))
             if given is not None:
                 given.users += 1
         try:
@@ -171,17 +178,18 @@ class StateServer:
                 if not given.users:
                     self._let_go(given)
 
-    async def _shared_or_fresh(self, average: str, part: tuple[int, bool]) -> _Given | None:
+    async def _shared_or_fresh(self, average: str, part: _Part) -> _Given | None:
         given = self._given
         if given is not None and average:
             return given if _is(given.donation, average) else None
-        if given is not None and given.part != part and part[1]:
+        if given is not None and given.part != part and part.moments:
             return None  # Nobody has to wait for what it can do without.
         if given is not None and (given.part != part or self._clock.now() - given.taken_s > SHARED_FOR_S):
             await given.gone.wait()
             given = None
         if given is None:
-            donation = await self._take_moments(part[0]) if part[1] else await self._take(average, part[0])
+            fragment = part.fragment
+            donation = await (self._take_moments(fragment) if part.moments else self._take(average, fragment))
             given = self._given = _Given(donation, part, self._clock.now()) if donation is not None else None
         return given
 
