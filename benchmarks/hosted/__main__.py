@@ -3,6 +3,7 @@
     python -m benchmarks.hosted
     python -m benchmarks.hosted --hosts transformers trl --peers 2 --seeds 5 --strategy step-mix --every-steps 10
     python -m benchmarks.hosted --share steps
+    python -m benchmarks.hosted --base shakespeare.txt --base-steps 1000     # fine-tuning
 
 For each host and seed, one peer trains with all data, and so many peers with a part each, together for as many samples:
 each takes its part of every batch (`--share batch`), as in synchronous training, or makes its part of the steps with
@@ -26,6 +27,7 @@ import logging
 import multiprocessing
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -36,7 +38,7 @@ from typing import Any
 import torch
 
 from benchmarks.hosted.hosts import HOSTS, NEEDS
-from benchmarks.hosted.learning import Job, digest_of, held_out_loss, new_model, windows_of
+from benchmarks.hosted.learning import Job, digest_of, held_out_loss, keep, model_for, windows_of
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain import Gossip, GossipSettings, NetworkSettings
 
@@ -71,10 +73,13 @@ class Ended:
 class Bench:
     """One comparison, from data to losses."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, folder: Path) -> None:
+        """folder: where models are kept that others begin with."""
         self._given = given
         self._training, self._held_out = windows_of(given.text)
         self._context = multiprocessing.get_context("fork")
+        self._folder = folder
+        self._bases: dict[int, Path | None] = {}
 
     @property
     def _shares(self) -> tuple[int, int]:
@@ -82,9 +87,31 @@ class Bench:
         steps, batch, peers = self._given.steps, self._given.batch, self._given.peers
         return (steps // peers, batch) if self._given.share == "steps" else (steps, batch // peers)
 
+    def _base(self, seed: int) -> Path | None:
+        """What all models of a seed begin with, trained when it is asked for first."""
+        given = self._given
+        if seed not in self._bases:
+            self._bases[seed] = self._folder / f"{seed}.safetensors" if given.base else None
+            if given.base:
+                windows, _ = windows_of(given.base)
+                job = Job(windows, given.base_steps, given.batch, given.base_lr, seed, given.width)
+                # In a process of its own: one that has computed gradients can start no others by a fork.
+                process = self._context.Process(target=_train_base, args=(job, self._bases[seed]))
+                process.start()
+                process.join(WAIT_S)
+        return self._bases[seed]
+
     def alone(self, host: str, seed: int, learning_rate: float) -> Outcome:
         """One peer with all data."""
-        job = Job(self._training, self._given.steps, self._given.batch, learning_rate, seed)
+        job = Job(
+            self._training,
+            self._given.steps,
+            self._given.batch,
+            learning_rate,
+            seed,
+            self._given.width,
+            self._base(seed),
+        )
         process, words = self._start(host, job, None, peers=1)
         (ended,) = _endings([process], [words])
         return Outcome(host, 1, seed, learning_rate, ended.loss, models=1, rounds=0)
@@ -98,7 +125,7 @@ class Bench:
         try:
             for number in range(peers):
                 part = self._training[number::peers]
-                job = Job(part, *self._shares, learning_rate, seed + 1000 * number)
+                job = Job(part, *self._shares, learning_rate, seed + 1000 * number, given.width, self._base(seed))
                 process, told = self._start(host, job, swarm, peers=peers)
                 processes.append(process)
                 words.append(told)
@@ -125,12 +152,19 @@ class Bench:
         return process, here
 
 
+def _train_base(job: Job, place: Path) -> None:
+    logging.disable(logging.WARNING)
+    model = model_for(job)
+    HOSTS["accelerate"](model, job, None, lambda gossip: None)
+    keep(model, place)
+
+
 def _train(
     host: str, job: Job, swarm: dict[str, Any] | None, peers: int, held_out: torch.Tensor, parent: Connection
 ) -> None:
     """The life of one peer."""
     logging.disable(logging.WARNING)
-    model, entered = new_model(job.seed), list[Gossip]()
+    model, entered = model_for(job), list[Gossip]()
 
     def wait(gossip: Gossip) -> None:
         entered.append(gossip)
@@ -189,6 +223,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=whole_number(1, 100), default=3)
     parser.add_argument("--steps", type=whole_number(4), default=1200, help="of the one peer")
     parser.add_argument("--batch", type=whole_number(1), default=8, help="samples in each of them")
+    parser.add_argument("--width", type=whole_number(8, 1024), default=32, help="of the model")
     parser.add_argument("--share", choices=("batch", "steps"), default="batch", help="of what peers take their part")
     parser.add_argument("--lr", type=float, nargs="+", default=[0.01], help="of the one peer; several are tried")
     parser.add_argument("--lr-together", type=float, nargs="+", default=[0.02], help="of the peers of a swarm")
@@ -197,6 +232,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--text", type=Path, nargs="+", default=TEXTS, help="files that are learnt from (the documentation)"
     )
+    parser.add_argument("--base", type=Path, nargs="+", help="files that all models have learnt from beforehand")
+    parser.add_argument("--base-steps", type=whole_number(1), default=1000)
+    parser.add_argument("--base-lr", type=float, default=0.003)
     parser.add_argument("--json", type=Path, help="where to write all outcomes")
     given = parser.parse_args(arguments)
     if given.share == "batch" and given.batch < given.peers:
@@ -208,7 +246,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; the exit code says whether all held."""
     given, measured_on = _arguments(arguments), machine()
     torch.set_num_threads(1)  # before any of its threads exist, since a fork would not have them
-    bench, outcomes, rows, held = Bench(given), list[Outcome](), list[list[str]](), True
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(given, Bench(given, Path(folder)), measured_on)
+
+
+def measure(given: argparse.Namespace, bench: Bench, measured_on: dict[str, Any]) -> int:
+    """All hosts, one after the other."""
+    outcomes, rows, held = list[Outcome](), list[list[str]](), True
     for host in given.hosts:
         if importlib.util.find_spec(NEEDS[host]) is None:
             rows.append([host, "not installed", "", "", "", "", ""])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,6 +29,9 @@ class Job:
     batch: int
     learning_rate: float
     seed: int
+    width: int
+    base: Path | None = None
+    """File with the parameters to begin with; None: begin anew."""
 
 
 class Windows(torch.utils.data.Dataset[dict[str, Tensor]]):
@@ -53,19 +57,32 @@ def windows_of(paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
     return windows[~is_held_out], windows[is_held_out]
 
 
-def new_model(seed: int) -> LlamaForCausalLM:
-    """About 20,000 parameters."""
+def new_model(seed: int, *, width: int) -> LlamaForCausalLM:
+    """About 20,000 parameters of width 32, 70,000 of width 64, 200,000 of width 128."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=LETTERS + 1,
-        hidden_size=32,
-        intermediate_size=96,
+        hidden_size=width,
+        intermediate_size=3 * width,
         num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=WINDOW,
         use_cache=False,
     )
     return LlamaForCausalLM(config)
+
+
+def model_for(job: Job) -> LlamaForCausalLM:
+    """The model that a peer begins with."""
+    model = new_model(job.seed, width=job.width)
+    if job.base is not None:
+        model.load_state_dict(load_file(job.base))
+    return model
+
+
+def keep(model: nn.Module, place: Path) -> None:
+    """Writes the parameters to a file that `Job.base` can name."""
+    save_file(model.state_dict(), place)
 
 
 def held_out_loss(model: nn.Module, windows: Tensor) -> float:
