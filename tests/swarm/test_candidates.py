@@ -8,7 +8,7 @@ from typing import Any
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.simulate.swarms.liar import ordinary_heartbeat
-from gossiptrain.swarm.candidates import LONGEST_PAUSE, MAX_CANDIDATES, Candidates
+from gossiptrain.swarm.candidates import LEAST_NEW, LONGEST_PAUSE, MAX_CANDIDATES, MAX_UNTRIED, Candidates
 from gossiptrain.swarm.messages import Heartbeat
 
 PERIOD_S, LIFETIME_S = 1.0, 5.0
@@ -69,3 +69,17 @@ def test_a_flood_has_bounds_and_drops_those_first_that_were_tried_in_vain() -> N
     assert len(heard) == MAX_CANDIDATES
     assert all(heard.addresses(PeerId(f"new{number}")) for number in range(MAX_CANDIDATES // 2))
     assert len(list(heard.due(now_s=0.0))) == MAX_CANDIDATES // 2
+
+
+def test_who_has_many_to_try_wants_to_hear_of_few_more_and_of_many_again_once_they_were_tried() -> None:
+    heard = candidates()
+    assert heard.most_new == MAX_UNTRIED
+    for number in range(MAX_UNTRIED - 10):
+        heard.hear(heartbeat(f"new{number}"), now_s=0.0)
+    assert heard.most_new == 10
+    for number in range(100):
+        heard.hear(heartbeat(f"more{number}"), now_s=0.0)
+    assert heard.most_new == LEAST_NEW
+    for peer in list(heard.due(now_s=0.0)):
+        heard.failed(peer, now_s=0.0)
+    assert heard.most_new == MAX_UNTRIED

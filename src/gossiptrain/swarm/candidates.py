@@ -16,6 +16,10 @@ from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.messages import Heartbeat
 
 MAX_CANDIDATES = 256
+MAX_UNTRIED = 64
+"""Who has so many to try wants to hear of no more."""
+LEAST_NEW = 4
+"""But for a few, by chance, so that nobody shuts others out by names that it makes up."""
 LONGEST_PAUSE = 32
 """Between two tries of one, in the periods in which the others are tried."""
 
@@ -43,6 +47,12 @@ class Candidates:
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._heard
+
+    @property
+    def most_new(self) -> int:
+        """Of how many more this peer is to hear in one exchange."""
+        untried = sum(not candidate.failures for candidate in self._heard.values())
+        return max(MAX_UNTRIED - untried, LEAST_NEW)
 
     def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Notes what somebody said, and drops another one where there is no room."""

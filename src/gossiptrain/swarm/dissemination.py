@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from typing import TypeVar
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
@@ -44,8 +43,6 @@ LEAST_WIDE = 6
 MAX_TRIES = 8
 """Peers that are only heard of, of which so many are tried at once."""
 
-ResultT = TypeVar("ResultT")
-
 
 class Dissemination:
     """Passes on the own heartbeat and those of the table, and takes in what others pass on."""
@@ -67,6 +64,8 @@ class Dissemination:
         self._table = table
         self._candidates = candidates
         self._rng = rng
+        self._tried: set[PeerId] = set()
+        """Of those that are only heard of, who is being tried now."""
 
     async def open(self) -> None:
         """From now on takes in the heartbeats that others pass on."""
@@ -75,32 +74,38 @@ class Dissemination:
     async def run(self) -> None:
         """Sends heartbeats until cancelled."""
         calls: dict[PeerId, asyncio.Task[bool]] = {}
-        tries: dict[PeerId, asyncio.Task[None]] = {}
+        tries: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._own.beat()
                 self._table.expire()
-                calls, tries = _unfinished(calls), _unfinished(tries)
+                calls = {peer: call for peer, call in calls.items() if not call.done()}
                 for peer in self._few():
                     if peer not in calls:
                         calls[peer] = tasks.create_task(self._exchange(peer))
-                for peer in self._candidates.due(now_s=self._clock.now()):
-                    if peer not in tries and len(tries) < MAX_TRIES:
-                        tries[peer] = tasks.create_task(self._try(peer))
+                tries = {task for task in tries if not task.done()}
+                due = len(list(self._candidates.due(now_s=self._clock.now())))
+                tries |= {tasks.create_task(self._meet_some()) for _ in range(min(due, MAX_TRIES - len(tries)))}
                 await self._clock.sleep(self._timing.heartbeat_s * self._rng.uniform(0.9, 1.1))
 
     async def meet_candidates(self) -> None:
         """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""
-        waiting = list(self._candidates.due(now_s=self._clock.now()))
-
-        async def work() -> None:
-            while waiting:
-                if (peer := waiting.pop(0)) in self._candidates:
-                    await self._try(peer)
-
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(self._timing.dial_timeout_s):
-                await asyncio.gather(*(work() for _ in range(MAX_TRIES)))
+                await asyncio.gather(*(self._meet_some() for _ in range(MAX_TRIES)))
+
+    async def _meet_some(self) -> None:
+        """Tries one after the other of those that are only heard of, until nobody is left to be tried now."""
+        while True:
+            due = self._candidates.due(now_s=self._clock.now())
+            peer = next((peer for peer in due if peer not in self._tried), None)
+            if peer is None:
+                return
+            self._tried.add(peer)
+            try:
+                await self._try(peer)
+            finally:
+                self._tried.discard(peer)
 
     async def announce(self) -> None:
         """Tells a few peers at once, out of turn, what this peer now says of itself."""
@@ -193,7 +198,12 @@ class Dissemination:
         """The caller's side: says what it has, hears what it lacks, and gives what the other side wants."""
         access = self._admission.access
         serial = 0 if access is None else access.revocations.serial
-        summary = HeartbeatSummary(own=self._own.record, versions=self._table.versions(), revocations=serial)
+        summary = HeartbeatSummary(
+            own=self._own.record,
+            versions=self._table.versions(),
+            most_unknown=self._candidates.most_new,
+            revocations=serial,
+        )
         await send_message(stream, summary, limit_bytes=BEATS_LIMIT_BYTES)
         reply = await receive_message(stream, HeartbeatReply, limit_bytes=BEATS_LIMIT_BYTES)
         self.learn_revocations(reply.revocations)
@@ -213,13 +223,13 @@ class Dissemination:
         for peer in (self._own.peer, stream.remote):  # of whom each side has heard by now
             mine.pop(key_of(peer), None)
             theirs.pop(key_of(peer), None)
-        told = self._table.records_of(lacking(theirs, mine, self._rng))
-        wanted = tuple(lacking(mine, theirs, self._rng)[:MAX_RECORDS])
+        told = self._table.records_of(lacking(theirs, mine, self._rng, most_unknown=summary.most_unknown))
+        wanted = lacking(mine, theirs, self._rng, most_unknown=self._candidates.most_new)[:MAX_RECORDS]
         access = self._admission.access
         wants_revocations = access is not None and summary.revocations > access.revocations.serial
         reply = HeartbeatReply(
             records=records_that_fit(self._own.record, told),
-            wanted=wanted,
+            wanted=tuple(wanted),
             revocations=b"" if access is None else access.newer_than(summary.revocations),
             wants_revocations=wants_revocations,
         )
@@ -228,7 +238,3 @@ class Dissemination:
             batch = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
             self.learn_revocations(batch.revocations)
             self._table.absorb(batch.records, told_by=stream.remote)
-
-
-def _unfinished(calls: dict[PeerId, asyncio.Task[ResultT]]) -> dict[PeerId, asyncio.Task[ResultT]]:
-    return {peer: call for peer, call in calls.items() if not call.done()}

@@ -25,14 +25,17 @@ def key_of(peer: PeerId) -> str:
     return peer[-KEY_LENGTH:]
 
 
-def lacking(has: Mapping[str, Version], gives: Mapping[str, Version], rng: random.Random) -> list[str]:
+def lacking(
+    has: Mapping[str, Version], gives: Mapping[str, Version], rng: random.Random, *, most_unknown: int
+) -> list[str]:
     """Keys of which the side that has `has` gets something newer from the side that has `gives`, most urgent first.
 
     Those it knows come in the order in which it is behind, since it must not lose them for want of news; those it does
     not know come by chance, so that none of them waits for ever. Where there is no room for all, each kind gets half.
+    most_unknown: of how many that it does not know it is to hear.
     """
     behind = [key for key, version in gives.items() if key in has and has[key] < version]
     behind.sort(key=lambda key: (has[key][0] - gives[key][0], has[key][1] - gives[key][1], key))
     unknown = sorted(key for key in gives if key not in has)
-    rng.shuffle(unknown)
+    unknown = rng.sample(unknown, min(most_unknown, len(unknown)))
     return [key for pair in zip_longest(behind, unknown) for key in pair if key is not None]

@@ -118,7 +118,7 @@ class Liar:
 
     async def beat(self, peer: PeerId, heartbeat: Heartbeat) -> None:
         """Passes on its own heartbeat alone."""
-        await self.say(peer, HEARTBEATS, HeartbeatSummary(own=self.signed(heartbeat), versions={}))
+        await self.say(peer, HEARTBEATS, HeartbeatSummary(own=self.signed(heartbeat), versions={}, most_unknown=0))
 
     async def pass_on(self, peer: PeerId, records: Sequence[SignedHeartbeat]) -> None:
         """Passes on these heartbeats of others, wanted or not."""
@@ -127,7 +127,10 @@ class Liar:
             heartbeats = [decode_message(record.body.encode(), Heartbeat) for record in records]
             versions = {key_of(PeerId(heartbeat.peer)): heartbeat.version for heartbeat in heartbeats}
             own = self.signed(self.heartbeat())
-            for message in (HeartbeatSummary(own=own, versions=versions), HeartbeatBatch(records=tuple(records))):
+            for message in (
+                HeartbeatSummary(own=own, versions=versions, most_unknown=0),
+                HeartbeatBatch(records=tuple(records)),
+            ):
                 await write_frame(stream, encode_message(message), limit_bytes=FRAME_LIMIT_BYTES)
             await read_frame(stream, limit_bytes=FRAME_LIMIT_BYTES)
         finally:
