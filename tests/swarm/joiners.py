@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm.corroboration import Comparison
 from gossiptrain.swarm.download import Download, ReceivedState
 from gossiptrain.swarm.last_average import HeldAverage
 from gossiptrain.swarm.state import Donation
@@ -23,9 +25,12 @@ class Joiner:
     peer: TestPeer
     into: Vector = field(default_factory=lambda: np.zeros(ELEMENTS, np.float32))
     failures: list[tuple[PeerId, OSError]] = field(default_factory=list)
+    compared: int = 0
+    """Values at the beginning that are compared with those of others."""
 
     def __post_init__(self) -> None:
-        self.download = Download(self.peer.swarm.admission, self.into)
+        comparison = Comparison(self.compared, random.Random(0)) if self.compared else None
+        self.download = Download(self.peer.swarm.admission, self.into, comparison=comparison)
 
     async def take_from(self, *donors: TestPeer, most_steps: int = MOST_STEPS) -> ReceivedState | None:
         return await self.download.run(

@@ -1,9 +1,9 @@
 """How a joiner takes over the parameters: from several donors at once, complete or not at all.
 
 Owns the course of a download. The first donor that makes an offer says what the state is; where that is an average,
-other members of its round are asked for the same chunks. Chunks that have arrived stay when a donor dies: whoever comes
-next is asked for what its own state has different. Does not know in which order donors are to be asked, nor what the
-joiner does with the parameters.
+other members of its round are asked for the same chunks. Chunks that have arrived stay when a donor dies, or is seen to
+give what nobody else holds: whoever comes next is asked for what its own state has different. Does not know in which
+order donors are to be asked, nor what the joiner does with the parameters.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.corroboration import Comparison, Corroboration
 from gossiptrain.swarm.state_chunks import ELEMENT_BYTES, Chunking, Share, WantedChunks, equal_chunks
 from gossiptrain.swarm.state_source import StateSource, opened
 
 MOST_HELPERS = 3
 """Donors that are asked at the same time, beside the first."""
+
+OpenSource = Callable[[PeerId, str], AbstractAsyncContextManager[StateSource]]
+"""Asks a donor for an average by its digest, or for whatever it has to give."""
+
+
+class UnlikeOthersError(ConnectionError):
+    """A donor's parameters are far from those of others, which are near each other."""
 
 
 class ReceivedState(Message):
@@ -47,11 +55,21 @@ class ReceivedState(Message):
 class Download:
     """The parameters, or a fragment, on their way into one vector. Where they are not complete, it may not be used."""
 
-    def __init__(self, admission: Admission, into: Vector, *, fragment: int = 0, moments: bool = False) -> None:
-        """moments: whether the second moments of that fragment are wanted, and not its parameters."""
+    def __init__(
+        self,
+        admission: Admission,
+        into: Vector,
+        *,
+        fragment: int = 0,
+        moments: bool = False,
+        comparison: Comparison | None = None,
+    ) -> None:
+        """moments: whether the second moments of that fragment are wanted, and not its parameters. comparison: with
+        what others hold; None: what a donor gives is believed."""
         self._admission = admission
         self._fragment = fragment
         self._moments = moments
+        self._comparison = comparison
         self._clock = admission.transport.clock
         self._into = into
         self._chunking = Chunking.of(len(into), chunk_bytes=admission.timing.chunk_bytes)
@@ -99,10 +117,22 @@ class Download:
             except (ConnectionError, TimeoutError) as error:
                 note(donor, error)
                 continue
-            if len(self._here) == self._chunking.count:
-                seconds = self._clock.now() - started_s
-                return self._received(donor, step=first.offer.step, seconds=seconds)
+            if len(self._here) < self._chunking.count:
+                continue
+            if await self._is_refuted([other for other in donors if other not in {donor, *gone}], open_source):
+                note(donor, UnlikeOthersError(f"{donor} gave parameters that are unlike those of others"))
+                continue
+            seconds = self._clock.now() - started_s
+            return self._received(donor, step=first.offer.step, seconds=seconds)
         return None
+
+    async def _is_refuted(self, others: Sequence[PeerId], open_source: OpenSource) -> bool:
+        if self._comparison is None or len(others) < 2 or len(self._givers) > 2:
+            return False
+        corroboration = Corroboration(
+            self._into, self._chunking, self._comparison, open_source=lambda donor: open_source(donor, "")
+        )
+        return await corroboration.is_refuted(others, self._clock, within_s=2 * self._admission.timing.dial_timeout_s)
 
     def _received(self, donor: PeerId, *, step: int, seconds: float) -> ReceivedState:
         size_bytes = len(self._into) * ELEMENT_BYTES
@@ -134,7 +164,7 @@ class _Course:
         first: StateSource,
         helpers: Iterator[PeerId],
         *,
-        open_source: Callable[[PeerId, str], AbstractAsyncContextManager[StateSource]],
+        open_source: OpenSource,
         failed: Callable[[PeerId, OSError], None],
     ) -> None:
         self._download = download

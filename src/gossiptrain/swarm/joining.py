@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from gossiptrain.core.averaging import Vector
 from gossiptrain.net.transport import Clock, PeerId
-from gossiptrain.swarm.download import Download, ReceivedState
+from gossiptrain.swarm.download import Download, ReceivedState, UnlikeOthersError
 from gossiptrain.swarm.membership import Membership
 
 REFUSED_S = 1.0
@@ -105,6 +105,8 @@ class Joining:
         if isinstance(error, TimeoutError):
             # Until it says something again nobody here waits for it, this peer's own greeting included.
             self._membership.suspect(donor)
+        if isinstance(error, UnlikeOthersError):
+            self._report(str(error))
         self._not_before_s[donor] = self._clock.now() + REFUSED_S
 
     def _founds(self) -> bool:

@@ -22,6 +22,7 @@ from gossiptrain.swarm.access.private import PrivateAccess
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.averager import Averager, RoundRules
 from gossiptrain.swarm.coordinator import Coordinator
+from gossiptrain.swarm.corroboration import Comparison
 from gossiptrain.swarm.discovery import Discovery
 from gossiptrain.swarm.download import Download, ReceivedState
 from gossiptrain.swarm.ending import EndingBarrier
@@ -121,6 +122,9 @@ class SwarmPeer:
         self.status = OwnStatus(self.admission)
         """What it shows to whoever watches."""
         self._recipe_server = RecipeServer(self.admission, recipe)
+        self._rng = environment.rng
+        self._state_vectors = 1
+        """Of which the first are the parameters, in what joiners are given."""
         self._joining = self._make_joining(report)
         self._on_change = on_change
         self._has_known = False
@@ -157,11 +161,15 @@ class SwarmPeer:
         return Joining(
             self.membership,
             self._clock,
-            lambda into, fragment: Download(self.admission, into, fragment=fragment),
+            self._download,
             settled_s=SETTLED_BEATS * self.admission.timing.heartbeat_s,
             look_around=self._discovery.consult_directory,
             report=report,
         )
+
+    def _download(self, into: Vector, fragment: int) -> Download:
+        comparison = Comparison(len(into) // self._state_vectors, self._rng)
+        return Download(self.admission, into, fragment=fragment, comparison=comparison)
 
     def _note_change(self, change: Change, peer: PeerId) -> None:
         self.reunion.note(change, peer)
@@ -219,7 +227,9 @@ class SwarmPeer:
         """
         self.membership.describe(replace(self.membership.own, joined=False))
         received: ReceivedState | None = None
-        for fragment, length in enumerate(lengths or (len(into),)):
+        lengths = lengths or (len(into),)
+        self._state_vectors = max(1, sum(lengths) // self.fingerprint.elements)
+        for fragment, length in enumerate(lengths):
             part = await self._joining.take_state(into[:length], fragment=fragment, met_before=self._has_known)
             if part is None:
                 # Whoever had begun to give the parameters is gone, and so is everybody else.
