@@ -32,6 +32,16 @@ def test_a_swarm_is_founded_once_and_found_again_by_the_name_of_its_run(swarms: 
     assert {swarm.run for swarm in swarms.all()} == {"my run", "my-run"}
 
 
+def test_those_come_first_that_were_used_last(swarms: OwnSwarms) -> None:
+    for hour, run in enumerate(("oldest", "old", "new")):
+        swarms.found(run)
+        os.utime(swarms.path(run), (3600 * hour, 3600 * hour))
+    assert [swarm.run for swarm in swarms.all()] == ["new", "old", "oldest"]
+    peer = LivingPeer(peer=ALICE, pid=os.getpid(), digest="ab" * 16, task="digits", addresses=[HERE], others=[])
+    LivingPeers(swarms, "oldest").tell(peer)
+    assert [swarm.run for swarm in swarms.all()] == ["oldest", "new", "old"], "a peer of it lives here now"
+
+
 def test_peers_that_start_at_one_moment_found_one_swarm(swarms: OwnSwarms) -> None:
     with ThreadPoolExecutor(8) as threads:
         founded = list(threads.map(lambda _: OwnSwarms(swarms.folder).found("run").seed, range(8)))

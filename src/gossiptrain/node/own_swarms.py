@@ -117,8 +117,9 @@ class OwnSwarms:
             return swarm
 
     def all(self) -> list[OwnSwarm]:
-        """All of them, by name. Raises UsageError."""
-        found = [self._read(path) for path in sorted(self.folder.glob(f"*{_SUFFIX}"))]
+        """All of them, those first that were used last. Raises UsageError."""
+        latest_first = sorted(self.folder.glob(f"*{_SUFFIX}"), key=_used_s, reverse=True)
+        found = [self._read(path) for path in latest_first]
         return [swarm for swarm in found if swarm is not None]
 
     def note_invite(self, run: str, invite: MadeInvite) -> None:
@@ -187,6 +188,15 @@ class OwnSwarms:
         except ValueError as error:
             raise _unusable(path, str(error)) from None
         return swarm
+
+
+def _used_s(path: Path) -> float:
+    """When the file of a swarm was changed last, or the folder beside it, where its peers of this computer are told."""
+    times_s = [0.0]
+    for place in (path, path.with_suffix("")):
+        with contextlib.suppress(OSError):
+            times_s.append(place.stat().st_mtime)
+    return max(times_s)
 
 
 def _unusable(path: Path, reason: str) -> UsageError:
