@@ -62,4 +62,4 @@ def chosen(run: str | None) -> Chosen:
 
 
 def _names(swarms: list[OwnSwarm]) -> str:
-    return ", ".join(repr(printable(swarm.run, 60)) for swarm in swarms)
+    return ", ".join(sorted(repr(printable(swarm.run, 60)) for swarm in swarms))
