@@ -268,7 +268,6 @@ def median(outcomes: list[Outcome], name: str) -> float:
 
 def row(outcomes: list[Outcome]) -> list[str]:
     """Medians, and the worst number of rounds."""
-
     rounds = [each.rounds for each in outcomes if each.rounds is not None]
     told = f"{statistics.median(rounds):g}, at most {max(rounds)}" if len(rounds) == len(outcomes) else "never"
     losses = [f"{median(outcomes, name):.2f}" for name in ("first", "worst", "joiner", "others", "alone")]

@@ -36,15 +36,15 @@ class Joining:
         self,
         membership: Membership,
         clock: Clock,
-        download: Callable[[Vector, int], Download],
+        download: Callable[[Vector, int, int], Download],
         *,
         settled_s: float,
         look_around: Callable[[], Awaitable[None]],
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """download: of a fragment into a vector. settled_s: how long the joiners that are known must have been the same
-        before one of them founds. look_around: looks for peers that are not known yet; awaited before this peer founds.
-        report: is told, in words, what this peer waits for.
+        """download: of a fragment, with so many parameters, into a vector. settled_s: how long the joiners that are
+        known must have been the same before one of them founds. look_around: looks for peers that are not known yet;
+        awaited before this peer founds. report: is told, in words, what this peer waits for.
         """
         self._membership = membership
         self._clock = clock
@@ -54,13 +54,16 @@ class Joining:
         self._report = report
         self._not_before_s: dict[PeerId, float] = {}
 
-    async def take_state(self, into: Vector, *, fragment: int = 0, met_before: bool = False) -> ReceivedState | None:
+    async def take_state(
+        self, into: Vector, *, fragment: int, parameters: int, met_before: bool
+    ) -> ReceivedState | None:
         """Fills `into` with a fragment of a living peer's parameters. None where this peer is to begin with its own.
 
-        Where it is None, or raises, `into` may not be used. met_before: whether it was in the swarm in an earlier life;
+        Where it is None, or raises, `into` may not be used. parameters: so many values at its beginning are what rounds
+        average; a strategy may keep more behind them. met_before: whether it was in the swarm in an earlier life;
         where it has brought no parameters from there, it is not the one that begins while nobody else is back.
         """
-        download = self._download(into, fragment)
+        download = self._download(into, fragment, parameters)
         joiners: frozenset[PeerId] = frozenset()
         settled_at_s = said_at_s = self._clock.now()
         if met_before and self._membership.own.step == 0:

@@ -123,8 +123,6 @@ class SwarmPeer:
         """What it shows to whoever watches."""
         self._recipe_server = RecipeServer(self.admission, recipe)
         self._rng = environment.rng
-        self._state_vectors = 1
-        """Of which the first are the parameters, in what joiners are given."""
         self._joining = self._make_joining(report)
         self._on_change = on_change
         self._has_known = False
@@ -167,8 +165,8 @@ class SwarmPeer:
             report=report,
         )
 
-    def _download(self, into: Vector, fragment: int) -> Download:
-        comparison = Comparison(len(into) // self._state_vectors, self._rng)
+    def _download(self, into: Vector, fragment: int, parameters: int) -> Download:
+        comparison = Comparison(parameters, self._rng)
         return Download(self.admission, into, fragment=fragment, comparison=comparison)
 
     def _note_change(self, change: Change, peer: PeerId) -> None:
@@ -228,9 +226,11 @@ class SwarmPeer:
         self.membership.describe(replace(self.membership.own, joined=False))
         received: ReceivedState | None = None
         lengths = lengths or (len(into),)
-        self._state_vectors = max(1, sum(lengths) // self.fingerprint.elements)
+        vectors = max(1, sum(lengths) // self.fingerprint.elements)
         for fragment, length in enumerate(lengths):
-            part = await self._joining.take_state(into[:length], fragment=fragment, met_before=self._has_known)
+            part = await self._joining.take_state(
+                into[:length], fragment=fragment, parameters=length // vectors, met_before=self._has_known
+            )
             if part is None:
                 # Whoever had begun to give the parameters is gone, and so is everybody else.
                 break
