@@ -10,18 +10,23 @@ import os
 import tempfile
 from pathlib import Path
 
+_PIECE_BYTES = 16 << 10
+"""Read at once, so that a small file takes no more memory than it is long, whatever its bound."""
+
 
 def read_bounded(path: Path, *, limit_bytes: int) -> bytes | None:
     """The content; None where there is no such file. Raises OSError, and ValueError where it is longer."""
     try:
         # Not blocking, so that a pipe of this name does not hold the peer up.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            content = file.read(limit_bytes + 1)
+            content = bytearray()
+            while len(content) <= limit_bytes and (piece := file.read(_PIECE_BYTES)):
+                content += piece
     except FileNotFoundError:
         return None
-    if len(content or b"") > limit_bytes:
+    if len(content) > limit_bytes:
         raise ValueError(f"it is longer than {limit_bytes} bytes")
-    return content or b""
+    return bytes(content)
 
 
 def replace_whole(path: Path, content: bytes) -> None:
