@@ -135,6 +135,20 @@ def test_who_has_been_lost_for_the_longest_makes_room() -> None:
     assert B in book
 
 
+def test_where_all_live_who_was_met_longest_ago_makes_room_but_no_initial_peer() -> None:
+    book = AddressBook()
+    book.note_named([address("initial")], now_s=0.0, initial=True)
+    book.note(PeerId("initial"), [address("initial")], now_s=0.0)
+    book.note(A, [address(A)], now_s=1.0)
+    book.note(B, [address(B)], now_s=2.0)
+    book.note(A, [address(A)], now_s=3.0)
+    for number in range(MAX_PEERS - 2):
+        book.note(PeerId(f"p{number}"), [address(f"p{number}")], now_s=4.0)
+    assert B not in book
+    assert A in book
+    assert "initial" in book
+
+
 def test_the_living_come_first_and_then_the_latest() -> None:
     book = AddressBook()
     for number, peer in enumerate("abc"):

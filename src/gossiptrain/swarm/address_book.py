@@ -65,6 +65,9 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._entries: dict[PeerId, _Entry] = {}
+        self._lost: dict[PeerId, None] = {}
+        self._living: dict[PeerId, None] = {}
+        """All but the initial ones, by whether they live; who was met or lost last stands last."""
 
     def __contains__(self, peer: object) -> bool:
         return peer in self._entries
@@ -75,7 +78,7 @@ class AddressBook:
         was_lost = before is not None and not before.lives
         initial = before is not None and before.initial
         found = _without_doubles((*addresses, *(before.addresses if before is not None and initial else ())))
-        self._entries[peer] = _Entry(found, now_s, lives=True, initial=initial)
+        self._enter(peer, _Entry(found, now_s, lives=True, initial=initial))
         self._make_room(keep=peer)
         return was_lost
 
@@ -88,9 +91,11 @@ class AddressBook:
             peer = peer_of(address)
             if peer is None:
                 continue
-            entry = self._entries.setdefault(peer, _Entry((), now_s, lives=False))
+            entry = self._entries.get(peer) or _Entry((), now_s, lives=False)
             entry.addresses = _without_doubles((*entry.addresses, address))
-            entry.initial = entry.initial or initial
+            if peer not in self._entries or (initial and not entry.initial):
+                entry.initial = initial
+                self._enter(peer, entry)
             self._make_room(keep=peer)
 
     def lose(self, peer: PeerId, *, proved: bool = True, now_s: float) -> None:
@@ -103,6 +108,7 @@ class AddressBook:
         if entry is not None and entry.lives:
             entry.lives, entry.seen_s, entry.proved = False, now_s, proved
             entry.tries, entry.due_s = 0, now_s + pause_s(0)
+            self._enter(peer, entry)
 
     def drop(self, peer: PeerId, *, now_s: float) -> None:
         """Forgets a peer that has said goodbye. An initial one is only lost: it may be started again there."""
@@ -110,7 +116,7 @@ class AddressBook:
         if entry is not None and entry.initial:
             self.lose(peer, now_s=now_s)
         elif entry is not None:
-            del self._entries[peer]
+            self._remove(peer)
 
     def tried(self, peer: PeerId, *, pause_factor: float, now_s: float, at_least: int = 0) -> None:
         """Counts a try that begins now; the next is due after the pause times `pause_factor`."""
@@ -122,7 +128,7 @@ class AddressBook:
     def due(self, now_s: float) -> list[PeerId]:
         """The lost ones that are worth another try. Who was lost too long ago is given up here."""
         for peer in [peer for peer, entry in self._entries.items() if _is_given_up(entry, now_s)]:
-            del self._entries[peer]
+            self._remove(peer)
         return [peer for peer, entry in self._entries.items() if not entry.lives and entry.due_s <= now_s]
 
     def lost(self) -> list[PeerId]:
@@ -142,14 +148,21 @@ class AddressBook:
         latest_first = sorted(self._entries.items(), key=lambda item: (not item[1].lives, -item[1].seen_s))
         return [KnownPeer(peer, entry.addresses, entry.seen_s) for peer, entry in latest_first if entry.addresses]
 
-    def _make_room(self, *, keep: PeerId) -> None:
-        while len(self._entries) > MAX_PEERS:
-            others = (peer for peer in self._entries if peer != keep)
-            del self._entries[min(others, key=self._worth)]
+    def _enter(self, peer: PeerId, entry: _Entry) -> None:
+        self._remove(peer)
+        self._entries[peer] = entry
+        if not entry.initial:
+            (self._living if entry.lives else self._lost)[peer] = None
 
-    def _worth(self, peer: PeerId) -> tuple[bool, bool, float]:
-        entry = self._entries[peer]
-        return entry.initial, entry.lives, entry.seen_s
+    def _remove(self, peer: PeerId) -> None:
+        for place in (self._entries, self._lost, self._living):
+            place.pop(peer, None)
+
+    def _make_room(self, *, keep: PeerId) -> None:
+        """The lost go before those that live, and among these who was seen least lately; initial ones last."""
+        while len(self._entries) > MAX_PEERS:
+            in_turn = itertools.chain(self._lost, self._living, self._entries)
+            self._remove(next(peer for peer in in_turn if peer != keep))
 
 
 def peer_of(address: str) -> PeerId | None:
