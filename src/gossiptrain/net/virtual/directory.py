@@ -7,7 +7,7 @@ Does not know wires or peers beyond their names.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict
 from dataclasses import dataclass
 
 
@@ -25,21 +25,23 @@ class VirtualEntries:
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, Entry]] = {}
-        self._parted: set[frozenset[str]] = set()
+        self._parted: defaultdict[str, set[str]] = defaultdict(set)
         self._peers: dict[str, None] = {}
         """All that ever used the directory: each keeps a part of it and leads to the others."""
 
     def part(self, one: str, other: str) -> None:
         """From now on neither leads to what the other keeps."""
-        self._parted.add(frozenset((one, other)))
+        self._parted[one].add(other)
+        self._parted[other].add(one)
 
     def are_parted(self, one: str, other: str) -> bool:
         """Whether a cut lay between the two, and they have not been made known to each other since."""
-        return frozenset((one, other)) in self._parted
+        return other in self._parted.get(one, ())
 
     def join(self, one: str, other: str) -> None:
         """Makes two peers known to each other again."""
-        self._parted.discard(frozenset((one, other)))
+        self._parted[one].discard(other)
+        self._parted[other].discard(one)
 
     def store(self, key: str, subkey: str, entry: Entry) -> None:
         """Keeps an entry where its owner is."""
@@ -57,13 +59,10 @@ class VirtualEntries:
 
     def _led_to(self, seeker: str) -> set[str]:
         self._peers[seeker] = None
-        if not self._parted:
-            return set(self._peers)
-        seen = {seeker}
-        to_ask = deque([seeker])
+        not_seen = set(self._peers) - {seeker}
+        to_ask = {seeker}
         while to_ask:
-            one = to_ask.popleft()
-            found = [other for other in self._peers if other not in seen and not self.are_parted(one, other)]
-            seen.update(found)
-            to_ask.extend(found)
-        return seen
+            found = not_seen - self._parted.get(to_ask.pop(), set())
+            not_seen -= found
+            to_ask |= found
+        return set(self._peers) - not_seen

@@ -35,8 +35,13 @@ class LinkSettings:
 
 @dataclass
 class Uplink:
-    """What all links from one peer share. `bandwidth_bytes_per_s` None: no limit."""
+    """What all links from one peer share: their chances, and how fast they carry together.
 
+    `bandwidth_bytes_per_s` None: no limit.
+    """
+
+    chances: random.Random
+    """One for all of them: each takes 2.5 KB, and there are as many links as pairs of peers."""
     bandwidth_bytes_per_s: float | None = None
     free_at_s: float = 0.0
     sent_bytes: int = 0
@@ -61,10 +66,9 @@ class Order:
 class Link:
     """Carries deliveries from one peer to another, in order. While it is blocked, they wait."""
 
-    def __init__(self, settings: LinkSettings, uplink: Uplink, *, seed: str) -> None:
+    def __init__(self, settings: LinkSettings, uplink: Uplink) -> None:
         self.settings = settings
         self._uplink = uplink
-        self._random = random.Random(seed)
         self._sent: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._free_at_s = 0.0
@@ -90,10 +94,10 @@ class Link:
         loop.call_at(arrival_s, self._deliver_due)
 
     def _delay_s(self) -> float:
-        settings = self.settings
-        delay_s = settings.latency_s + self._random.uniform(0.0, settings.jitter_s)
+        settings, chances = self.settings, self._uplink.chances
+        delay_s = settings.latency_s + chances.uniform(0.0, settings.jitter_s)
         wait_s = settings.retransmission_s
-        while settings.lost_share and self._random.random() < settings.lost_share:
+        while settings.lost_share and chances.random() < settings.lost_share:
             delay_s += wait_s
             wait_s *= 2
         return delay_s
@@ -139,8 +143,7 @@ class Wires:
     def link(self, source: str, target: str) -> Link:
         """The link that carries from `source` to `target`."""
         if (source, target) not in self._links:
-            uplink = self._uplinks.setdefault(source, Uplink())
-            link = Link(self.settings_between(source, target), uplink, seed=f"{self.seed}/{source}/{target}")
+            link = Link(self.settings_between(source, target), self._uplink(source))
             self._links[source, target] = link
             if self._is_blocked(source, target):
                 link.block()
@@ -162,7 +165,7 @@ class Wires:
 
     def set_uplink(self, peer: str, *, bandwidth_bytes_per_s: float | None) -> None:
         """Limits what `peer` sends to all others together. None: no longer."""
-        self._uplinks.setdefault(peer, Uplink()).bandwidth_bytes_per_s = bandwidth_bytes_per_s
+        self._uplink(peer).bandwidth_bytes_per_s = bandwidth_bytes_per_s
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
         """Lets nothing arrive from `source` at `target`, and back with `both_ways`."""
@@ -193,6 +196,11 @@ class Wires:
         """Lets the bytes of a frozen peer flow again; what was sent meanwhile arrives now, in order."""
         self._frozen.discard(peer)
         self._update()
+
+    def _uplink(self, peer: str) -> Uplink:
+        if peer not in self._uplinks:
+            self._uplinks[peer] = Uplink(random.Random(f"{self.seed}/{peer}"))
+        return self._uplinks[peer]
 
     def _is_blocked(self, source: str, target: str) -> bool:
         return (source, target) in self._cut or source in self._frozen or target in self._frozen
