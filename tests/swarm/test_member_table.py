@@ -9,6 +9,7 @@ import pytest
 from gossiptrain.net.framing import decode_message
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.swarm import member_table
 from gossiptrain.swarm.messages import Heartbeat, SignedHeartbeat
 from gossiptrain.swarm.own_heartbeat import OwnState, signed
 from tests.swarm.swarms import TIMING, TestPeer, fingerprint, swarm_of
@@ -62,6 +63,22 @@ def test_a_silent_peer_is_lost_after_its_lifetime_and_back_with_its_next_heartbe
             assert asyncio.get_running_loop().time() - started_s <= TIMING.lifetime_s + 2 * TIMING.heartbeat_s
             network.thaw("c")
             await until(lambda: frozen.id in swarm.peers["a"].swarm.membership.live())
+
+    run_on("virtual", scenario, network=network)
+
+
+def test_in_a_swarm_of_which_news_comes_less_often_a_silent_peer_lives_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = VirtualNetwork()
+    monkeypatch.setattr(member_table, "AT_FULL_PACE", 1)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            frozen, a = swarm.peers["c"], swarm.peers["a"]
+            network.freeze("c")
+            started_s = asyncio.get_running_loop().time()
+            await until(lambda: ("lost", frozen.id) in a.changes)
+            lived_s = asyncio.get_running_loop().time() - started_s
+            assert TIMING.lifetime_s < lived_s <= 2 * TIMING.lifetime_s + 2 * TIMING.heartbeat_s
 
     run_on("virtual", scenario, network=network)
 

@@ -2,7 +2,7 @@
 
 Owns the table of heartbeats and their expiry. Every heartbeat is signed by the peer it speaks of, so it may be passed
 on by anyone. A peer counts as alive once this one has heard it itself, having reached it or been reached by it; from
-then on it lives while its counter is seen to grow within `lifetime_s`, on the observer's own clock, whoever passes its
+then on it lives while its counter is seen to grow within its lifetime, on the observer's own clock, whoever passes its
 heartbeats on. Does not know how heartbeats travel, nor what is made of them.
 """
 
@@ -28,6 +28,9 @@ _logger = logging.getLogger(__package__)
 MAX_SEEN = 4096
 MAX_DECODED = 2 * MAX_KNOWN
 """Texts of heartbeats whose meaning is kept: the same ones come from several sides."""
+AT_FULL_PACE = 256
+"""Members of whom all are heard of within a period or two. As no message holds more than `MAX_RECORDS` heartbeats, news
+of each member of a larger swarm comes less often, and each has a longer lifetime to the same extent."""
 KEPT_LIFETIMES = 20
 """How long a member that is gone is kept, so that old heartbeats still on their way do not bring it back."""
 
@@ -76,7 +79,8 @@ class MemberTable:
 
     def said_by(self, peer: PeerId) -> Heartbeat | None:
         """What a living one said last; None where the peer does not live."""
-        return self._living().heartbeats.get(peer)
+        member = self._members.get(peer)
+        return member.heartbeat if member is not None and member.live else None
 
     def age_s(self, peer: PeerId) -> float:
         """Seconds since the last heartbeat of a member came."""
@@ -126,6 +130,7 @@ class MemberTable:
         told_by: who passed them on. Its own counts as heard from itself; of the others only those that were heard
         before live on by it.
         """
+        now_s = self._clock.now()
         for record in records:
             seen_of = self._seen.get(record.signature)
             if seen_of is not None and seen_of != told_by:
@@ -139,9 +144,9 @@ class MemberTable:
             peer = PeerId(heartbeat.peer)
             known = self._members.get(peer)
             if peer == told_by or (known is not None and (known.live or heartbeat.leaving)):
-                self._advance(heartbeat, record, known, met=peer == told_by)
+                self._advance(heartbeat, record, known, met=peer == told_by, now_s=now_s)
             elif not heartbeat.leaving:
-                self._candidates.hear(heartbeat, now_s=self._clock.now())
+                self._candidates.hear(heartbeat, now_s=now_s)
 
     def suspect(self, peer: PeerId) -> None:
         """Counts a peer as gone until it is met again, on direct evidence that it does not answer."""
@@ -158,12 +163,13 @@ class MemberTable:
     def expire(self) -> None:
         """Gives up those that were silent for longer than their lifetime."""
         now_s = self._clock.now()
+        lifetime_s = self._lifetime_s * max(1.0, len(self._living().heartbeats) / AT_FULL_PACE)
         for peer, member in list(self._members.items()):
             silent_s = now_s - member.advanced_at_s
-            if member.live and silent_s > self._lifetime_s:
+            if member.live and silent_s > lifetime_s:
                 _logger.info("lost %s: no heartbeat for %.1f s", peer, silent_s)
                 self._remove(peer, member, "lost")
-            elif not member.live and silent_s > KEPT_LIFETIMES * self._lifetime_s:
+            elif not member.live and silent_s > KEPT_LIFETIMES * lifetime_s:
                 self.forget(peer)
 
     def _checked(self, record: SignedHeartbeat) -> Heartbeat | None:
@@ -181,8 +187,10 @@ class MemberTable:
         is_signed = self._transport.verify(PeerId(heartbeat.peer), record.body.encode(), signature)
         return heartbeat if is_signed else None
 
-    def _advance(self, heartbeat: Heartbeat, record: SignedHeartbeat, known: _Member | None, *, met: bool) -> None:
-        peer, now_s = PeerId(heartbeat.peer), self._clock.now()
+    def _advance(
+        self, heartbeat: Heartbeat, record: SignedHeartbeat, known: _Member | None, *, met: bool, now_s: float
+    ) -> None:
+        peer = PeerId(heartbeat.peer)
         was_live = known is not None and known.live
         if known is not None and heartbeat.incarnation != known.heartbeat.incarnation:
             self._admission.forget(peer)
