@@ -8,7 +8,14 @@ from typing import Any
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.simulate.swarms.liar import ordinary_heartbeat
-from gossiptrain.swarm.candidates import LEAST_NEW, LONGEST_PAUSE, MAX_CANDIDATES, MAX_UNTRIED, Candidates
+from gossiptrain.swarm.candidates import (
+    FEW_UNTRIED,
+    LEAST_NEW,
+    LONGEST_PAUSE,
+    MAX_CANDIDATES,
+    MAX_UNTRIED,
+    Candidates,
+)
 from gossiptrain.swarm.messages import Heartbeat
 
 PERIOD_S, LIFETIME_S = 1.0, 5.0
@@ -83,3 +90,17 @@ def test_who_has_many_to_try_wants_to_hear_of_few_more_and_of_many_again_once_th
     for peer in list(heard.due(now_s=0.0)):
         heard.failed(peer, now_s=0.0)
     assert heard.most_new == MAX_UNTRIED
+
+
+def test_those_suffice_that_are_more_than_a_few_and_were_not_tried_in_vain() -> None:
+    heard = candidates()
+    for number in range(FEW_UNTRIED):
+        heard.hear(heartbeat(f"new{number}"), now_s=0.0)
+    assert not heard.suffice
+    heard.hear(heartbeat("one-more"), now_s=0.0)
+    assert heard.suffice
+    heard.failed(PeerId("new0"), now_s=0.0)
+    assert not heard.suffice
+    heard.hear(heartbeat("yet-another"), now_s=0.0)
+    heard.forget(PeerId("new1"))
+    assert not heard.suffice

@@ -7,8 +7,11 @@ import json
 import pytest
 
 from gossiptrain.errors import PeerUnreachableError, RunMismatchError
+from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import DIRECTORY, VirtualNetwork
+from gossiptrain.swarm import discovery
 from gossiptrain.swarm.admission import Admission
+from gossiptrain.swarm.dialling import Introduction
 from tests.swarm.swarms import TIMING, Swarm, fingerprint, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
@@ -103,6 +106,28 @@ def test_two_halves_that_never_heard_of_each_other_merge_through_the_directory()
             await other.add("x", initial=None)
             await other.add("y", initial="x")
             await until(lambda: len(swarm.peers["a"].swarm.membership.trainers()) == 4, limit_s=60.0)
+
+    run_on("virtual", scenario)
+
+
+def test_where_the_first_that_answer_speak_of_many_the_other_entries_of_the_directory_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "LEAST_HINTS", 4)
+    monkeypatch.setattr(discovery, "MAX_AT_ONCE", 4)
+    followed: list[PeerId] = []
+    meet = Introduction.meet
+
+    async def noted(introduction: Introduction, peer: PeerId) -> bool:
+        followed.append(peer)
+        return await meet(introduction, peer)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 24) as swarm:
+            monkeypatch.setattr(Introduction, "meet", noted)
+            newcomer = await swarm.add("z")
+            assert 4 <= len(followed) < 12
+            await until(lambda: len(newcomer.swarm.membership.trainers()) == 25)
 
     run_on("virtual", scenario)
 

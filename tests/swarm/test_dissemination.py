@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from gossiptrain.net import trace
 from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.swarm.candidates import FEW_UNTRIED
 from gossiptrain.swarm.dissemination import EXCHANGES_AT_ONCE, LEAST_WIDE, SMALL_SWARM
 from tests.swarm.swarms import TIMING, swarm_of
-from tests.transports import Kind, MakeTransport, on_both_transports, run_on
+from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
 
 
 @on_both_transports
@@ -40,6 +46,24 @@ def test_many_peers_hear_of_each_other_with_few_messages_each() -> None:
             await asyncio.sleep(3 * TIMING.lifetime_s)
             assert all(len(peer.swarm.membership.trainers()) == 24 for peer in swarm.peers.values())
             assert not any(change == "lost" for peer in swarm.peers.values() for change, _ in peer.changes)
+
+    run_on("virtual", scenario)
+
+
+def test_who_has_many_to_meet_does_not_tell_each_of_all_others(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 24) as swarm:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(trace, "active", trace.Trace(path))
+                newcomer = await swarm.add("z")
+                await until(lambda: len(newcomer.swarm.membership.trainers()) == 25)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        said = [line["message"] for line in lines if line["kind"] == "HeartbeatSummary" and line["direction"] == "sent"]
+        lists = [len(message["versions"]) for message in said if f'"peer":"{newcomer.id}"' in message["own"]["body"]]
+        assert 0 in lists
+        assert max(lists) > FEW_UNTRIED
 
     run_on("virtual", scenario)
 

@@ -18,6 +18,8 @@ from gossiptrain.swarm.messages import Heartbeat
 MAX_CANDIDATES = 256
 MAX_UNTRIED = 64
 """Who has so many to try wants to hear of no more."""
+FEW_UNTRIED = 8
+"""As long as there are more, nobody is asked for others while they are tried."""
 LEAST_NEW = 4
 """But for a few, by chance, so that nobody shuts others out by names that it makes up."""
 LONGEST_PAUSE = 32
@@ -41,6 +43,8 @@ class Candidates:
         self._period_s = period_s
         self._lifetime_s = lifetime_s
         self._heard: dict[PeerId, _Candidate] = {}
+        self._untried: set[PeerId] = set()
+        """Those of them that were not tried in vain."""
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -51,8 +55,12 @@ class Candidates:
     @property
     def most_new(self) -> int:
         """Of how many more this peer is to hear in one exchange."""
-        untried = sum(not candidate.failures for candidate in self._heard.values())
-        return max(MAX_UNTRIED - untried, LEAST_NEW)
+        return max(MAX_UNTRIED - len(self._untried), LEAST_NEW)
+
+    @property
+    def suffice(self) -> bool:
+        """Whether there are so many to try that it is not worth hearing of more."""
+        return len(self._untried) > FEW_UNTRIED
 
     def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Notes what somebody said, and drops another one where there is no room."""
@@ -60,8 +68,9 @@ class Candidates:
         known = self._heard.get(peer)
         if known is None:
             if len(self._heard) >= MAX_CANDIDATES:
-                del self._heard[self._least_promising()]
+                self.forget(self._least_promising())
             self._heard[peer] = _Candidate(heartbeat, now_s, due_s=now_s)
+            self._untried.add(peer)
             return
         if not heartbeat.newer_than(known.heartbeat):
             return
@@ -70,13 +79,15 @@ class Candidates:
         known.heartbeat, known.heard_s = heartbeat, now_s
 
     def forget(self, peer: PeerId) -> None:
-        """The peer was met, or has said goodbye."""
+        """The peer was met, has said goodbye, or is spoken of no more."""
         self._heard.pop(peer, None)
+        self._untried.discard(peer)
 
     def failed(self, peer: PeerId, *, now_s: float) -> None:
         """A try was in vain; the next one is later each time."""
         candidate = self._heard.get(peer)
         if candidate is not None:
+            self._untried.discard(peer)
             candidate.failures += 1
             candidate.due_s = now_s + self._period_s * min(2 ** min(candidate.failures, 10), LONGEST_PAUSE)
 
@@ -84,7 +95,7 @@ class Candidates:
         """Who may be tried now, those before others that were not tried in vain."""
         for peer, candidate in list(self._heard.items()):
             if now_s - candidate.heard_s > self._lifetime_s:
-                del self._heard[peer]
+                self.forget(peer)
         waiting = [peer for peer, candidate in self._heard.items() if candidate.due_s <= now_s]
         yield from sorted(waiting, key=lambda peer: self._heard[peer].failures)
 

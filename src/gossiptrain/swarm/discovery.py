@@ -22,6 +22,9 @@ from gossiptrain.swarm.rendezvous import Rendezvous
 from gossiptrain.swarm.reunion import Reunion
 
 MAX_HINTS = 64
+LEAST_HINTS = MAX_AT_ONCE
+"""So many hints are followed in any case, lest those that speak of many that are not there hide the others. The rest
+are left where this peer hears of plenty: in a large swarm that is cheaper."""
 START_PATIENCE = 2.0
 """For how many times the time of a dial an initial peer is tried that does not answer yet."""
 REDIAL_S = 0.5
@@ -75,7 +78,12 @@ class Discovery:
         # By chance, so that nobody can push others out by the names that it makes up.
         hints = self._rng.sample(strangers, min(len(strangers), MAX_HINTS))
         free = asyncio.Semaphore(MAX_AT_ONCE)
-        await asyncio.gather(*(self._follow_hint(peer, addresses, free) for peer, addresses in hints))
+        await asyncio.gather(
+            *(
+                self._follow_hint(peer, addresses, free, at_any_rate=number < LEAST_HINTS)
+                for number, (peer, addresses) in enumerate(hints)
+            )
+        )
 
     async def _dial_until_met(self, addresses: Sequence[str]) -> Dialled:
         """Meets the initial peers; where none answers they may be starting just now, and so it is tried again."""
@@ -102,7 +110,9 @@ class Discovery:
             self._transport, addresses, timeout_s=timeout_s, meet=self._introduction.meet, connect=connect
         )
 
-    async def _follow_hint(self, peer: PeerId, addresses: Sequence[str], free: asyncio.Semaphore) -> None:
+    async def _follow_hint(
+        self, peer: PeerId, addresses: Sequence[str], free: asyncio.Semaphore, *, at_any_rate: bool
+    ) -> None:
         """The directory may be wrong or lie: whatever does not check out is passed over."""
         if peer in self._reunion.book:
             # Tried again and again anyway, from now on there as well.
@@ -111,6 +121,8 @@ class Discovery:
         async with free:
             if self._membership.said_by(peer) is not None:
                 return  # it was the first to call
+            if self._membership.has_many_to_meet and not at_any_rate:
+                return
             self._transport.remember(peer, addresses)
             with contextlib.suppress(RunMismatchError, ConnectionError, TimeoutError):
                 await self._introduction.meet(peer)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Iterable
 
 from gossiptrain.net.framing import receive_message, send_message
 from gossiptrain.net.transport import PeerId, Stream, UnreachableError
@@ -23,6 +24,7 @@ from gossiptrain.swarm.messages import (
     HeartbeatBatch,
     HeartbeatReply,
     HeartbeatSummary,
+    SignedHeartbeat,
 )
 from gossiptrain.swarm.own_heartbeat import OwnHeartbeat
 from gossiptrain.swarm.versions import key_of, lacking
@@ -168,16 +170,17 @@ class Dissemination:
     async def _try(self, peer: PeerId) -> None:
         """Calls a peer that is only heard of; where it does not answer, it is tried later."""
         self._transport.remember(peer, self._candidates.addresses(peer))
-        await self._exchange(peer)
+        # In a large swarm a list of all for each of all is most of what a newcomer costs.
+        await self._exchange(peer, only_own=self._candidates.suffice)
         self._candidates.failed(peer, now_s=self._clock.now())  # unless it was met and is none any more
 
-    async def _exchange(self, peer: PeerId) -> bool:
-        """Passes heartbeats to and fro; says whether the peer answered."""
+    async def _exchange(self, peer: PeerId, *, only_own: bool = False) -> bool:
+        """Passes heartbeats to and fro; says whether the peer answered. only_own: none but those of the two."""
         try:
             async with self._clock.timeout(self._timing.dial_timeout_s):
                 stream = await self._admission.stream(peer, HEARTBEATS)
                 try:
-                    await self._ask(stream)
+                    await self._ask(stream, only_own=only_own)
                 finally:
                     await stream.close()
                 return True
@@ -194,14 +197,14 @@ class Dissemination:
         async with self._clock.timeout(self._timing.dial_timeout_s):
             await self._answer(stream)
 
-    async def _ask(self, stream: Stream) -> None:
+    async def _ask(self, stream: Stream, *, only_own: bool) -> None:
         """The caller's side: says what it has, hears what it lacks, and gives what the other side wants."""
         access = self._admission.access
         serial = 0 if access is None else access.revocations.serial
         summary = HeartbeatSummary(
             own=self._own.record,
-            versions=self._table.versions(),
-            most_unknown=self._candidates.most_new,
+            versions={} if only_own else self._table.versions(),
+            most_unknown=0 if only_own else self._candidates.most_new,
             revocations=serial,
         )
         await send_message(stream, summary, limit_bytes=BEATS_LIMIT_BYTES)
@@ -219,17 +222,12 @@ class Dissemination:
         """The other side."""
         summary = await receive_message(stream, HeartbeatSummary, limit_bytes=BEATS_LIMIT_BYTES)
         self._table.absorb([summary.own], told_by=stream.remote)
-        mine, theirs = self._table.versions(), dict(summary.versions)
-        for peer in (self._own.peer, stream.remote):  # of whom each side has heard by now
-            mine.pop(key_of(peer), None)
-            theirs.pop(key_of(peer), None)
-        told = self._table.records_of(lacking(theirs, mine, self._rng, most_unknown=summary.most_unknown))
-        wanted = lacking(mine, theirs, self._rng, most_unknown=self._candidates.most_new)[:MAX_RECORDS]
+        told, wanted = self._news_for(summary, stream.remote)
         access = self._admission.access
         wants_revocations = access is not None and summary.revocations > access.revocations.serial
         reply = HeartbeatReply(
             records=records_that_fit(self._own.record, told),
-            wanted=tuple(wanted),
+            wanted=wanted,
             revocations=b"" if access is None else access.newer_than(summary.revocations),
             wants_revocations=wants_revocations,
         )
@@ -238,3 +236,15 @@ class Dissemination:
             batch = await receive_message(stream, HeartbeatBatch, limit_bytes=BEATS_LIMIT_BYTES)
             self.learn_revocations(batch.revocations)
             self._table.absorb(batch.records, told_by=stream.remote)
+
+    def _news_for(self, summary: HeartbeatSummary, peer: PeerId) -> tuple[Iterable[SignedHeartbeat], tuple[str, ...]]:
+        """What that peer lacks, and the keys of what this one lacks."""
+        if not summary.versions and not summary.most_unknown:
+            return (), ()
+        mine, theirs = self._table.versions(), dict(summary.versions)
+        for known in (self._own.peer, peer):  # of whom each side has heard by now
+            mine.pop(key_of(known), None)
+            theirs.pop(key_of(known), None)
+        told = self._table.records_of(lacking(theirs, mine, self._rng, most_unknown=summary.most_unknown))
+        wanted = lacking(mine, theirs, self._rng, most_unknown=self._candidates.most_new)
+        return told, tuple(wanted[:MAX_RECORDS])

@@ -37,11 +37,11 @@ class Membership:
         on_change: Callable[[Change, PeerId], None] = lambda change, peer: None,
     ) -> None:
         timing = admission.timing
-        candidates = Candidates(rng, period_s=timing.heartbeat_s, lifetime_s=timing.lifetime_s)
-        self._table = MemberTable(admission, candidates, on_change=on_change)
+        self._candidates = Candidates(rng, period_s=timing.heartbeat_s, lifetime_s=timing.lifetime_s)
+        self._table = MemberTable(admission, self._candidates, on_change=on_change)
         identification = Identification(admission.fingerprint.key, incarnation, role)
         self._own = OwnHeartbeat(admission.transport, self._table, identification, lifetime_s=timing.lifetime_s)
-        self._dissemination = Dissemination(admission, self._own, self._table, candidates, rng=rng)
+        self._dissemination = Dissemination(admission, self._own, self._table, self._candidates, rng=rng)
 
     # This peer.
 
@@ -169,6 +169,11 @@ class Membership:
     async def announce_widely(self) -> None:
         """Exchanges heartbeats with all others, or many, at once; waits no longer than `probe_timeout_s`."""
         await self._dissemination.announce_widely()
+
+    @property
+    def has_many_to_meet(self) -> bool:
+        """Whether it was told of so many others, which it has not met yet, that it is not worth hearing of more."""
+        return self._candidates.suffice
 
     async def meet_candidates(self) -> None:
         """Tries everybody who is only heard of, a few at once; waits no longer than `dial_timeout_s`."""

@@ -100,7 +100,8 @@ class HeartbeatSummary(Message):
 
     own: SignedHeartbeat
     versions: Annotated[dict[PeerKey, tuple[Count, Count]], Field(max_length=MAX_KNOWN)]
-    """Of its living members, by the end of their ids: incarnation and counter of what it heard of them last."""
+    """Of its living members, by the end of their ids: incarnation and counter of what it heard of them last. None, with
+    `most_unknown` 0, where the two only make themselves known to each other."""
     most_unknown: Count
     """Of how many others, which it does not know, it is to be told; who has many to try is told of few more."""
     revocations: Count = 0
