@@ -17,16 +17,13 @@ from multiprocessing.context import ForkProcess
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.nn import functional
 
+from benchmarks.digits import Digits, network
 from gossiptrain import gossip
 from gossiptrain.config import GossipSettings, NetworkSettings
 
 NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="wan")
 """With the waits of the slowest links, since many peers on few cores answer late."""
-BATCH = 16
 STEP_S = 0.25
 """Least time of one step, so that many peers fit on few cores."""
 STARTING_AT_ONCE = 4
@@ -43,20 +40,10 @@ class Ended:
     accuracy: float
 
 
-@dataclass(frozen=True)
-class Data:
-    """The digits, made once and shared by all processes."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    training: torch.Tensor
-    test: torch.Tensor
-
-
 class ForkedPeer:
     """One peer, as its parent sees it."""
 
-    def __init__(self, number: int, data: Data, initial_peers: Sequence[str], *, peers: int, every_s: float) -> None:
+    def __init__(self, number: int, data: Digits, initial_peers: Sequence[str], *, peers: int, every_s: float) -> None:
         """peers: how many it waits for, itself included, before it trains. every_s: between two rounds."""
         context = multiprocessing.get_context("fork")
         self._parent, child = context.Pipe()
@@ -89,7 +76,7 @@ def forked_peers(count: int, *, every_s: float) -> Iterator[tuple[list[ForkedPee
     an `Ended`.
     """
     torch.set_num_threads(1)  # before any of its threads exist, since a fork would not have them
-    data = _digits()
+    data = Digits.load()
     _import_all(data)
     peers: list[ForkedPeer] = []
     try:
@@ -109,28 +96,16 @@ def forked_peers(count: int, *, every_s: float) -> Iterator[tuple[list[ForkedPee
             peer.process.join()
 
 
-def _import_all(data: Data) -> None:
+def _import_all(data: Digits) -> None:
     """What torch only imports with the first step of an optimizer is shared as well, if it is there before the fork."""
-    model = _network()
-    _step(model, torch.optim.SGD(model.parameters(), lr=0.05), data)
-
-
-def _network() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-
-
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data) -> None:
-    batch = data.training[torch.randint(len(data.training), (BATCH,))]
-    optimizer.zero_grad()
-    loss = functional.cross_entropy(model(data.inputs[batch]), data.targets[batch])
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    model = network()
+    data.step(model, torch.optim.SGD(model.parameters(), lr=0.05))
 
 
 class _Loop:
     """What one process does."""
 
-    def __init__(self, number: int, data: Data, parent: Connection, *, peers: int, every_s: float) -> None:
+    def __init__(self, number: int, data: Digits, parent: Connection, *, peers: int, every_s: float) -> None:
         self._number = number
         self._data = data
         self._parent = parent
@@ -139,7 +114,7 @@ class _Loop:
 
     def run(self, initial_peers: tuple[str, ...]) -> None:
         torch.manual_seed(self._number)
-        model = _network()
+        model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         settings = GossipSettings(ending_time=30.0)
         with gossip(
@@ -157,21 +132,8 @@ class _Loop:
             self._parent.send(time.monotonic())
             while not self._parent.poll():
                 began_s = time.monotonic()
-                _step(model, optimizer, self._data)
+                self._data.step(model, optimizer)
                 time.sleep(max(0.0, STEP_S - (time.monotonic() - began_s)))
         content = b"".join(parameter.detach().numpy().tobytes() for parameter in model.parameters())
         digest = hashlib.sha256(content).hexdigest()
-        self._parent.send(Ended(digest, swarm.rounds, swarm.step, self._accuracy(model)))
-
-    def _accuracy(self, model: nn.Module) -> float:
-        data = self._data
-        with torch.inference_mode():
-            found = model(data.inputs[data.test]).argmax(dim=1) == data.targets[data.test]
-        return float(found.float().mean())
-
-
-def _digits() -> Data:
-    pixels, labels = load_digits(return_X_y=True)
-    is_test = torch.arange(len(labels)) % 5 == 0
-    inputs, targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
-    return Data(inputs, targets, (~is_test).nonzero().flatten(), is_test.nonzero().flatten())
+        self._parent.send(Ended(digest, swarm.rounds, swarm.step, self._data.accuracy(model)))

@@ -29,10 +29,8 @@ from typing import get_args
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.nn import functional
 
+from benchmarks.digits import BATCH, Digits, network
 from benchmarks.measure import machine, show_table, whole_number, write_json
 from gossiptrain import Gossip, GossipSettings, NetworkSettings, events, gossip
 from gossiptrain.config import GuardName
@@ -44,25 +42,9 @@ STEPS_BEFORE = 150
 STEPS_AFTER = 150
 STEP_S = 0.03
 EVERY_STEPS = 10
-BATCH = 16
 WITHIN = 1.5
 WAIT_S = 120.0
 NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), preset="lan", open=True)
-
-
-class Digits:
-    """Data that all loops share."""
-
-    def __init__(self) -> None:
-        pixels, labels = load_digits(return_X_y=True)
-        self.inputs, self.targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
-        is_test = torch.arange(len(self.targets)) % 5 == 0
-        self.training, self._test = (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
-
-    def loss(self, model: nn.Module) -> float:
-        """On the samples that are held out."""
-        with torch.inference_mode():
-            return float(functional.cross_entropy(model(self.inputs[self._test]), self.targets[self._test]))
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,7 @@ class Loop:
         self._data = data
         torch.manual_seed(number)
         self._draws = torch.Generator().manual_seed(number)
-        self._model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        self._model = network()
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=0.05, momentum=0.9)
         self._thread: threading.Thread | None = None
 
@@ -139,11 +121,7 @@ class Loop:
                 time.sleep(max(0.0, STEP_S - (time.monotonic() - began_s)))
 
     def _step(self) -> None:
-        batch = self._data.training[torch.randint(len(self._data.training), (BATCH,), generator=self._draws)]
-        self._optimizer.zero_grad()
-        loss = functional.cross_entropy(self._model(self._data.inputs[batch]), self._data.targets[batch])
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._data.step(self._model, self._optimizer, draws=self._draws)
         self.steps += 1
         self.after_step()
 
@@ -285,7 +263,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    data, outcomes, rows, held = Digits(), list[Outcome](), list[list[str]](), True
+    data, outcomes, rows, held = Digits.load(), list[Outcome](), list[list[str]](), True
     for guard in given.guards:
         for scale in given.scales:
             found = list[Outcome]()
