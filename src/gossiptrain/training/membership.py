@@ -180,7 +180,7 @@ class Gossip:
 
     def show_loss(self, loss: float) -> None:
         """Shows others the training loss of the last step, for their pages and `gossip watch`. It costs nothing."""
-        self._session.show_loss(loss)
+        self._session.reports.show_loss(loss)
 
     def smooth(self, *, rounds: int = USUAL_ROUNDS) -> Smooth:
         """The mean of the model over its last rounds, about so many of them, from now on: `smooth.model()` is a copy
@@ -254,7 +254,7 @@ class Gossip:
         what a round has brought is applied at the next step.
         """
         self._session.inbox.hear_only(control.StateWanted)
-        self._session.tell_progress_now_and_then(ready_in_s=None)
+        self._session.reports.tell_now_and_then(ready_in_s=None)
 
     def stop_contributing(self) -> None:
         """Shows this peer's parameters to nobody any more, because they are not good."""

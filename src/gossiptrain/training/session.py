@@ -1,8 +1,9 @@
 """A trainer's session with its node: from the first word to the last, in the training thread's own time.
 
 Owns the states that a membership goes through, what is sent to the node and what its messages mean. When a round is due
-and what it does to the model is `rounds`, what came of it `round_results`; what is given and taken when somebody joins
-is `takeover`, the last rounds are `ending`. Does not know optimizers or loops.
+and what it does to the model is `rounds`, what came of it `round_results`; what is said between rounds is
+`progress_reports`, what is given and taken when somebody joins `takeover`, the last rounds are `ending`. Does not know
+optimizers or loops.
 
     starting → joining → training → ending → left
 """
@@ -10,7 +11,6 @@ is `takeover`, the last rounds are `ending`. Does not know optimizers or loops.
 from __future__ import annotations
 
 import enum
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,6 +30,7 @@ from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.moments import SecondMoments
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import Strategy
+from gossiptrain.training.progress_reports import ProgressReports
 from gossiptrain.training.round_results import RoundResults
 from gossiptrain.training.rounds import LocalProgress, Rounds
 from gossiptrain.training.takeover import Takeover
@@ -68,6 +69,7 @@ class Session:
         self.launch = launch
         self.bus = bus
         self.progress = LocalProgress()
+        self.reports = ProgressReports(self.progress, lambda message: self._node.send(message))
         self.peer_id = ""
         self.addresses: tuple[str, ...] = ()
         self.peers = 1
@@ -92,10 +94,6 @@ class Session:
         self._node: NodeHandle
         self.node_is_up = False
         """Whether the node has met the swarm and has not gone down since."""
-        self._ends_in_s: float | None = None
-        self._loss: float | None = None
-        """Told by the loop since others were told last."""
-        self._last_progress_s = 0.0
         self._said_alone = False
         self._asked = False
         """Whether the snapshot that is told next is one that the node has asked for."""
@@ -173,7 +171,7 @@ class Session:
         now_s = time.monotonic()
         self.rounds.pace.step_done(now_s)
         self.inbox.hear_all()
-        self.tell_progress_now_and_then(ready_in_s=self._ready_in_s(now_s))
+        self.reports.tell_now_and_then(ready_in_s=self._ready_in_s(now_s))
         self._begin_round_if_due(now_s)
         self.tell_snapshot()
         while self._strategy.waits and self.rounds.in_flight:
@@ -219,36 +217,16 @@ class Session:
         """Has the node wait for no others any more in the last round."""
         self._node.send(control.Hasten())
 
-    # What others are told of this trainer.
-
     def expect_end(self, in_s: float) -> None:
         """Lets others know in how many seconds the last step will be made."""
-        self._ends_in_s = in_s
-        self.tell_progress(ready_in_s=self._ready_in_s(time.monotonic()))
+        self.reports.ends_in_s = in_s
+        self.reports.tell(ready_in_s=self._ready_in_s(time.monotonic()))
 
     def end_training(self) -> None:
         """The last step is made; a round that has no group yet is given up."""
         self.state = State.ENDING
-        self._ends_in_s = 0.0
-        self.tell_progress(ready_in_s=None)
-
-    def tell_progress_now_and_then(self, *, ready_in_s: float | None) -> None:
-        """Tells the node where this trainer stands, if it is time."""
-        now_s = time.monotonic()
-        if now_s - self._last_progress_s >= PROGRESS_S:
-            self._last_progress_s = now_s
-            self.tell_progress(ready_in_s=ready_in_s)
-
-    def tell_progress(self, *, ready_in_s: float | None) -> None:
-        """Tells the node where this trainer stands."""
-        loss, self._loss = self._loss, None
-        step, ends_in_s = self.progress.step, self._ends_in_s
-        self._node.send(control.Progress(step=step, ready_in_s=ready_in_s, ends_in_s=ends_in_s, loss=loss))
-
-    def show_loss(self, loss: float) -> None:
-        """Notes the loss of the last step; it goes with the next word to the node, and only if it is finite."""
-        if math.isfinite(loss):
-            self._loss = loss
+        self.reports.ends_in_s = 0.0
+        self.reports.tell(ready_in_s=None)
 
     def _ready_in_s(self, now_s: float) -> float | None:
         return self.rounds.pace.due_in_s(now_s) if self.contributing else None
@@ -349,7 +327,7 @@ class Session:
         if self.state is State.JOINING:
             self.state = State.TRAINING
         else:
-            self.tell_progress(ready_in_s=None)
+            self.reports.tell(ready_in_s=None)
 
     def _note_down(self, down: control.NodeDown) -> None:
         self.node_is_up = self.has_group = False
