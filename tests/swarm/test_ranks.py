@@ -42,6 +42,15 @@ def test_a_coordinator_that_stalls_is_the_last_to_be_asked() -> None:
     assert Ranks("key", 0, promises).coordinators(GROUP, 7) == [*others, first]
 
 
+@given(some=st.sets(peers, min_size=1), stalling=st.sets(peers), round_number=st.integers(0, 1000))
+def test_the_first_coordinator_is_the_first_of_all(some: set[PeerId], stalling: set[PeerId], round_number: int) -> None:
+    promises = Promises(StoppedClock(), held_up_for_s=60.0)
+    for peer in stalling:
+        promises.stalled_by(peer)
+    found = Ranks("key", 0, promises)
+    assert found.first_coordinator(some, round_number) == found.coordinators(some, round_number)[0]
+
+
 @given(holding_up=st.sets(peers), coordinator=peers, round_number=st.integers(0, 1000))
 def test_what_an_honest_coordinator_gives_out_is_fair_whomever_it_puts_last(
     holding_up: set[PeerId], coordinator: PeerId, round_number: int

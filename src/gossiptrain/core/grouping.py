@@ -54,7 +54,17 @@ def ranking(peers: Collection[str], *, key: str) -> list[str]:
 
 def coordinators(peers: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
     """Who collects the ready peers of a round: the first that lives; the others stand in, in this order."""
-    return ranking(peers, key=f"coordinator/{run}/{seed}/{round_number}")
+    return ranking(peers, key=_coordinator_key(run, round_number, seed))
+
+
+def first_coordinator(peers: Collection[str], *, run: str, round_number: int, seed: int) -> str:
+    """The first of them, without the others in their order. Raises ValueError where there is none."""
+    key = _coordinator_key(run, round_number, seed)
+    return min(peers, key=lambda peer: (_draw(key, peer), peer))
+
+
+def _coordinator_key(run: str, round_number: int, seed: int) -> str:
+    return f"coordinator/{run}/{seed}/{round_number}"
 
 
 def leaders(members: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:

@@ -56,7 +56,7 @@ class Coordinator:
 
     def first_in_rank(self, round_number: int) -> PeerId:
         """Who coordinates a round, as far as this peer can see."""
-        return self.ranked(self._membership.trainers(), round_number)[0]
+        return self.ranks.first_coordinator(self._membership.trainers(), round_number)
 
     def ranked(self, peers: Collection[PeerId], round_number: int) -> list[PeerId]:
         """In the order in which they coordinate a round, one in place of the other."""

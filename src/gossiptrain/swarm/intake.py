@@ -54,7 +54,7 @@ def farthest_round(own: int, heard: Iterable[int], *, lifetime_s: float) -> int:
     nothing to those that have come far.
     """
     lead = ROUNDS_AT_ONCE + math.ceil(ROUNDS_PER_S * lifetime_s)
-    votes = sorted([own, *(number for number in heard if number or own <= lead)])
+    votes = sorted([own, *(heard if own <= lead else filter(None, heard))])
     return as_count(votes[len(votes) // 2] + lead)
 
 

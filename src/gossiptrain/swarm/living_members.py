@@ -1,4 +1,4 @@
-"""What the living members said last, kept at hand in the three forms in which it is asked for.
+"""What the living members said last, kept at hand in the forms in which it is asked for.
 
 Owns these views, which are asked for far more often than anything in them changes. Does not know who lives, nor why:
 the table of members makes them anew where somebody comes or goes.
@@ -14,10 +14,13 @@ from gossiptrain.swarm.versions import Version, key_of
 
 
 class LivingMembers:
-    """All three in the order in which the members were given."""
+    """All but the trainers in the order in which the members were given."""
 
     def __init__(self, members: Iterable[tuple[PeerId, Heartbeat, SignedHeartbeat]]) -> None:
         self.heartbeats: dict[PeerId, Heartbeat] = {}
+        self.rounds: dict[PeerId, int] = {}
+        """The round that each would take part in next."""
+        self.trainers: dict[PeerId, None] = {}
         self.versions: dict[str, Version] = {}
         """By the keys of `versions`."""
         self.records: dict[str, SignedHeartbeat] = {}
@@ -29,5 +32,10 @@ class LivingMembers:
         """One of them has said something new, and keeps its place; or a new one stands last."""
         key = key_of(peer)
         self.heartbeats[peer] = heartbeat
+        self.rounds[peer] = heartbeat.round
+        if heartbeat.trains:
+            self.trainers[peer] = None
+        else:
+            self.trainers.pop(peer, None)
         self.versions[key] = heartbeat.version
         self.records[key] = record

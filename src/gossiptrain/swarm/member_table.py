@@ -77,6 +77,15 @@ class MemberTable:
         """Those that live, by peer."""
         return self._living().heartbeats.copy()
 
+    def trainers(self) -> set[PeerId]:
+        """Those of them that take part in rounds."""
+        return set(self._living().trainers)
+
+    def rounds(self, *, of_trainers: bool = False) -> list[int]:
+        """The rounds that those that live, or only those of them that train, would take part in next."""
+        living = self._living()
+        return [living.rounds[peer] for peer in living.trainers] if of_trainers else list(living.rounds.values())
+
     def said_by(self, peer: PeerId) -> Heartbeat | None:
         """What a living one said last; None where the peer does not live."""
         member = self._members.get(peer)

@@ -113,7 +113,7 @@ class Membership:
 
     def trainers(self) -> set[PeerId]:
         """All living peers that hold the swarm's parameters, with this one if it does: any may coordinate a round."""
-        found = {peer for peer, heartbeat in self.live().items() if heartbeat.trains}
+        found = self._table.trainers()
         return found | {self.me} if self._own.trains else found
 
     def joiners(self) -> dict[PeerId, int]:

@@ -75,8 +75,7 @@ class OwnHeartbeat:
     def round(self) -> int:
         """The number of the next round, as far as any living peer knows and most of them make it believable."""
         farthest = self._farthest_round()
-        heard = (heartbeat.round for heartbeat in self._table.live().values())
-        return max(number for number in (0, self._state.round, *heard) if number <= farthest)
+        return max(number for number in (0, self._state.round, *self._table.rounds()) if number <= farthest)
 
     def believes(self, number: int) -> bool:
         """Whether the next round can have this number, going by what the living peers say."""
@@ -111,7 +110,7 @@ class OwnHeartbeat:
         self.record = self._sign()
 
     def _farthest_round(self) -> int:
-        heard = (heartbeat.round for heartbeat in self._table.live().values() if heartbeat.trains)
+        heard = self._table.rounds(of_trainers=True)
         return farthest_round(self._state.round, heard, lifetime_s=self._lifetime_s)
 
     def _sign(self) -> SignedHeartbeat:

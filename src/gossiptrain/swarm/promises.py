@@ -62,6 +62,10 @@ class Promises:
         """Whether the peer, as coordinator, has let this one wait for too long of late."""
         return self._is_recent(self._stalled_s.get(coordinator))
 
+    def stalling(self) -> set[str]:
+        """All of which that is so."""
+        return {peer for peer, since_s in self._stalled_s.items() if self._is_recent(since_s)}
+
     def _is_recent(self, since_s: float | None) -> bool:
         return since_s is not None and self._clock.now() - since_s < self._held_up_for_s
 

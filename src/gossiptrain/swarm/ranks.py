@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from gossiptrain.core.grouping import coordinators, leaders
+from gossiptrain.core.grouping import coordinators, first_coordinator, leaders
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.promises import Promises
 
@@ -28,6 +28,11 @@ class Ranks:
         """In the order in which they coordinate a round, one in place of the other; those that stall come last."""
         ranked = coordinators(peers, run=self._run_key, round_number=round_number, seed=self._seed)
         return [PeerId(peer) for peer in sorted(ranked, key=self._promises.stalls)]
+
+    def first_coordinator(self, peers: Collection[PeerId], round_number: int) -> PeerId:
+        """The first of these; it is asked for far more often than the others. Raises ValueError where there is none."""
+        able = set(peers) - self._promises.stalling() or peers
+        return PeerId(first_coordinator(able, run=self._run_key, round_number=round_number, seed=self._seed))
 
     def in_order(self, group: Collection[PeerId], round_number: int, *, coordinator: PeerId) -> tuple[PeerId, ...]:
         """The members of a group as its coordinator, this peer, has them take the lead."""

@@ -27,9 +27,10 @@ from gossiptrain.simulate.swarms.settings import SwarmSettings
 from gossiptrain.simulate.swarms.world import World
 
 LONGEST_WORDS = 2000
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""Of what is made in a run little is garbage that only the collector finds, and looking for it after each 700 objects,
-as usual, takes an eighth of the time."""
+COLLECTIONS = (50_000, 50, 50)
+"""Objects between two collections of the youngest, and how many of these come before one of older ones. Of what is made
+in a run little is garbage that only the collector finds, and looking for it as often as usual takes an eighth of the
+time."""
 
 
 def run(settings: SwarmSettings, *, plan: Plan | None = None) -> SwarmResult:
@@ -78,7 +79,7 @@ def run(settings: SwarmSettings, *, plan: Plan | None = None) -> SwarmResult:
 @contextlib.contextmanager
 def _rare_collections() -> Iterator[None]:
     before = gc.get_threshold()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *before[1:])
+    gc.set_threshold(*COLLECTIONS)
     try:
         yield
     finally:
