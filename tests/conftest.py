@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,7 +45,12 @@ def is_real(test: pytest.Function) -> bool:
     kind = test.callspec.params.get("kind") if hasattr(test, "callspec") else None
     if REAL_FIXTURES & set(test.fixturenames) or kind in REAL_KINDS or BENCHMARKS in test.path.parents:
         return True
-    return any(name in vars(test.module) for name in REAL_NAMES)
+    return bool(names_of_processes(test.module))
+
+
+def names_of_processes(module: ModuleType) -> set[str]:
+    """What a file of tests has imported that starts daemons or nodes."""
+    return REAL_NAMES & vars(module).keys()
 
 
 # How fast this computer is just now says nothing about a law.

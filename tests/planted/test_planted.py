@@ -5,11 +5,13 @@ That they do catch it takes minutes: `make planted`.
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import names_of_processes
 from tests.planted import Hunk, Mistake, PlantError, all_mistakes, parse
 from tests.test_documents import table
 
@@ -59,6 +61,14 @@ def test_the_guards_of_a_mistake_are_there(mistake: Mistake) -> None:
         file, _, test = guard.partition("::")
         source = (ROOT / file).read_text(encoding="utf-8")
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), guard
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_the_guards_of_a_mistake_start_no_processes(mistake: Mistake) -> None:
+    for guard in mistake.guards:
+        file = guard.partition("::")[0]
+        module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+        assert not names_of_processes(module), f"{guard} is left out of the fast tests"
 
 
 def test_the_table_of_mistakes_is_complete() -> None:

@@ -1,4 +1,4 @@
-"""What libp2p's daemon says, some of which other peers have said."""
+"""What libp2p's daemon is asked, and what it says."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gossiptrain.net.libp2p.daemon_control import DaemonControl, plain_reason
+from gossiptrain.net.libp2p.daemon_control import DaemonControl
 from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import UnreachableError
 from tests.transports import MakeTransport, run_on
-
-
-def test_what_another_peer_has_said_in_a_refusal_need_be_no_text() -> None:
-    refusal = p2pd_pb2.ErrorResponse()
-    refusal.ParseFromString(b"\x0a\x06not \xff!")
-    assert plain_reason(refusal.msg) == "not \ufffd!"
-    assert plain_reason(b"stream: \xff\x00 connection refused") == "connection refused: nothing listens there"
 
 
 def test_many_questions_at_once_have_their_answers_in_order() -> None:
