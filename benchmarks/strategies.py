@@ -66,6 +66,8 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "30 % absent, non-IID": {"absent": 0.3, "non_iid": 0.1},
     "a = 1": {"outer_immediate": 1.0},
     "a = 1, 30 % absent": {"outer_immediate": 1.0, "absent": 0.3},
+    "a = 1, non-IID": {"outer_immediate": 1.0, "non_iid": 0.1},
+    "a = 1, 30 % absent, non-IID": {"outer_immediate": 1.0, "absent": 0.3, "non_iid": 0.1},
     "int8": {"codec": "int8"},
     "int4": {"codec": "int4"},
     "30 % absent, int4": {"absent": 0.3, "codec": "int4"},
