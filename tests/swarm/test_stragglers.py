@@ -8,6 +8,7 @@ import pytest
 
 from gossiptrain.config import GossipSettings
 from gossiptrain.net.transport import PeerId
+from gossiptrain.swarm import stragglers
 from gossiptrain.swarm.membership import Membership
 from gossiptrain.swarm.outlook import Outlook
 from gossiptrain.swarm.own_heartbeat import OwnState
@@ -35,6 +36,20 @@ def test_a_straggler_is_waited_for_no_longer_than_matchmaking_time() -> None:
             rounds = await swarm.average("a", "b")
             assert [members_of(found) for found in rounds.values()] == [2, 2]
             assert 1.0 <= asyncio.get_running_loop().time() - started_s <= 1.2
+
+    run_on("virtual", scenario)
+
+
+def test_where_many_are_ready_nobody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stragglers, "MANY_READY", 3)
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 5) as swarm:
+            rounds = await swarm.average("a", "b", "c")
+            assert [members_of(found) for found in rounds.values()] == [3, 3, 3]
+            assert all(found is not None and found.formation_seconds < 0.1 for found in rounds.values())
+            later = await swarm.average("d", "e")
+            assert [members_of(found) for found in later.values()] == [2, 2]
 
     run_on("virtual", scenario)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from gossiptrain.core.grouping import LARGEST_GROUP
 from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.membership import Membership
@@ -20,6 +21,9 @@ from gossiptrain.swarm.promises import Promises
 
 FEW_READY = 16
 """Up to so many that are ready, each of them has all considered anew whenever it looks."""
+MANY_READY = 4 * LARGEST_GROUP
+"""So many that are ready get their groups at once, whoever else is expected: each of them holds a stream open here, of
+which there is room for twice as many (`net/handlers.py`), and they fill several of the largest groups."""
 LOOKS_PER_HEARTBEAT = 32
 """Beyond that the work would grow with the square of the swarm: a thousand looks, each at a thousand outlooks."""
 
@@ -38,6 +42,8 @@ class Stragglers:
 
     def are_awaited(self, pending: PendingRound) -> bool:
         """Whether the round is still to wait: there is time left, and it needs or expects somebody."""
+        if len(pending.ready_peers) >= MANY_READY:
+            return False
         remaining_s = pending.deadline_s - self._clock.now()
         if remaining_s > 0 and self._is_still_so(pending):
             return True
