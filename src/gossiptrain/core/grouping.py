@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -49,7 +49,7 @@ class Grouping:
 
 def ranking(peers: Collection[str], *, key: str) -> list[str]:
     """The peers in an order that depends on `key` alone and looks random (rendezvous hashing)."""
-    return sorted(peers, key=lambda peer: (_draw(key, peer), peer))
+    return sorted(peers, key=_by_draw(key))
 
 
 def coordinators(peers: Collection[str], *, run: str, round_number: int, seed: int) -> list[str]:
@@ -59,8 +59,11 @@ def coordinators(peers: Collection[str], *, run: str, round_number: int, seed: i
 
 def first_coordinator(peers: Collection[str], *, run: str, round_number: int, seed: int) -> str:
     """The first of them, without the others in their order. Raises ValueError where there is none."""
-    key = _coordinator_key(run, round_number, seed)
-    return min(peers, key=lambda peer: (_draw(key, peer), peer))
+    return min(peers, key=_by_draw(_coordinator_key(run, round_number, seed)))
+
+
+def _by_draw(key: str) -> Callable[[str], tuple[bytes, str]]:
+    return lambda peer: (_draw(key, peer), peer)
 
 
 def _coordinator_key(run: str, round_number: int, seed: int) -> str:
