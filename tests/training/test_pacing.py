@@ -141,6 +141,41 @@ def test_rounds_with_a_fragment_follow_each_other_more_quickly() -> None:
     assert often.usual_steps == 1.0, "no more than one in a step"
 
 
+def test_one_long_step_changes_nothing_of_how_many_are_usual_between_rounds() -> None:
+    """As where a model is evaluated, for longer than two rounds are apart."""
+    timed = pace(every_seconds=5.0)
+    now_s = 0.0
+    for number in range(3):
+        for _ in range(50):
+            now_s += 0.1
+            timed.step_done(now_s)
+        timed.round_committed(number, now_s)
+    timed.step_done(now_s + 20.0)
+    assert timed.usual_steps == pytest.approx(50.0)
+    timed.round_committed(3, now_s + 20.0)
+    assert timed.usual_steps == pytest.approx(50.0)
+
+
+def test_another_speed_is_the_usual_one_after_some_rounds() -> None:
+    timed = pace(every_seconds=10.0)
+    assert timed.usual_steps is None
+    now_s = 0.0
+    for number, seconds_each in enumerate([0.1] * 5 + [0.5] * 3):
+        for _ in range(20):
+            now_s += seconds_each
+            timed.step_done(now_s)
+        assert timed.usual_steps == pytest.approx(100.0)
+        timed.round_committed(number, now_s)
+    assert timed.usual_steps == pytest.approx(20.0)
+
+
+def test_steps_of_another_process_say_nothing_of_the_speed() -> None:
+    timed = pace(every_seconds=10.0)
+    timed.resume(1000)
+    timed.step_done(1.0)
+    assert timed.usual_steps == pytest.approx(10.0)
+
+
 # The last step.
 
 

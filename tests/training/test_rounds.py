@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from torch import nn
@@ -17,6 +15,8 @@ from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import LocalWork, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.rounds import LocalProgress, Rounds
+
+STEP_S = 0.01
 
 
 class Recorded(Replica):
@@ -47,13 +47,19 @@ class Course:
         strategy = strategy_for(settings)
         self.progress = LocalProgress()
         self.replica = Recorded(strategy, fragments)
-        self.rounds = Rounds(settings, strategy, replica=self.replica, progress=self.progress)
+        self.rounds = self.begin(settings, strategy)
+
+    def begin(self, settings: GossipSettings, strategy: Strategy) -> Rounds:
+        return Rounds(settings, strategy, replica=self.replica, progress=self.progress, clock=self.now_s)
+
+    def now_s(self) -> float:
+        return self.progress.step * STEP_S
 
     def steps(self, count: int, *, batch: int = 10) -> None:
         for _ in range(count):
             self.progress.step += 1
             self.progress.samples += batch
-            self.rounds.pace.step_done(self.progress.step * 0.01)
+            self.rounds.pace.step_done(self.now_s())
 
     def round(self, *, meanwhile: int = 0, samples: tuple[int, ...] = (100, 100), whole: bool = False) -> None:
         self.rounds.begin()
@@ -217,7 +223,7 @@ def resumed(course: Course, settings: GossipSettings, fragments: Fragments | Non
     """The same course in another process, from a checkpoint that was saved now."""
     again = Course(settings, fragments or course.replica.fragments)
     again.progress.step = course.progress.step
-    again.rounds = Rounds(settings, again.rounds.strategy, replica=again.replica, progress=again.progress)
+    again.rounds = again.begin(settings, again.rounds.strategy)
     again.rounds.restore(course.rounds.counts())
     return again
 
@@ -254,9 +260,9 @@ def test_a_resumed_peer_is_ready_when_it_would_have_been() -> None:
     first = Course(STEP_MIX)
     first.steps(9)
     again = resumed(first, STEP_MIX)
-    assert not again.rounds.pace.is_due(time.monotonic())
+    assert not again.rounds.pace.is_due(again.now_s())
     again.steps(1)
-    assert again.rounds.pace.is_due(time.monotonic())
+    assert again.rounds.pace.is_due(again.now_s())
 
 
 def test_a_round_that_a_checkpoint_interrupted_is_not_in_flight_afterwards() -> None:
@@ -291,7 +297,7 @@ def test_each_fragment_has_its_round_as_often_as_a_whole_model_would() -> None:
     for number in range(2, 4):
         course.rounds.next_number = number
         course.steps(5)
-        assert course.rounds.pace.is_due(time.monotonic())
+        assert course.rounds.pace.is_due(course.now_s())
         course.round()
     first, second = course.replica.carried[:2]
     assert {first, second} == {0, 1}

@@ -6,6 +6,7 @@ is given with every call, in seconds of any monotonic clock.
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 
 from gossiptrain.config import GossipSettings
@@ -13,6 +14,8 @@ from gossiptrain.config import GossipSettings
 RETRY_S = 0.5
 """After a round that found no group, the least time until the next try."""
 SMOOTHING = 0.1
+RECENT_INTERVALS = 5
+"""Between rounds, by which the usual number of steps between two rounds is known."""
 RECENT_S = 2.0
 """What steps took within so long counts as their speed of late."""
 
@@ -53,6 +56,10 @@ class Pace:
         self._every_seconds = None if settings.every_seconds is None else settings.every_seconds / fragments
         self._steps = 0
         self._since_s = now_s
+        self._seen = 0
+        """Inner steps since then."""
+        self._speeds: deque[float] = deque(maxlen=RECENT_INTERVALS)
+        """Inner steps in a second, in the last intervals between rounds."""
         self._last_step_s = now_s
         self._step_seconds: float | None = None
         self._not_before_s = now_s
@@ -66,6 +73,7 @@ class Pace:
     def step_done(self, now_s: float) -> None:
         """One more inner step was made."""
         self._steps += 1
+        self._seen += 1
         took_s = now_s - self._last_step_s
         self._last_step_s = now_s
         if self._step_seconds is None:
@@ -75,13 +83,24 @@ class Pace:
 
     @property
     def usual_steps(self) -> float | None:
-        """Inner steps between two rounds where nothing gets in the way; None while their speed is not known."""
+        """Inner steps between two rounds where nothing gets in the way; None while their speed is not known.
+
+        Their speed is that of whole intervals, the median of the last ones: one long step, as where a model is
+        evaluated between two, says little of how many others a round has.
+        """
         steps: list[float] = []
         if self._every_steps is not None:
             steps.append(max(1.0, self._every_steps))
-        if self._every_seconds is not None and self._step_seconds:
-            steps.append(max(1.0, self._every_seconds / self._step_seconds))
+        if self._every_seconds is not None and (speed := self._usual_speed()):
+            steps.append(max(1.0, self._every_seconds * speed))
         return min(steps) if steps else None
+
+    def _usual_speed(self) -> float | None:
+        """In inner steps a second; before the first round that of the steps so far."""
+        if self._speeds:
+            return statistics.median(self._speeds)
+        took_s = self._last_step_s - self._since_s
+        return self._seen / took_s if took_s > 0 else None
 
     def request_round_now(self, number: int) -> None:
         """Makes the next round due at once, because another peer wants to merge in the round of this number."""
@@ -109,7 +128,9 @@ class Pace:
 
     def round_committed(self, number: int, now_s: float) -> None:
         """The round of this number took place; counting starts again. One that was asked for later is still due."""
-        self._steps = 0
+        if self._seen and now_s > self._since_s:
+            self._speeds.append(self._seen / (now_s - self._since_s))
+        self._steps = self._seen = 0
         self._since_s = now_s
         self._hurried = self._hurried and number < self._requested
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gossiptrain.config import GossipSettings
@@ -58,11 +58,12 @@ class Rounds:
         replica: Replica,
         progress: LocalProgress,
         run_key: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """run_key: of the run, by which peers know which fragment a round carries."""
+        """run_key: of the run, by which peers know which fragment a round carries. clock: that of the steps."""
         self.strategy = strategy
         self.replica = replica
-        self.pace = Pace(settings, now_s=time.monotonic(), fragments=replica.fragments.count)
+        self.pace = Pace(settings, now_s=clock(), fragments=replica.fragments.count)
         self.in_flight = False
         """Whether a snapshot was taken whose round is not over."""
         self.fragment = 0
@@ -70,6 +71,7 @@ class Rounds:
         self.next_number = 0
         """Of the next round, as far as the node has said."""
         self._run_key = run_key
+        self._clock = clock
         self._alpha = settings.gossip_alpha
         self._progress = progress
         self._counts = [_Counts(progress.step, progress.step, progress.samples) for _ in replica.fragments.lengths]
@@ -154,7 +156,7 @@ class Rounds:
         """The round is over, and nothing has changed."""
         _logger.info("the round ends at step %d, and nothing has changed", self._progress.step)
         self.in_flight = False
-        self.pace.round_failed(time.monotonic())
+        self.pace.round_failed(self._clock())
 
     def commit(self, number: int, samples: Sequence[int], *, whole: bool) -> Judgement:
         """The round of this number is over: takes the average that is in shared memory, as far as the guard lets it.
@@ -164,7 +166,7 @@ class Rounds:
         """
         _logger.info("the round ends at step %d: committed, samples of the members %s", self._progress.step, samples)
         self.in_flight = False
-        self.pace.round_committed(number, time.monotonic())
+        self.pace.round_committed(number, self._clock())
         own = self._own
         usual_samples = statistics.median(samples) if samples else 0.0
         judged = self._guard.judge(self.fragment, pace=usual_samples / max(1, own.told_samples))
