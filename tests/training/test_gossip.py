@@ -459,15 +459,20 @@ def test_initial_peers_that_are_all_dead_are_named_with_the_reason() -> None:
 def test_what_a_member_learns_during_a_round_stays() -> None:
     """One member counts its steps in its parameters, the other learns nothing."""
     # Of an average that comes later than the next round is due, only a part is taken; these come long before.
-    settings = GossipSettings(every_seconds=2.0, ending_time=0.5)
-    one = Member(0.0, settings=settings, run="learning", take_state=False)
+    options: dict[str, Any] = {
+        "settings": GossipSettings(every_seconds=2.0, ending_time=0.5),
+        "every_steps": None,
+        "run": "learning",
+        "take_state": False,
+    }
+    one = Member(0.0, **options)
 
     def learn(optimizer: object, arguments: object, keywords: object) -> None:
         with torch.no_grad():
             one.model.weight.add_(1.0)
 
     one.optimizer.register_step_pre_hook(learn)
-    with one, Member(0.0, settings=settings, run="learning", initial_peers=[one.address], take_state=False) as other:
+    with one, Member(0.0, initial_peers=[one.address], **options) as other:
         wait_for_rounds([one, other], 3, where=lambda event: not event.final)
     for number in sorted(other.after_round.keys() & one.after_round.keys())[:3]:
         # The other one holds the average itself; this one is ahead of it by the whole steps of meanwhile.
