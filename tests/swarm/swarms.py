@@ -14,6 +14,7 @@ import numpy as np
 
 from gossiptrain.config import GossipSettings, TimingSettings
 from gossiptrain.core.averaging import Vector
+from gossiptrain.core.codecs import prepare
 from gossiptrain.core.fingerprint import PROTOCOL_VERSION, RunFingerprint
 from gossiptrain.net.transport import Clock, PeerId
 from gossiptrain.swarm.access.private import PrivateAccess
@@ -200,6 +201,8 @@ async def swarm_of(
 ) -> AsyncIterator[Swarm]:
     """A swarm of `count` peers named a, b, c, ... that all know each other. run: on its name ranks depend."""
     settings = settings or GossipSettings(matchmaking_time=2.0)
+    if settings.codec != "fp32":
+        prepare()  # As a node does at its start: else all stand still in their first round, and are taken for dead.
     swarm = Swarm(make_transport, settings, timing=timing, run=fingerprint(run=run))
     try:
         for index in range(count):
