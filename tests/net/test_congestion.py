@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from gossiptrain.net import congestion
-from gossiptrain.net.congestion import NEAR_S, RECEIVED_BYTES, better_rules, suit_to_path
+from gossiptrain.net.congestion import NEAR_S, RECEIVED_BYTES, Departures, better_rules, suit_to_path
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.tls import Engine
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.wire import Wire
 from tests.net.direct.connection_pairs import credentials
+from tests.processes import wait_until
 
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
@@ -80,6 +82,63 @@ def test_a_connection_that_leaves_the_computer_has_room_for_what_a_long_path_car
     most = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
     assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= min(RECEIVED_BYTES, most // 2)
     assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 77, "it wakes as often as before"
+
+
+# What keeps bytes from leaving.
+
+MAX_PACING_RATE = 47
+"""`SO_MAX_PACING_RATE` of Linux."""
+
+
+@pytest.fixture
+def crowded(near: socket.socket, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """A connection whose path counts as far."""
+    monkeypatch.setattr(congestion, "FAR_S", 0.0)
+    near.setblocking(False)
+    return near
+
+
+def fill(connection: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection.send(bytes(1 << 16))
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known of what has not left")
+
+
+@linux_only
+def test_bytes_on_a_slow_line_wait_for_it(crowded: socket.socket) -> None:
+    departures = Departures(crowded)
+    assert not departures.wait_for_line(), "there are none"
+    crowded.setsockopt(socket.SOL_SOCKET, MAX_PACING_RATE, 1000)
+    fill(crowded)
+    assert departures.wait_for_line()
+
+
+@linux_only
+def test_bytes_that_the_other_side_does_not_read_do_not_wait_for_the_line(crowded: socket.socket) -> None:
+    departures = Departures(crowded)
+    fill(crowded)
+    wait_until(lambda: not departures.wait_for_line(), "the kernel has counted how long it waits for the reader")
+    fill(crowded)
+    assert not departures.wait_for_line(), "and so it stays until the next look"
+
+
+@linux_only
+def test_on_a_path_that_is_not_far_nothing_is_said_to_wait(near: socket.socket) -> None:
+    near.setblocking(False)
+    near.setsockopt(socket.SOL_SOCKET, MAX_PACING_RATE, 1000)
+    fill(near)
+    assert not Departures(near).wait_for_line()
+
+
+def test_of_what_is_not_tcp_or_has_ended_nothing_is_said_to_wait(near: socket.socket) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert not Departures(one).wait_for_line()
+    near.close()
+    assert not Departures(near).wait_for_line()
 
 
 def test_what_is_not_tcp_or_has_ended_is_left_alone(near: socket.socket) -> None:

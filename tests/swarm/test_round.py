@@ -18,6 +18,7 @@ from gossiptrain.net.transport import Stream
 from gossiptrain.net.virtual.network import VirtualNetwork
 from gossiptrain.net.virtual.wires import LinkSettings
 from gossiptrain.swarm.contribution import Contribution
+from gossiptrain.swarm.exchange_context import LOOK_S
 from gossiptrain.swarm.participation import AveragedRound
 from tests.swarm.swarms import ELEMENTS, TIMING, Swarm, swarm_of
 from tests.transports import Kind, MakeTransport, on_both_transports, run_on, until
@@ -448,6 +449,38 @@ def test_a_link_that_becomes_too_slow_ends_in_a_commit_among_the_rest() -> None:
             assert len(committed({name: rounds[name] for name in "abd"})) == 3
 
     run_on("virtual", scenario, network=network)
+
+
+# What leaves first.
+
+
+def round_on_lines_busy_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> dict[str, AveragedRound]:
+    """What is contributed waits for the line for so long; says who committed."""
+
+    async def scenario(make: MakeTransport) -> dict[str, AveragedRound]:
+        async with swarm_of(make, 3) as swarm:
+            clock = swarm.peers["a"].swarm.transport.clock
+            free_s = clock.now() + seconds
+            monkeypatch.setattr(Stream, "waits_for_line", lambda self: clock.now() < free_s)
+            return committed(await swarm.average())
+
+    return run_on("virtual", scenario)
+
+
+def test_means_wait_for_a_line_that_is_busy_with_contributions(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_s = max(found.result.seconds for found in round_on_lines_busy_for(0.0, monkeypatch).values())
+    busy = round_on_lines_busy_for(0.2, monkeypatch)
+    assert len(busy) == 3
+    for found in busy.values():
+        assert found.formation_seconds + found.result.seconds > 0.2
+        assert found.result.seconds < 0.2 + free_s + LOOK_S
+
+
+def test_a_line_that_stays_busy_holds_means_up_and_ends_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = round_on_lines_busy_for(3600.0, monkeypatch)
+    assert len(endless) == 3
+    for found in endless.values():
+        assert found.result.attempts == 1
 
 
 def test_two_members_alone_after_a_death_still_average_but_one_does_not() -> None:

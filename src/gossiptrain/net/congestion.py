@@ -1,12 +1,12 @@
-"""How TCP adapts a connection to the network between two nodes: by which rule, and how much may be on its way.
+"""How TCP adapts a connection to the network between two nodes, and what keeps bytes from leaving.
 
-Owns the choice among the rules that this system gives to everybody, and the room for bytes that have come and are not
-read yet. TCP finds that room out by how quickly bytes are read; in a round they are read at the pace of the slowest
-contribution, and then a path of 150 ms carries half of what it could. On a short path a rule that waits for losses
-shares a link best with the other connections of a round; BBR keeps the speed at which a connection was once alone, and
-all together then lose a fifth of what they send. On a long path, where a loss costs many round trips, BBR is the better
-one (docs/performance.md has the figures). Where there is nothing to choose, and within one computer, connections stay
-as they are. Does not know what a connection carries.
+Owns the choice among the rules that this system gives to everybody, the room for bytes that have come and are not read
+yet, and the look at those that have not left yet. TCP finds that room out by how quickly bytes are read; in a round
+they are read at the pace of the slowest contribution, and then a path of 150 ms carries half of what it could. On a
+short path a rule that waits for losses shares a link best with the other connections of a round; BBR keeps the speed at
+which a connection was once alone, and all together then lose a fifth of what they send. On a long path, where a loss
+costs many round trips, BBR is the better one (docs/performance.md has the figures). Where there is nothing to choose,
+and within one computer, connections stay as they are. Does not know what a connection carries.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+import time
+from collections.abc import Callable
 
 NEAR_S = 0.005
 """A path with a shorter round trip is a short one."""
+FAR_S = 0.1
+"""On a path with a longer one twice as many connections lose much of what they send: BBR has two round trips' worth on
+its way on each, which queues of a tenth of a second cannot hold. At 0.04 s nothing is won by sending less at once."""
 FAR_RULES = ("bbr",)
 NEAR_RULES = ("cubic", "reno")
 WITHIN_COMPUTER_BYTES = 65_535
@@ -28,28 +33,69 @@ _PATH_MTU = slice(60, 64)
 _MINIMUM_ROUND_TRIP = slice(148, 152)
 """Where `struct tcp_info` of Linux 4.6 and newer has the shortest round trip so far, in microseconds; before it the
 longest packet, in bytes."""
+_NOT_SENT = slice(144, 148)
+"""Bytes that have not left yet; since Linux 4.6."""
+_WAITED_FOR_READER = slice(176, 184)
+"""How long there were some that the other side had no room for, in microseconds; since Linux 4.9."""
+LOOK_S = 0.1
+"""For what bytes wait is found out over so long."""
+
+
+class Departures:
+    """Whether the bytes that a connection was given wait for the line, or for the other side to read."""
+
+    def __init__(self, connection: socket.socket, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._looked_s = -LOOK_S
+        self._waited_for_reader_s = 0.0
+        self._wait_for_line = True
+
+    def wait_for_line(self) -> bool:
+        """Whether some wait for the line, on a far path; False where the system does not tell."""
+        facts = _facts(self._connection, _WAITED_FOR_READER.stop)
+        if facts is None or _round_trip_s(facts) < FAR_S or not int.from_bytes(facts[_NOT_SENT], sys.byteorder):
+            return False
+        passed_s = self._clock() - self._looked_s
+        if passed_s >= LOOK_S:
+            waited_s = int.from_bytes(facts[_WAITED_FOR_READER], sys.byteorder) / 1e6
+            self._wait_for_line = waited_s - self._waited_for_reader_s < passed_s / 2
+            self._looked_s, self._waited_for_reader_s = self._clock(), waited_s
+        return self._wait_for_line
 
 
 def suit_to_path(connection: socket.socket) -> None:
     """Chooses the rule for a connection on which a few bytes have gone there and back."""
-    if sys.platform != "linux":
-        return
-    try:
-        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
-        rule = name.rstrip(b"\0").decode()
-        facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MINIMUM_ROUND_TRIP.stop)
-    except OSError:
-        return  # not TCP, or ended already
-    if int.from_bytes(facts[_PATH_MTU], sys.byteorder) >= WITHIN_COMPUTER_BYTES:
+    facts = _facts(connection, _MINIMUM_ROUND_TRIP.stop)
+    if facts is None or int.from_bytes(facts[_PATH_MTU], sys.byteorder) >= WITHIN_COMPUTER_BYTES:
         return
     _make_room(connection)
-    round_trip_s = int.from_bytes(facts[_MINIMUM_ROUND_TRIP], sys.byteorder) / 1e6
-    for better in better_rules(rule, round_trip_s):
+    try:
+        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
+    except OSError:
+        return  # ended meanwhile
+    rule = name.rstrip(b"\0").decode()
+    for better in better_rules(rule, _round_trip_s(facts)):
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, better.encode())
         except OSError:
             continue  # the kernel lacks it, or keeps it for root
         return
+
+
+def _facts(connection: socket.socket, size_bytes: int) -> bytes | None:
+    """So much of `struct tcp_info`; None where it is not known: of another system, or no TCP, or at an end."""
+    if sys.platform != "linux":
+        return None
+    try:
+        facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size_bytes)
+    except OSError:
+        return None
+    return facts if len(facts) == size_bytes else None
+
+
+def _round_trip_s(facts: bytes) -> float:
+    return int.from_bytes(facts[_MINIMUM_ROUND_TRIP], sys.byteorder) / 1e6
 
 
 def _make_room(connection: socket.socket) -> None:

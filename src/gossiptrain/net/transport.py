@@ -80,6 +80,10 @@ class Stream(ABC):
         self.bytes_sent = 0
         self.bytes_received = 0
 
+    def waits_for_line(self) -> bool:
+        """Whether bytes that were written wait for a far line, and not for the other side; False where unknown."""
+        return False
+
     async def read_exactly(self, size_bytes: int) -> bytes:
         """Reads `size_bytes` bytes. Raises StreamClosedError where the stream ends before."""
         data = bytearray(size_bytes)

@@ -11,7 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from gossiptrain.net.congestion import suit_to_path
+from gossiptrain.net.congestion import Departures, suit_to_path
 from gossiptrain.net.transport import Buffer, StreamClosedError
 
 ENDED_HERE = "this side has closed the stream"
@@ -30,11 +30,16 @@ class Wire:
         self._waiting: dict[bool, asyncio.Future[None]] = {}
         self._is_watched = False
         self._wakes_at_bytes = 1
+        self._departures = Departures(connection)
         self.ended = False
 
     def suit_to_path(self) -> None:
         """Has TCP adapt to the path as suits it best; after a few bytes have gone there and back."""
         suit_to_path(self._socket)
+
+    def waits_for_line(self) -> bool:
+        """Whether bytes that were sent wait for a far line, and not for the other side; see `congestion.Departures`."""
+        return self._departures.wait_for_line()
 
     async def receive(self, target: memoryview) -> int:
         """Waits for bytes and writes some into `target`; returns how many, at least 1. Raises StreamClosedError."""

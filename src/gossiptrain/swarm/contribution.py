@@ -36,6 +36,7 @@ class Contribution:
         except (UnreachableError, TimeoutError) as error:
             raise LinkFailedError(self._owner, surely=True) from error
         context.streams.append(stream)
+        context.contributions[self._owner] = stream
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send(stream))
             tasks.create_task(self._receive_means(stream))

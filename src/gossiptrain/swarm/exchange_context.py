@@ -22,6 +22,10 @@ from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
 from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces, shared_piece_bytes
 
+LOOK_S = 0.02
+LONGEST_HELD_S = 1.0
+"""The means of a chunk wait so long at most: they are waited for, and a long contribution takes minutes."""
+
 
 @dataclass(frozen=True)
 class LinkStatistics:
@@ -51,6 +55,8 @@ class ExchangeContext:
     """By owner, of the means of its slice as they are on the wire."""
     streams: list[Stream] = field(default_factory=list)
     """All that carry values of this attempt."""
+    contributions: dict[PeerId, Stream] = field(default_factory=dict)
+    """Those of them on which this member contributes, by the owner of the slice."""
     deadlines: list[ProgressDeadline] = field(default_factory=list)
 
     @property
@@ -74,6 +80,19 @@ class ExchangeContext:
         if self.admission.transport.upload_bytes_per_s < math.inf:
             return shared_piece_bytes(members)
         return self.statistics.adaptive_timeout.piece_bytes(members)
+
+    async def contribution_has_left(self, owner: PeerId) -> None:
+        """Waits a little while what this member sends to the slice of another one still waits for a far line.
+
+        What else it has for that one would only take its share: on a far path (see `net/congestion`) twice as many
+        streams lose much of what they send.
+        """
+        stream = self.contributions.get(owner)
+        if stream is None:
+            return
+        until_s = self.clock.now() + min(LONGEST_HELD_S, self.stall_s / 4)
+        while stream.waits_for_line() and self.clock.now() < until_s:
+            await self.clock.sleep(LOOK_S)
 
     def scratch(self) -> Scratch:
         """Memory for one stream, of the longest chunk."""

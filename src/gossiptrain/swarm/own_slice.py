@@ -110,12 +110,14 @@ class OwnSlice:
         context.statistics.speeds.note(plan.loads(), waits_s, whole_s=context.clock.now() - started_s)
 
     async def give_back(self, peer: PeerId) -> None:
-        """Sends `peer` the means of the own slice as they become known."""
+        """Sends `peer` the means of the own slice as they become known, behind what is contributed to its slice."""
         stream = await asyncio.shield(self._inbound[peer])
         budget = self._context.statistics.adaptive_timeout.budget(len(self._plan.own_chunks), times=2)
         with blaming(peer):
             for index, chunk in enumerate(self._plan.own_chunks):
                 await self._reduced_chunks.reached(index)
+                if index:  # the first one at once: a new connection finds out how fast it may send
+                    await self._context.contribution_has_left(peer)
                 patience_s = 2 * self._context.sending_stall_s
                 async with (deadline := ProgressDeadline(self._context.clock)).within(patience_s):
                     for piece in self._context.pieces(self._coding.mean(chunk)):

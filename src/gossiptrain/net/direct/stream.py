@@ -49,6 +49,9 @@ class DirectStream(WireStream):
         self._is_filling = self._is_writing = False
         self._ended_there = self._closed = False
 
+    def waits_for_line(self) -> bool:
+        return not self._closed and self._wire.wire.waits_for_line()
+
     async def write(self, data: Buffer) -> None:
         left = memoryview(data).cast("B")
         if self._closed:
