@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from gossiptrain.net.transport import PeerId
 from gossiptrain.net.virtual.network import VirtualNetwork
+from gossiptrain.swarm.round import RoundResult
 from gossiptrain.swarm.speeds import FULL_SPEED, REMEMBERED_PEERS, SpeedsSeen, agreed_speeds
 from tests.swarm import swarms
 from tests.swarm.swarms import TIMING, swarm_of
@@ -98,33 +101,63 @@ def test_what_noise_may_explain_counts_as_equal(speed: float) -> None:
 FAST_BYTES_PER_S = 1e6
 
 
-def seconds_of_rounds(slow_bytes_per_s: float) -> list[float]:
-    """Of fourteen rounds in a row of four peers, one of whose uplinks is another."""
-    network = VirtualNetwork(3, buffer_bytes=8192)
+ELEMENTS = 50_000
 
-    async def scenario(make: MakeTransport) -> list[float]:
+
+def rounds_with_uplinks(
+    uplinks_of: Callable[[int], tuple[float, ...]], *, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> list[list[RoundResult]]:
+    """Of each round in a row of four peers what all of them made of it. uplinks_of: by round, in bytes a second."""
+    network = VirtualNetwork(3, buffer_bytes=8192)
+    monkeypatch.setattr(swarms, "ELEMENTS", ELEMENTS)
+
+    async def scenario(make: MakeTransport) -> list[list[RoundResult]]:
         async with swarm_of(make, 4, timing=TIMING.model_copy(update={"chunk_bytes": 4096})) as swarm:
-            for name in "abc":
-                network.set_uplink(name, bandwidth_bytes_per_s=FAST_BYTES_PER_S)
-            network.set_uplink("d", bandwidth_bytes_per_s=slow_bytes_per_s)
-            seconds = []
-            for _ in range(14):
-                rounds = await swarm.average()
-                assert all(found is not None and found.result.committed for found in rounds.values())
-                seconds.append(max(found.result.seconds for found in rounds.values() if found is not None))
-            return seconds
+            results = []
+            for number in range(rounds):
+                for name, bytes_per_s in zip("abcd", uplinks_of(number), strict=True):
+                    network.set_uplink(name, bandwidth_bytes_per_s=bytes_per_s)
+                found = [averaged.result for averaged in (await swarm.average()).values() if averaged is not None]
+                assert [result.committed for result in found] == [True] * 4
+                results.append(found)
+            return results
 
     return run_on("virtual", scenario, network=network)
 
 
+def seconds_of(results: list[list[RoundResult]]) -> list[float]:
+    return [max(result.seconds for result in found) for found in results]
+
+
+def with_one_slow(share: float) -> Callable[[int], tuple[float, ...]]:
+    return lambda number: (FAST_BYTES_PER_S,) * 3 + (FAST_BYTES_PER_S * share,)
+
+
 def test_a_slow_uplink_holds_the_group_up_less_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """With equal slices the slow one sends 1.5 models a round; with nothing to reduce it sends one."""
-    monkeypatch.setattr(swarms, "ELEMENTS", 50_000)
-    seconds = seconds_of_rounds(FAST_BYTES_PER_S / 8)
+    seconds = seconds_of(rounds_with_uplinks(with_one_slow(1 / 8), rounds=14, monkeypatch=monkeypatch))
     assert max(seconds[10:]) < 0.75 * seconds[0]
 
 
+def test_a_round_with_a_slow_uplink_takes_hardly_longer_than_its_own_values_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cut of the vector makes it send less than its own values, once."""
+    seconds = seconds_of(rounds_with_uplinks(with_one_slow(1 / 4), rounds=14, monkeypatch=monkeypatch))
+    assert max(seconds[10:]) < 1.1 * 4 * ELEMENTS / (FAST_BYTES_PER_S / 4)
+
+
 def test_equal_uplinks_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swarms, "ELEMENTS", 50_000)
-    seconds = seconds_of_rounds(FAST_BYTES_PER_S)
+    seconds = seconds_of(rounds_with_uplinks(with_one_slow(1.0), rounds=14, monkeypatch=monkeypatch))
     assert max(seconds) < 1.2 * min(seconds)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_uplinks_that_differ_by_noise_count_as_equal(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member sends what it contributes and the means of its slice, so that equal slices are equally many bytes."""
+    rng = random.Random(seed)
+
+    def noisy(number: int) -> tuple[float, ...]:
+        return tuple(FAST_BYTES_PER_S * rng.uniform(0.8, 1.2) for _ in range(4))
+
+    for found in rounds_with_uplinks(noisy, rounds=50, monkeypatch=monkeypatch):
+        sent = [result.bytes_sent for result in found]
+        assert max(sent) < 1.01 * min(sent)
