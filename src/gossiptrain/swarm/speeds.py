@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from gossiptrain.net.transport import PeerId
 
 REMEMBERED_PEERS = 64
-SLOWING = 0.15
-"""Every link begins as a fast one; one that holds up eight rounds in a row then counts as slow."""
+SLOWING = 0.12
+"""Every link begins as a fast one; one that holds up ten rounds in a row then counts as slow. After eight, links whose
+rates differ by chance, by up to a fifth, were taken for unequal in two of a thousand rounds."""
 RECOVERING = 0.5
 """One that holds nobody up in a single round counts as fast again. In a group of equals somebody is always the last,
 by however little, and everybody then waits for it alone; but not for the same one in each round."""
