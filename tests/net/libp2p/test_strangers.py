@@ -10,6 +10,7 @@ from benchmarks.floods.dialect import MULTISTREAM, HostileConnection, line
 
 from gossiptrain.net.addresses import parse_dial_address
 from gossiptrain.net.libp2p import strangers as room
+from gossiptrain.net.libp2p.hivemind_names import PeerID, p2pd_pb2
 from gossiptrain.net.libp2p.strangers import MAX_GROWTH_BYTES, PATIENCE_S, Strangers, resident_bytes
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import Clock, PeerId, Stream
@@ -20,6 +21,7 @@ class Guests:
     """Connections of others to one peer, and whether they are still there."""
 
     def __init__(self, host: Libp2pTransport) -> None:
+        self._host = host
         address = parse_dial_address(host.addresses[0])
         self._place = address.host, address.port
         self._listening: dict[HostileConnection, asyncio.Task[None]] = {}
@@ -27,7 +29,14 @@ class Guests:
     async def come(self) -> HostileConnection:
         connection = await HostileConnection.open(*self._place)
         self._listening[connection] = asyncio.create_task(connection.listen())
+        # The daemon lists a connection a moment after the handshake has ended on this side.
+        while connection.peer not in await self._listed():  # noqa: ASYNC110 - nothing to wait on
+            await asyncio.sleep(0.01)
         return connection
+
+    async def _listed(self) -> set[str]:
+        response = await self._host._control.ask(p2pd_pb2.Request(type=p2pd_pb2.Request.LIST_PEERS))
+        return {PeerID(info.id).to_base58() for info in response.peers}
 
     def stays(self, connection: HostileConnection) -> bool:
         return not self._listening[connection].done()
