@@ -91,7 +91,7 @@ MAX_PACING_RATE = 47
 
 
 @pytest.fixture
-def crowded(near: socket.socket, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+def far(near: socket.socket, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
     """A connection whose path counts as far."""
     monkeypatch.setattr(congestion, "FAR_S", 0.0)
     near.setblocking(False)
@@ -108,20 +108,20 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 
 
 @linux_only
-def test_bytes_on_a_slow_line_wait_for_it(crowded: socket.socket) -> None:
-    departures = Departures(crowded)
+def test_bytes_on_a_slow_line_wait_for_it(far: socket.socket) -> None:
+    departures = Departures(far)
     assert not departures.wait_for_line(), "there are none"
-    crowded.setsockopt(socket.SOL_SOCKET, MAX_PACING_RATE, 1000)
-    fill(crowded)
+    far.setsockopt(socket.SOL_SOCKET, MAX_PACING_RATE, 1000)
+    fill(far)
     assert departures.wait_for_line()
 
 
 @linux_only
-def test_bytes_that_the_other_side_does_not_read_do_not_wait_for_the_line(crowded: socket.socket) -> None:
-    departures = Departures(crowded)
-    fill(crowded)
+def test_bytes_that_the_other_side_does_not_read_do_not_wait_for_the_line(far: socket.socket) -> None:
+    departures = Departures(far)
+    fill(far)
     wait_until(lambda: not departures.wait_for_line(), "the kernel has counted how long it waits for the reader")
-    fill(crowded)
+    fill(far)
     assert not departures.wait_for_line(), "and so it stays until the next look"
 
 

@@ -15,7 +15,6 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable
 
 NEAR_S = 0.005
 """A path with a shorter round trip is a short one."""
@@ -44,9 +43,8 @@ LOOK_S = 0.1
 class Departures:
     """Whether the bytes that a connection was given wait for the line, or for the other side to read."""
 
-    def __init__(self, connection: socket.socket, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._clock = clock
         self._looked_s = -LOOK_S
         self._waited_for_reader_s = 0.0
         self._wait_for_line = True
@@ -54,20 +52,21 @@ class Departures:
     def wait_for_line(self) -> bool:
         """Whether some wait for the line, on a far path; False where the system does not tell."""
         facts = _facts(self._connection, _WAITED_FOR_READER.stop)
-        if facts is None or _round_trip_s(facts) < FAR_S or not int.from_bytes(facts[_NOT_SENT], sys.byteorder):
+        if facts is None or _round_trip_s(facts) < FAR_S or not _number(facts, _NOT_SENT):
             return False
-        passed_s = self._clock() - self._looked_s
+        now_s = time.monotonic()
+        passed_s = now_s - self._looked_s
         if passed_s >= LOOK_S:
-            waited_s = int.from_bytes(facts[_WAITED_FOR_READER], sys.byteorder) / 1e6
+            waited_s = _number(facts, _WAITED_FOR_READER) / 1e6
             self._wait_for_line = waited_s - self._waited_for_reader_s < passed_s / 2
-            self._looked_s, self._waited_for_reader_s = self._clock(), waited_s
+            self._looked_s, self._waited_for_reader_s = now_s, waited_s
         return self._wait_for_line
 
 
 def suit_to_path(connection: socket.socket) -> None:
     """Chooses the rule for a connection on which a few bytes have gone there and back."""
     facts = _facts(connection, _MINIMUM_ROUND_TRIP.stop)
-    if facts is None or int.from_bytes(facts[_PATH_MTU], sys.byteorder) >= WITHIN_COMPUTER_BYTES:
+    if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES:
         return
     _make_room(connection)
     try:
@@ -95,7 +94,11 @@ def _facts(connection: socket.socket, size_bytes: int) -> bytes | None:
 
 
 def _round_trip_s(facts: bytes) -> float:
-    return int.from_bytes(facts[_MINIMUM_ROUND_TRIP], sys.byteorder) / 1e6
+    return _number(facts, _MINIMUM_ROUND_TRIP) / 1e6
+
+
+def _number(facts: bytes, place: slice) -> int:
+    return int.from_bytes(facts[place], sys.byteorder)
 
 
 def _make_room(connection: socket.socket) -> None:
