@@ -63,6 +63,7 @@ WITHOUT_ROUNDS = ("central", "alone")
 QUESTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "30 % absent": {"absent": 0.3},
+    "30 % absent, tried again": {"absent": 0.3, "tries": 4},
     "30 % absent, non-IID": {"absent": 0.3, "non_iid": 0.1},
     "a = 1": {"outer_immediate": 1.0},
     "a = 1, 30 % absent": {"outer_immediate": 1.0, "absent": 0.3},

@@ -39,7 +39,7 @@ class SmallImages(Cifar10Task):
 
 @contextmanager
 def swarm_of(
-    peers: int, *, absent: float = 0.0, speeds: tuple[float, ...] = (), **gossip: Any
+    peers: int, *, absent: float = 0.0, tries: int = 1, speeds: tuple[float, ...] = (), **gossip: Any
 ) -> Iterator[tuple[VirtualPeers, VirtualRounds]]:
     """Virtual peers that learn digits, and their rounds."""
     task = task_named("digits")
@@ -50,7 +50,9 @@ def swarm_of(
     )
     virtual_peers = VirtualPeers(order, source, device=CPU)
     try:
-        rules = VirtualRoundRules(GossipSettings(**gossip), every_steps=EVERY, batch=4, absent=absent, seed=3)
+        rules = VirtualRoundRules(
+            GossipSettings(**gossip), every_steps=EVERY, batch=4, absent=absent, seed=3, tries=tries
+        )
         yield virtual_peers, VirtualRounds(rules, virtual_peers)
     finally:
         virtual_peers.close()
@@ -176,6 +178,27 @@ def test_absent_peers_train_on_and_change_nothing_else() -> None:
     assert 2 <= len(group) <= 7
     assert torch.equal(after[away], before[away])
     assert torch.allclose(after[group], before[group].mean(dim=0).expand(len(group), -1), atol=1e-6)
+
+
+def test_who_was_absent_meets_those_that_come_late_too() -> None:
+    with swarm_of(8, absent=0.5) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        rounds.meet()
+        (in_time,) = rounds.groups
+    with swarm_of(8, absent=0.5, tries=8) as (virtual_peers, rounds):
+        virtual_peers.train(EVERY)
+        before = virtual_peers.matrix()
+        rounds.meet()
+        groups = rounds.groups
+        rounds.take()
+        after = virtual_peers.matrix()
+    assert groups[0] == in_time
+    late = [peer for group in groups[1:] for peer in group]
+    assert late
+    assert not set(late) & set(in_time)
+    assert len(set(late)) == len(late), "nobody is in two groups"
+    for group in groups:
+        assert torch.allclose(after[group], before[group].mean(dim=0).expand(len(group), -1), atol=1e-6)
 
 
 def test_with_step_mix_absent_peers_keep_their_own_outer_step() -> None:

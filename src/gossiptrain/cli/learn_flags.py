@@ -75,6 +75,7 @@ LEARN_FLAGS = (
         panel=CONDITIONS,
         metavar="SHARE",
     ),
+    Flag(("--tries",), int, "How often a peer looks for others in a round (1)", fills="learn.tries", panel=CONDITIONS),
     Flag(
         ("--speeds",),
         float,

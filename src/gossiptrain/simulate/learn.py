@@ -100,6 +100,7 @@ class _Course:
             found.batch,
             settings.absent,
             settings.seed,
+            settings.tries,
             Liars(settings.attackers, settings.attack, owners_lie=settings.lying_owners),
             aggregator=settings.aggregator,
         )

@@ -54,6 +54,10 @@ class LearnSettings(Settings):
     contiguous parts. None: every peer sees the same kind of data."""
     absent: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     """Probability with which each peer reaches nobody in a round; it keeps its own outer step, and trains on."""
+    tries: Annotated[int, Field(ge=1, le=100)] = 1
+    """How often in each round a peer looks for others. Real peers do so again half a second after a round that failed,
+    so 1 is for absences that last from one round to the next. Every time it is absent with the same probability, and
+    who comes late meets those that come late, too."""
     speeds: Annotated[float, Field(ge=1, le=100)] = 1.0
     """How many times as fast as the slowest peer the fastest one is; the peers' mean speed stays."""
     delay: Annotated[int, Field(ge=0, le=10_000)] = 0

@@ -50,14 +50,15 @@ RUN = "laboratory"
 
 @dataclass(frozen=True)
 class VirtualRoundRules:
-    """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one.
-    aggregator: in place of the weighted mean."""
+    """What the rounds of a run have in common. absent: probability with which each peer reaches nobody in one of its
+    tries. aggregator: in place of the weighted mean."""
 
     gossip: GossipSettings
     every_steps: int
     batch: int
     absent: float
     seed: int
+    tries: int = 1
     liars: Liars = NOBODY
     aggregator: AggregatorName | None = None
 
@@ -129,9 +130,7 @@ class VirtualRounds:
         snapshots = self._shared.cpu().numpy()
         # As a real peer does: what is not finite is shown to nobody, and its owner does not take part any more.
         self._stopped |= {peer for peer in trying if not is_sound(snapshots[peer])}
-        away = self._absences.random(self._virtual_peers.peers) < self._rules.absent
-        ready = [peer for peer in trying if not (away[peer] or peer in self._stopped)]
-        self._form_groups(ready)
+        ready = self._gather([peer for peer in trying if peer not in self._stopped])
         shown = self._lies.shown(self.groups, snapshots, self._guards.anchors.cpu().numpy())
         self._leave_out([peer for peer in ready if not is_sound(shown[peer])])
         for group in self.groups:
@@ -221,7 +220,20 @@ class VirtualRounds:
         grown, kept = ([share[place] for share in own] for place in (0, 1))
         return replace(work, grown=_column(grown, parameters.local), kept=_column(kept, parameters.local))
 
-    def _form_groups(self, ready: Sequence[int]) -> None:
+    def _gather(self, peers: Sequence[int]) -> list[int]:
+        """Forms the groups of a round; who is in none looks again as often as it may. Returns who came at all."""
+        came: set[int] = set()
+        waiting = list(peers)
+        for _ in range(self._rules.tries):
+            away = self._absences.random(self._virtual_peers.peers) < self._rules.absent
+            ready = [peer for peer in waiting if not away[peer]]
+            came.update(ready)
+            self.groups += self._groups_of(ready)
+            placed = {peer for group in self.groups for peer in group}
+            waiting = [peer for peer in waiting if peer not in placed]
+        return sorted(came)
+
+    def _groups_of(self, ready: Sequence[int]) -> list[list[int]]:
         peers = {f"peer {peer}": peer for peer in ready}
         found = form_groups(
             peers,
@@ -233,10 +245,10 @@ class VirtualRounds:
             grouping=self._rules.gossip.grouping,
             last_groups=self._last_groups,
         )
-        self.groups = [[peers[name] for name in group] for group in found.groups]
-        for number, names in enumerate(found.groups):
+        for number, names in enumerate(found.groups, start=len(self.groups)):
             self._last_groups |= dict.fromkeys(names, f"{self.number}/{number}")
         self._urgent |= {peers[name] for name in found.left_out}
+        return [[peers[name] for name in group] for group in found.groups]
 
     def _average_group(self, group: Sequence[int], snapshots: Matrix) -> None:
         members = [Buffers(snapshots[peer], self._average[peer]) for peer in group]
