@@ -133,6 +133,22 @@ def test_there_must_be_time_for_a_round() -> None:
     assert run(digits(strategy="alone", steps=40, every_steps=50)).rounds == 0
 
 
+def test_a_learning_rate_stays_where_it_is_wanted_so() -> None:
+    task, _ = resolved(digits())
+    constant, _ = resolved(digits(constant_rate=True))
+    rates: dict[str, list[float]] = {}
+    for name, recipe in (("falls", task.recipe), ("stays", constant.recipe)):
+        optimizer = recipe.build_optimizer(torch.nn.Linear(2, 2), learning_rate=0.1)
+        schedule = recipe.build_schedule(optimizer, total_steps=100)
+        rates[name] = []
+        for step in (0, 50, 99):
+            schedule.move_to(step)
+            rates[name].append(optimizer.param_groups[0]["lr"])
+    assert rates["stays"] == [0.1, 0.1, 0.1]
+    assert rates["falls"][0] < rates["falls"][1] > rates["falls"][2]
+    assert type(task).recipe.final < 1, "and no other run is changed by it"
+
+
 def test_settings_are_checked_without_a_run() -> None:
     resolved(digits())
     resolved(digits(strategy="alone"))

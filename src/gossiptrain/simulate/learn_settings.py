@@ -40,6 +40,8 @@ class LearnSettings(Settings):
     batch: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """Samples in one step of one peer."""
     learning_rate: Rate | None = None
+    constant_rate: bool = False
+    """Whether it stays as it is throughout, as in many loops; else it rises and falls as the task's recipe has it."""
     group_size: Annotated[int, Field(ge=2, le=LARGEST_GROUP)] = 16
     """Most peers in one group."""
     grouping: GroupingName = "auto"

@@ -5,7 +5,7 @@ Owns defaults that depend on the task, and the speeds of peers. Does not know ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Resolved:
 def resolved(settings: LearnSettings) -> tuple[Task, Resolved]:
     """The task, and the settings with what it says. Raises UsageError, DataError."""
     task = task_named(settings.task, data_dir=settings.data_dir, **settings.variant)
+    if settings.constant_rate:
+        task.recipe = replace(task.recipe, warmup=0.0, final=1.0)
     batch = settings.batch or task.recipe.batch
     every = settings.evaluate_every
     found = Resolved(
