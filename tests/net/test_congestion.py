@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import socket
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gossiptrain.net import congestion
-from gossiptrain.net.congestion import NEAR_S, RECEIVED_BYTES, Departures, better_rules, suit_to_path
+from gossiptrain.net.congestion import (
+    LEAST_ROOM_BYTES,
+    NEAR_S,
+    QUEUED_BYTES,
+    RECEIVED_BYTES,
+    Departures,
+    LineShare,
+    Room,
+    better_rules,
+    suit_to_path,
+)
 from gossiptrain.net.direct.connection import DirectConnection
 from gossiptrain.net.direct.sealed_wire import SealedWire
 from gossiptrain.net.direct.tls import Engine
@@ -84,6 +97,110 @@ def test_a_connection_that_leaves_the_computer_has_room_for_what_a_long_path_car
     assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 77, "it wakes as often as before"
 
 
+# How much may be on its way.
+
+
+def test_streams_on_a_near_line_share_what_a_queue_should_hold() -> None:
+    alone, six = (LineShare(streams).room_bytes(0.0) for streams in (1, 6))
+    assert alone == QUEUED_BYTES
+    assert six == QUEUED_BYTES // 6
+
+
+def test_a_path_is_kept_full_at_the_speed_of_late() -> None:
+    room = LineShare(6, bytes_per_s=10e6).room_bytes(0.04)
+    assert room is not None
+    assert 6 * room > 10e6 * 0.04 + QUEUED_BYTES
+    fast_and_near = LineShare(2).room_bytes(0.001)
+    assert fast_and_near is not None
+    assert 2 * fast_and_near > 1e9 / 8 * 0.001 + QUEUED_BYTES, "where nothing is known of the line, a fast one"
+
+
+def test_as_long_as_the_speed_of_a_long_path_is_not_known_there_is_room_for_all() -> None:
+    assert LineShare(6).room_bytes(0.04) is None
+
+
+def test_room_is_neither_more_than_there_is_nor_too_little_to_go_on() -> None:
+    assert LineShare(2, bytes_per_s=1e9).room_bytes(0.2) == RECEIVED_BYTES
+    assert LineShare(126).room_bytes(0.0) == LEAST_ROOM_BYTES
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TCP says nothing of this")
+
+
+@pytest.fixture
+def two_ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Of a connection that counts as one between computers, suited to its path."""
+    monkeypatch.setattr(congestion, "WITHIN_COMPUTER_BYTES", 1 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as made:
+        other, _ = listener.accept()
+        with other:
+            for end in (made, other):
+                suit_to_path(end)
+                end.setblocking(False)
+            yield made, other
+
+
+def arrived_bytes(connection: socket.socket) -> int:
+    """Not read yet."""
+    found = array.array("i", [0])
+    fcntl.ioctl(connection, termios.FIONREAD, found)
+    return found[0]
+
+
+def send_and_take(sender: socket.socket, receiver: socket.socket) -> int:
+    """As much as there is room for; how many bytes that was."""
+    fill(sender)
+    wait_until(lambda: arrived_bytes(receiver) > 0, "something has come")
+    taken = 0
+    while arrived_bytes(receiver):
+        taken += len(receiver.recv(arrived_bytes(receiver)))
+    return taken
+
+
+@linux_only
+def test_no_more_is_sent_ahead_than_a_stream_has_room_for(two_ends: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = two_ends
+    room = Room(receiver)
+    room.share(LineShare(6))
+    limit = receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP)
+    assert limit < QUEUED_BYTES / 2
+
+    def is_kept() -> bool:
+        send_and_take(sender, receiver)
+        room.keep()
+        fill(sender)
+        return arrived_bytes(receiver) < 3 * limit
+
+    wait_until(is_kept, "what was sent ahead before has come")
+    room.keep()
+    assert receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) == limit
+
+
+@linux_only
+def test_a_connection_that_shares_no_more_has_room_again(two_ends: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = two_ends
+    room = Room(receiver)
+    room.share(LineShare(6))
+    room.share(None)
+    assert receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) == RECEIVED_BYTES
+    room.keep()
+    wait_until(lambda: send_and_take(sender, receiver) > QUEUED_BYTES, "as much is sent ahead as before")
+
+
+@linux_only
+def test_within_the_computer_and_where_there_is_no_tcp_nothing_is_limited(near: socket.socket) -> None:
+    before = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP)
+    room = Room(near)
+    room.share(LineShare(6))
+    room.keep()
+    assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) == before
+    near.close()
+    room.share(LineShare(6))
+    one, other = socket.socketpair()
+    with one, other:
+        Room(one).share(LineShare(6))
+
+
 # What keeps bytes from leaving.
 
 MAX_PACING_RATE = 47
@@ -102,9 +219,6 @@ def fill(connection: socket.socket) -> None:
     with contextlib.suppress(BlockingIOError):
         while True:
             connection.send(bytes(1 << 16))
-
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known of what has not left")
 
 
 @linux_only

@@ -45,6 +45,7 @@ def test_nothing_is_sent_to_a_member_that_reduces_nothing() -> None:
     assert slow.own_chunks == []
     assert fast.owners == ["peer1"]
     assert slow.owners == ["peer0", "peer1"]
+    assert (fast.streams, slow.streams) == (1 + 2, 2), "fast ones reduce for two others"
 
 
 @given(speeds_of_members, st.integers(0, 20))

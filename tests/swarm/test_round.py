@@ -451,6 +451,28 @@ def test_a_link_that_becomes_too_slow_ends_in_a_commit_among_the_rest() -> None:
     run_on("virtual", scenario, network=network)
 
 
+# The line to a member.
+
+
+def test_all_streams_of_a_round_share_the_line_at_the_speed_of_the_rounds_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, float | None]] = []
+    monkeypatch.setattr(Stream, "share_line", lambda self, streams, bytes_per_s: told.append((streams, bytes_per_s)))
+
+    async def scenario(make: MakeTransport) -> None:
+        async with swarm_of(make, 3) as swarm:
+            await swarm.average()
+            first = told.copy()
+            told.clear()
+            await swarm.average()
+            assert first == [(4, None)] * 12, "each sends on four streams and receives on as many"
+            assert [streams for streams, _ in told] == [4] * 12
+            assert all(speed is not None and speed > 0 for _, speed in told)
+
+    run_on("virtual", scenario)
+
+
 # What leaves first.
 
 

@@ -1,12 +1,16 @@
 """How TCP adapts a connection to the network between two nodes, and what keeps bytes from leaving.
 
-Owns the choice among the rules that this system gives to everybody, the room for bytes that have come and are not read
-yet, and the look at those that have not left yet. TCP finds that room out by how quickly bytes are read; in a round
-they are read at the pace of the slowest contribution, and then a path of 150 ms carries half of what it could. On a
-short path a rule that waits for losses shares a link best with the other connections of a round; BBR keeps the speed at
-which a connection was once alone, and all together then lose a fifth of what they send. On a long path, where a loss
-costs many round trips, BBR is the better one (docs/performance.md has the figures). Where there is nothing to choose,
-and within one computer, connections stay as they are. Does not know what a connection carries.
+Owns the choice among the rules that this system gives to everybody, how many bytes may be on their way to here or not
+read yet, and the look at those that have not left yet. TCP finds that room out by how quickly bytes are read; in a
+round they are read at the pace of the slowest contribution, and then a path of 150 ms carries half of what it could.
+But where many streams share a line, each with room to spare, they fill the queue before it: what goes the other way
+then waits for its acknowledgements behind them, and packets are lost. So in a round they share as much room as keeps
+the line busy.
+
+On a short path a rule that waits for losses shares a link best with the other connections of a round; BBR keeps the
+speed at which a connection was once alone, and all together then lose a fifth of what they send. On a long path,
+where a loss costs many round trips, BBR is the better one (docs/performance.md has the figures). Where there is nothing
+to choose, and within one computer, connections stay as they are. Does not know what a connection carries.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import contextlib
 import socket
 import sys
 import time
+from dataclasses import dataclass
 
 NEAR_S = 0.005
 """A path with a shorter round trip is a short one."""
@@ -27,6 +32,14 @@ WITHIN_COMPUTER_BYTES = 65_535
 """The packets of a path that does not leave the computer are at least so long."""
 RECEIVED_BYTES = 3 << 20
 """There is room for so many bytes at once: 150 Mbit/s on a path of 160 ms. Systems give half of `tcp_rmem`, 6 MB."""
+QUEUED_BYTES = 384 << 10
+"""All streams of a round together may have so many more on their way than the path holds: 30 ms at 100 Mbit/s."""
+ROOM_FOR_PATH = 2.0
+"""How many times what a path holds at the speed of late: rounds are slower than their line, and lines become faster."""
+NEAR_BYTES_PER_S = 2.5e9 / 8
+"""The speed of a line on short paths as long as it is not known."""
+LEAST_ROOM_BYTES = 32 << 10
+"""On each of very many streams."""
 _NAME_BYTES = 16
 _PATH_MTU = slice(60, 64)
 _MINIMUM_ROUND_TRIP = slice(148, 152)
@@ -61,6 +74,50 @@ class Departures:
             self._wait_for_line = waited_s - self._waited_for_reader_s < passed_s / 2
             self._looked_s, self._waited_for_reader_s = now_s, waited_s
         return self._wait_for_line
+
+
+@dataclass(frozen=True)
+class LineShare:
+    """streams: how many carry bytes to this peer at one time. bytes_per_s: how fast these have come together of late;
+    None where that is not known."""
+
+    streams: int
+    bytes_per_s: float | None = None
+
+    def room_bytes(self, round_trip_s: float) -> int | None:
+        """How many may be on their way to here, or not read yet, on each stream; None: as many as there is room for."""
+        speed = self.bytes_per_s
+        if speed is None:
+            if round_trip_s >= NEAR_S:
+                return None
+            speed = NEAR_BYTES_PER_S
+        together = QUEUED_BYTES + ROOM_FOR_PATH * speed * round_trip_s
+        return min(RECEIVED_BYTES, max(LEAST_ROOM_BYTES, round(together / max(1, self.streams))))
+
+
+class Room:
+    """What the other side may send ahead on a connection that is suited to its path."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._bytes: int | None = None
+
+    def share(self, share: LineShare | None) -> None:
+        """Limits it. None: not any more."""
+        facts = _facts(self._connection, _MINIMUM_ROUND_TRIP.stop)
+        if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES:
+            return
+        own_bytes = None if share is None else share.room_bytes(_round_trip_s(facts))
+        self._bytes = RECEIVED_BYTES if own_bytes is None else own_bytes
+        self.keep()
+        if share is None:
+            self._bytes = None
+
+    def keep(self) -> None:
+        """Limits it again, now and then while bytes come: the kernel widens it as it learns how long packets are."""
+        if self._bytes is not None:
+            with contextlib.suppress(OSError):  # ended meanwhile
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, self._bytes)
 
 
 def suit_to_path(connection: socket.socket) -> None:

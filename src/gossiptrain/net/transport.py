@@ -80,6 +80,11 @@ class Stream(ABC):
         self.bytes_sent = 0
         self.bytes_received = 0
 
+    def share_line(self, streams: int, bytes_per_s: float | None) -> None:  # noqa: B027 - most kinds have no say
+        """Tells with how many streams in all this one shares the line to here, and how fast bytes have come on all of
+        them of late, None where that is not known. Where the kind of stream allows it, no more are then on their way
+        than keep the line busy."""
+
     def waits_for_line(self) -> bool:
         """Whether bytes that were written wait for a far line, and not for the other side; False where unknown."""
         return False

@@ -11,7 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from gossiptrain.net.congestion import Departures, suit_to_path
+from gossiptrain.net.congestion import Departures, LineShare, Room, suit_to_path
 from gossiptrain.net.transport import Buffer, StreamClosedError
 
 ENDED_HERE = "this side has closed the stream"
@@ -31,11 +31,22 @@ class Wire:
         self._is_watched = False
         self._wakes_at_bytes = 1
         self._departures = Departures(connection)
+        self._room = Room(connection)
         self.ended = False
 
     def suit_to_path(self) -> None:
         """Has TCP adapt to the path as suits it best; after a few bytes have gone there and back."""
         suit_to_path(self._socket)
+
+    def share_line(self, share: LineShare | None) -> None:
+        """Has the other side send no more ahead than keeps the line busy; None: as much as there is room for."""
+        if not self.ended:
+            self._room.share(share)
+
+    def keep_to_share(self) -> None:
+        """Does so again where the kernel has thought otherwise; costs no more than a look."""
+        if not self.ended:
+            self._room.keep()
 
     def waits_for_line(self) -> bool:
         """Whether bytes that were sent wait for a far line, and not for the other side; see `congestion.Departures`."""

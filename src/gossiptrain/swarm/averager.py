@@ -20,6 +20,7 @@ from gossiptrain.swarm.contribution import EXCHANGE
 from gossiptrain.swarm.exchange_context import LinkStatistics
 from gossiptrain.swarm.messages import Assignment, ExchangeHeader, Probe, ProbeReply, Report, Waiting
 from gossiptrain.swarm.near_coding import SpreadEstimate
+from gossiptrain.swarm.own_line import OwnLine
 from gossiptrain.swarm.reporting import REPORT
 from gossiptrain.swarm.round import FinishedRound, Round, RoundResult
 from gossiptrain.swarm.silence import PROBE
@@ -61,9 +62,10 @@ class Averager:
         self._adaptive_timeout = AdaptiveTimeout(
             admission.timing.stall_timeout_s, longest_exchange_s=self._longest_s * SHARE_OF_FIRST_EXCHANGE
         )
+        self._own_line = OwnLine()
         self._speeds = SpeedsSeen()
         self._statistics: dict[int, LinkStatistics] = {}
-        """By fragment, all with the same timeout and speeds."""
+        """By fragment, all with the same timeout, line and speeds."""
         self._rounds: OrderedDict[str, Round | FinishedRound] = OrderedDict()
         self._arrived = asyncio.Event()
         self._reporting: set[Stream] = set()
@@ -112,7 +114,7 @@ class Averager:
     def _statistics_of(self, fragment: int, *, elements: int) -> LinkStatistics:
         if fragment not in self._statistics:
             spread = SpreadEstimate(elements)
-            self._statistics[fragment] = LinkStatistics(self._adaptive_timeout, self._speeds, spread)
+            self._statistics[fragment] = LinkStatistics(self._adaptive_timeout, self._own_line, self._speeds, spread)
         return self._statistics[fragment]
 
     async def _round(self, round_id: str, peer: PeerId, *, within_s: float) -> Round | FinishedRound | None:

@@ -35,7 +35,7 @@ class Contribution:
                 stream = await context.admission.stream(self._owner, EXCHANGE, bulk_bytes=2 * size_bytes)
         except (UnreachableError, TimeoutError) as error:
             raise LinkFailedError(self._owner, surely=True) from error
-        context.streams.append(stream)
+        context.add_stream(stream)
         context.contributions[self._owner] = stream
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send(stream))

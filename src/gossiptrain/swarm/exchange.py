@@ -79,6 +79,7 @@ class Exchange:
             return blame.outcome(bytes_sent=context.bytes_sent)
         exchange_s = context.clock.now() - started_s
         context.statistics.adaptive_timeout.went_well(context.longest_wait_s, exchange_s=exchange_s)
+        context.statistics.own_line.note(context.bytes_received, exchange_s)
         return Outcome(
             finished=True,
             digest=self._digest(),
@@ -145,8 +146,7 @@ def _context_of(
 def _limited_s(transport: Transport, plan: ExchangePlan) -> float:
     """How long a piece of each stream on which this peer sends may take under its own limit, with as much to spare for
     what joiners are given meanwhile."""
-    streams = len(plan.owners) + (len(plan.others) if plan.own_chunks else 0)
-    return 2 * streams * shared_piece_bytes(len(plan.attempt.members)) / transport.upload_bytes_per_s
+    return 2 * plan.streams * shared_piece_bytes(len(plan.attempt.members)) / transport.upload_bytes_per_s
 
 
 def coding_for(plan: ExchangePlan, buffers: Buffers, *, spread: SpreadEstimate) -> Coding:

@@ -18,6 +18,7 @@ from gossiptrain.swarm.admission import Admission
 from gossiptrain.swarm.coding import Coding, Scratch
 from gossiptrain.swarm.exchange_plan import ExchangePlan
 from gossiptrain.swarm.near_coding import SpreadEstimate
+from gossiptrain.swarm.own_line import OwnLine
 from gossiptrain.swarm.silence import SilenceWatch
 from gossiptrain.swarm.speeds import SpeedsSeen
 from gossiptrain.swarm.timeouts import AdaptiveTimeout, ProgressDeadline, pieces, shared_piece_bytes
@@ -32,6 +33,7 @@ class LinkStatistics:
     """What earlier rounds of this peer have taught about links and values, and each further one adds to."""
 
     adaptive_timeout: AdaptiveTimeout
+    own_line: OwnLine
     speeds: SpeedsSeen
     spread: SpreadEstimate
 
@@ -94,6 +96,11 @@ class ExchangeContext:
         while stream.waits_for_line() and self.clock.now() < until_s:
             await self.clock.sleep(LOOK_S)
 
+    def add_stream(self, stream: Stream) -> None:
+        """One more that carries values of this attempt."""
+        stream.share_line(self.plan.streams, self.statistics.own_line.bytes_per_s)
+        self.streams.append(stream)
+
     def scratch(self) -> Scratch:
         """Memory for one stream, of the longest chunk."""
         return self.coding.scratch(self.plan.longest)
@@ -113,3 +120,8 @@ class ExchangeContext:
     def bytes_sent(self) -> int:
         """On all streams so far."""
         return sum(stream.bytes_sent for stream in self.streams)
+
+    @property
+    def bytes_received(self) -> int:
+        """The same."""
+        return sum(stream.bytes_received for stream in self.streams)

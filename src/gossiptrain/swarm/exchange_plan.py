@@ -51,6 +51,11 @@ class ExchangePlan:
         """The others that reduce something; nothing is sent to the rest."""
         return [peer for peer in self.others if self.chunks[peer]]
 
+    @property
+    def streams(self) -> int:
+        """On which this member sends, and receives: one to each owner, and where it reduces one from each other."""
+        return len(self.owners) + (len(self.others) if self.own_chunks else 0)
+
     def loads(self) -> dict[PeerId, int]:
         """Values that each other member sends in all: its contributions, and the means of its slice."""
         slices = {peer: sum(map(len, chunks)) for peer, chunks in self.chunks.items()}

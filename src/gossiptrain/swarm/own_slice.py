@@ -63,7 +63,7 @@ class OwnSlice:
         waiting = self._inbound.get(stream.remote)
         if waiting is None or waiting.done():
             return False
-        self._context.streams.append(stream)
+        self._context.add_stream(stream)
         self._context.silence.heard(stream.remote)
         waiting.set_result(stream)
         return True

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossiptrain.net.congestion import LineShare
 from gossiptrain.net.direct.sealed_wire import SEAL_BYTES, SealedWire
 from gossiptrain.net.direct.stream import END, LENGTH_BYTES, DirectStream
 from gossiptrain.net.transport import PeerId, Stream, StreamClosedError
@@ -121,6 +122,24 @@ def test_a_connection_carries_one_stream_after_another() -> None:
             right.release_memory()
         assert not left.ended
         assert not right.ended
+
+    run_with_pair(scenario)
+
+
+def test_the_next_stream_on_a_connection_does_not_share_the_line_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(left: SealedWire, right: SealedWire) -> None:
+        told: list[LineShare | None] = []
+        monkeypatch.setattr(left.wire, "share_line", told.append)
+        ends = Ends(left, right)
+        ends.opener.share_line(6, 1e6)
+        await ends.end_in_order()
+        assert told == [LineShare(6, 1e6), None]
+        ends.opener.share_line(6, 1e6)
+        assert len(told) == 2, "a stream that has ended has no say in the connection"
+        await take_the_end(left)
+        ends = Ends(left, right)
+        await ends.end_in_order()
+        assert len(told) == 2, "who shared nothing has nothing to take back"
 
     run_with_pair(scenario)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gossiptrain.net.congestion import LineShare
 from gossiptrain.net.direct.sealed_wire import SEAL_BYTES, SealedWire
 from gossiptrain.net.transport import Buffer, PeerId, Stream, StreamClosedError
 from gossiptrain.net.upload_limit import NO_LIMIT, UploadLimit
@@ -47,7 +48,12 @@ class DirectStream(WireStream):
         self._length = memoryview(bytearray(LENGTH_BYTES))
         self._record_bytes = 0
         self._is_filling = self._is_writing = False
-        self._ended_there = self._closed = False
+        self._ended_there = self._closed = self._shares_line = False
+
+    def share_line(self, streams: int, bytes_per_s: float | None) -> None:
+        if not self._closed:
+            self._shares_line = True
+            self._wire.wire.share_line(LineShare(streams, bytes_per_s))
 
     def waits_for_line(self) -> bool:
         return not self._closed and self._wire.wire.waits_for_line()
@@ -72,6 +78,8 @@ class DirectStream(WireStream):
     async def close(self) -> None:
         if self._is_in_order() and self._end():
             self._closed = True
+            if self._shares_line:
+                self._wire.wire.share_line(None)
             self._leave()
             self._on_close()
         else:
@@ -102,6 +110,7 @@ class DirectStream(WireStream):
             if received < LENGTH_BYTES:
                 self.abort()
             elif any(self._length):
+                self._wire.wire.keep_to_share()
                 return int.from_bytes(self._length, "big")
             else:
                 self._ended_there = True
