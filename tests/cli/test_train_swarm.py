@@ -120,6 +120,23 @@ def test_who_trains_something_else_is_told_what_differs_and_who_diverges_sends_n
     wait_for_steps(first)
 
 
+def test_statistics_that_were_fixed_are_averaged_at_the_end_and_not_estimated_anew(
+    family: Family, tmp_path: Path
+) -> None:
+    photos = write_tree(tmp_path / "photos")
+    flags = (
+        *("--data-dir", str(photos), "--image-size", "32", "--batch", "4", "--every-steps", "3", "--max-steps", "12"),
+        *("--fix-statistics", "0.5", "--wait-for", "2", "--open"),
+    )
+    first = family.train(*flags, "--out", "first", task="imagenet")
+    second = family.train(*flags, "--out", "second", "--initial-peer", first.address(), task="imagenet")
+    assert [peer.wait(within_s=120.0) for peer in (first, second)] == [0, 0]
+    one, other = (load_checkpoint(tmp_path / name).model_state() for name in ("first", "second"))
+    assert all(torch.equal(values, other[name]) for name, values in one.items())
+    seen = {int(values) for name, values in one.items() if name.endswith("num_batches_tracked")}
+    assert seen == {6}, "of twelve batches the first half"
+
+
 def test_a_peer_keeps_its_port_and_its_identity_over_restarts_and_says_how_to_join(gossip: Command) -> None:
     place = f"/ip4/127.0.0.1/tcp/{free_port()}"
     flags = ["--preset", "local", "--log-format", "plain", "--host_maddr", place]

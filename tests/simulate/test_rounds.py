@@ -361,12 +361,23 @@ def test_peers_that_are_further_apart_than_was_thought_meet_in_another_codec(cod
         assert all(torch.equal(row, after[0]) for row in after)
 
 
-def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:
+def peers_with_small_images(*, fix_statistics: float | None = None) -> VirtualPeers:
     images, labels = torch.randn(40, 3, 8, 8), torch.arange(40) % 10
-    shares = [np.arange(40)] * 3
-    source = TensorSource(images, labels)
-    order = VirtualPeersPlan(SmallImages(), shares, [1.0] * 3, batch=8, learning_rate=0.05, total_steps=20, seed=0)
-    virtual_peers = VirtualPeers(order, source, device=CPU)
+    order = VirtualPeersPlan(
+        SmallImages(),
+        shares=[np.arange(40)] * 3,
+        speeds=[1.0] * 3,
+        batch=8,
+        learning_rate=0.05,
+        total_steps=20,
+        seed=0,
+        fix_statistics=fix_statistics,
+    )
+    return VirtualPeers(order, TensorSource(images, labels), device=CPU)
+
+
+def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:
+    virtual_peers = peers_with_small_images()
     try:
         gossip = GossipSettings(strategy="step-mix")
         rounds = VirtualRounds(VirtualRoundRules(gossip, every_steps=2, batch=8, absent=0.0, seed=0), virtual_peers)
@@ -378,5 +389,24 @@ def test_running_statistics_are_averaged_whatever_the_strategy_is() -> None:
         after = virtual_peers.matrix()[:, virtual_peers.stack.trained_elements :]
         assert after.shape[1] == sum(buffer[0].numel() for buffer in virtual_peers.stack.buffers.values())
         assert torch.allclose(after[0], statistics.mean(dim=0), atol=1e-5)
+    finally:
+        virtual_peers.close()
+
+
+def test_once_they_are_fixed_running_statistics_change_by_rounds_alone() -> None:
+    virtual_peers = peers_with_small_images(fix_statistics=0.25)
+    try:
+        rules = VirtualRoundRules(GossipSettings(), every_steps=2, batch=8, absent=0.0, seed=0)
+        rounds = VirtualRounds(rules, virtual_peers)
+        seen = []
+        for steps in (2, 3, 5):
+            virtual_peers.train(steps)
+            seen.append(virtual_peers.matrix()[:, virtual_peers.stack.trained_elements :])
+        assert not torch.equal(seen[0], seen[1]), "until the fifth step they are collected"
+        assert torch.equal(seen[1], seen[2])
+        rounds.meet()
+        rounds.take()
+        after = virtual_peers.matrix()[:, virtual_peers.stack.trained_elements :]
+        assert torch.allclose(after[0], seen[2].mean(dim=0), atol=1e-5)
     finally:
         virtual_peers.close()

@@ -201,6 +201,16 @@ TRAINING_FLAGS = (
         of_recipe=True,
     ),
     Flag(
+        ("--fix-statistics",),
+        float,
+        "Share of the steps after which batch normalisation goes by running statistics",
+        fills="train.fix_statistics",
+        panel=TRAINING,
+        metavar="SHARE",
+        rare=True,
+        of_recipe=True,
+    ),
+    Flag(
         ("--max-steps",),
         int,
         "End after so many steps; overrides --epochs",

@@ -21,7 +21,13 @@ from gossiptrain.training.tasks.task import Task
 
 
 class Gradients(Protocol):
-    """A way of finding gradients."""
+    """A way of finding gradients.
+
+    models: those that find them, whose layers say how they normalise.
+    """
+
+    @property
+    def models(self) -> Sequence[nn.Module]: ...
 
     def __call__(self, inputs: Tensor, targets: Tensor, moving: Sequence[bool]) -> Tensor:
         """inputs, targets [peers, batch, ...] to the mean training loss of each peer [peers], without a gradient.
@@ -49,7 +55,7 @@ class Sequential:
     def __init__(self, stack: Stack, task: Task) -> None:
         self._stack = stack
         self._task = task
-        self._models = [self._model_of(peer) for peer in range(stack.peers)]
+        self.models = [self._model_of(peer) for peer in range(stack.peers)]
 
     def _model_of(self, peer: int) -> nn.Module:
         model = copy.deepcopy(self._stack.template).train()
@@ -66,7 +72,7 @@ class Sequential:
         """See `Gradients`."""
         self._stack.zero_gradients()
         losses = inputs.new_zeros(self._stack.peers, dtype=torch.float32)
-        for peer, model in enumerate(self._models):
+        for peer, model in enumerate(self.models):
             if moving[peer]:
                 loss = self._task.loss(model, Batch(inputs[peer], targets[peer]))
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -80,6 +86,7 @@ class Vmapped:
     def __init__(self, stack: Stack, task: Task) -> None:
         self._stack = stack
         self._template = stack.template.train()
+        self.models = (self._template,)
         self._task = task
         self._losses: Callable[..., Tensor] = vmap(self._loss, randomness="different")
 

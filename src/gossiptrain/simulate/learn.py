@@ -90,6 +90,7 @@ class _Course:
             learning_rate=found.learning_rate,
             total_steps=settings.steps,
             seed=settings.seed,
+            fix_statistics=settings.fix_statistics,
         )
 
     def _rules(self) -> VirtualRoundRules:
@@ -182,7 +183,8 @@ class _Course:
 
     def _result(self) -> LearnResult:
         values = self._honest()
-        merged = self._scorer.of_mean(values, anew=True)
+        # Those that were fixed are what the parameters have learnt to go by.
+        merged = self._scorer.of_mean(values, anew=self._settings.fix_statistics is None)
         return LearnResult(
             resolved=self._resolved,
             parameters=self._parameters,

@@ -42,6 +42,8 @@ class LearnSettings(Settings):
     learning_rate: Rate | None = None
     constant_rate: bool = False
     """Whether it stays as it is throughout, as in many loops; else it rises and falls as the task's recipe has it."""
+    fix_statistics: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of all steps after which batch normalisation goes by its running statistics. None: never."""
     group_size: Annotated[int, Field(ge=2, le=LARGEST_GROUP)] = 16
     """Most peers in one group."""
     grouping: GroupingName = "auto"

@@ -86,6 +86,9 @@ class Perceptrons:
     weights are [inputs, outputs] in memory, so matrices should be transposed in the stack.
     """
 
+    models: Sequence[nn.Module] = ()
+    """None finds these gradients; and nothing is normalised here."""
+
     def __init__(self, stack: Stack, layers: list[tuple[str, str]], *, label_smoothing: float) -> None:
         """layers: names of weight and bias, first to last. Use `of`."""
         self._weights = [stack.parameters[weight].detach().transpose(1, 2) for weight, _ in layers]

@@ -21,6 +21,7 @@ from gossiptrain.simulate.perceptron import Perceptrons, StackedSgd, shards_for
 from gossiptrain.simulate.sources import Draws, Source
 from gossiptrain.simulate.split import Indices
 from gossiptrain.simulate.stack import Stack
+from gossiptrain.training.model.batch_norm import FixedStatistics
 from gossiptrain.training.tasks.recipe import StepSchedule
 from gossiptrain.training.tasks.sampling import seed_from
 from gossiptrain.training.tasks.task import Task
@@ -35,7 +36,8 @@ ELEMENTWISE: tuple[type[Optimizer], ...] = (SGD, Adam, AdamW)
 class VirtualPeersPlan:
     """Who the virtual peers are and how they train.
 
-    shares: the samples of each peer. speeds: inner steps of each peer in the time of one usual step.
+    shares: the samples of each peer. speeds: inner steps of each peer in the time of one usual step. fix_statistics:
+    see `TrainSettings`.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class VirtualPeersPlan:
     learning_rate: float
     total_steps: int
     seed: int
+    fix_statistics: float | None = None
 
 
 class VirtualPeers:
@@ -137,6 +140,9 @@ class _Shard:
         self._source = source
         self._batch = order.batch
         self._gradients: Gradients = gradients_for(self.stack, order.task)
+        self._statistics = FixedStatistics(
+            self._gradients.models, share=order.fix_statistics, total_steps=order.total_steps
+        )
         self._clip_norm = order.task.recipe.clip_norm
         together = type(optimizer) in ELEMENTWISE and len(set(order.speeds)) == 1
         self._optimizers = _optimizers_of(self.stack, optimizer, together=together)
@@ -168,6 +174,7 @@ class _Shard:
             if self.stopped:
                 break
             who = self._everyone if slot < whole else moving[slot].tolist()
+            self._statistics.prepare(positions[slot])
             found.append(self._gradients(batch.inputs, batch.targets, who))
             if self._clip_norm is not None:
                 self.stack.clip_gradients(self._clip_norm)

@@ -67,7 +67,9 @@ class LastRounds:
             return Farewell(grace=grace, patience_s=INTERRUPTED_MERGE_S, cuts_short=True)
         grace = grace_after(trained_s, ending_time_s=self._parts.gossip_settings.ending_time)
         patience_s = self._swarm.usual_farewell().patience_s
-        return Farewell(grace=grace, patience_s=patience_s, follow_up=has_running_statistics(self._parts.model))
+        parts = self._parts
+        follows_up = has_running_statistics(parts.model) and not parts.statistics.are_fixed(self._swarm.step)
+        return Farewell(grace=grace, patience_s=patience_s, follow_up=follows_up)
 
     def _fit_statistics(self) -> None:
         """Fits the running statistics to the merged parameters, each peer on its own data, to be merged too."""

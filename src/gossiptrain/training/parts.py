@@ -21,6 +21,7 @@ from gossiptrain.training.compute import MixedPrecision, chosen_device
 from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.membership import Gossip
+from gossiptrain.training.model.batch_norm import FixedStatistics
 from gossiptrain.training.model.strategy_choice import settled
 from gossiptrain.training.runs.checkpoint_state import Checkpoint
 from gossiptrain.training.runs.checkpointer import TrainingState
@@ -74,6 +75,7 @@ class Parts:
         self._learning_rate = settings.learning_rate or recipe.learning_rate_for(self.batch)
         self.optimizer = self.task.build_optimizer(self.model, learning_rate=self._learning_rate)
         self.schedule = self.task.build_schedule(self.optimizer, total_steps=self.total_steps)
+        self.statistics = FixedStatistics([self.model], share=settings.fix_statistics, total_steps=self.total_steps)
         self.precision = MixedPrecision(self.device, settings.precision)
 
     @property

@@ -33,6 +33,8 @@ class TrainSettings(Settings):
     batch: Annotated[int, Field(ge=1, le=65_536)] | None = None
     epochs: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] | None = None
+    fix_statistics: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of all steps after which batch normalisation goes by its running statistics. None: never."""
     max_steps: Count | None = None
     """Ends the run after so many inner steps, counted on from the donor's; overrides `epochs`."""
     max_seconds: PositiveSeconds | None = None

@@ -165,6 +165,7 @@ class Trainer:
 
     def _inner_step(self) -> torch.Tensor:
         self._parts.schedule.move_to(self._step)
+        self._parts.statistics.prepare(self._step)
         batch = self._batches.next()
         with self._parts.precision.forward():
             loss = self._parts.task.loss(self.model, batch)

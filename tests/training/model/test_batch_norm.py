@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from gossiptrain.training.model.batch_norm import estimate_running_statistics, has_running_statistics
+from gossiptrain.training.model.batch_norm import (
+    FixedStatistics,
+    estimate_running_statistics,
+    has_running_statistics,
+)
 
 
 def batches(count: int) -> list[torch.Tensor]:
@@ -71,3 +75,45 @@ def test_where_an_input_cannot_be_read_nothing_has_changed() -> None:
     assert all(module.training for module in trained.modules())
     for name, tensor in trained.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+# Statistics that stay as they are.
+
+
+def test_after_its_share_of_the_steps_a_model_goes_by_its_running_statistics_and_collects_none() -> None:
+    trained = model().train()
+    statistics = FixedStatistics([trained], share=0.5, total_steps=10)
+    (inputs,) = batches(1)
+    statistics.prepare(4)
+    assert not statistics.are_fixed(4)
+    trained(inputs)
+    mean = layer_of(trained).running_mean
+    assert mean is not None
+    collected = mean.clone()
+    assert collected.any()
+    statistics.prepare(5)
+    assert statistics.are_fixed(5)
+    layer_of(trained)(1000 + inputs).sum().backward()
+    assert torch.equal(mean, collected)
+    assert layer_of(trained)(inputs).mean() > 0.5, "normalised by what was collected, not by the batch"
+    assert layer_of(trained).weight.grad is not None, "scales go on learning"
+    assert trained[1].training, "nothing else is told that training is over"
+
+
+def test_an_evaluation_in_between_changes_nothing() -> None:
+    trained = model().train()
+    statistics = FixedStatistics([trained], share=0.5, total_steps=10)
+    statistics.prepare(7)
+    trained.eval()
+    trained.train()
+    statistics.prepare(8)
+    assert not layer_of(trained).training
+
+
+def test_without_a_share_or_layers_that_collect_nothing_is_ever_fixed() -> None:
+    trained = model().train()
+    statistics = FixedStatistics([trained], share=None, total_steps=10)
+    statistics.prepare(10)
+    assert layer_of(trained).training
+    assert not statistics.are_fixed(10)
+    assert not FixedStatistics([nn.Linear(4, 2)], share=0.5, total_steps=10).are_fixed(10)
