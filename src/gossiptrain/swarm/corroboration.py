@@ -13,21 +13,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from gossiptrain.core.averaging import Vector, squared_norm
-from gossiptrain.net.transport import Clock, PeerId
+from gossiptrain.net.transport import PeerId
 from gossiptrain.swarm.state_chunks import Chunking
-from gossiptrain.swarm.state_source import StateSource
 
 MOST_ASKED = 3
 NEAR = 0.25
 FAR = 0.5
 """Distances, relative to the size of the values."""
+
+Ask: TypeAlias = Callable[[PeerId, int], Awaitable[Vector | None]]
+"""A peer for the chunk of that index of its own state; None: it does not answer, and so says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,43 +40,15 @@ class Comparison:
     parameters: int
     rng: random.Random
 
-
-class Corroboration:
-    """Of one download."""
-
-    def __init__(
-        self,
-        given: Vector,
-        chunking: Chunking,
-        comparison: Comparison,
-        *,
-        open_source: Callable[[PeerId], AbstractAsyncContextManager[StateSource]],
-    ) -> None:
-        """given: the state, cut by `chunking`."""
-        self._given = given
-        self._chunking = chunking
-        self._parameters = comparison.parameters
-        self._rng = comparison.rng
-        self._open_source = open_source
-
-    async def is_refuted(self, others: Sequence[PeerId], clock: Clock, *, within_s: float) -> bool:
-        """Whether others say something else. Those that do not answer in time say nothing."""
-        asked = self._rng.sample(others, min(MOST_ASKED, len(others)))
-        index = self._rng.randrange(-(-self._parameters // self._chunking.chunk_elements))
-        chunk = self._chunking.chunk(index)
-        stop = min(chunk.stop, self._parameters)
-        answers = await asyncio.gather(*(self._ask(peer, index, clock, within_s) for peer in asked))
+    async def refutes(self, given: Vector, chunking: Chunking, others: Sequence[PeerId], *, ask: Ask) -> bool:
+        """Whether others say something else than `given`, a state that is cut by `chunking`."""
+        asked = self.rng.sample(others, min(MOST_ASKED, len(others)))
+        index = self.rng.randrange(-(-self.parameters // chunking.chunk_elements))
+        chunk = chunking.chunk(index)
+        stop = min(chunk.stop, self.parameters)
+        answers = await asyncio.gather(*(ask(peer, index) for peer in asked))
         found = [answer[: stop - chunk.start] for answer in answers if answer is not None]
-        return is_unlike(self._given[chunk.start : stop], found)
-
-    async def _ask(self, peer: PeerId, index: int, clock: Clock, within_s: float) -> Vector | None:
-        try:
-            async with clock.timeout(within_s), self._open_source(peer) as source:
-                await source.ask(index)
-                _, values = await source.receive()
-                return values.copy()
-        except (ConnectionError, TimeoutError):
-            return None
+        return is_unlike(given[chunk.start : stop], found)
 
 
 def is_unlike(given: Vector, others: Sequence[Vector]) -> bool:

@@ -16,7 +16,7 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.net.framing import Message
 from gossiptrain.net.transport import PeerId, UnreachableError
 from gossiptrain.swarm.admission import Admission
-from gossiptrain.swarm.corroboration import Comparison, Corroboration
+from gossiptrain.swarm.corroboration import Comparison
 from gossiptrain.swarm.state_chunks import ELEMENT_BYTES, Chunking, Share, WantedChunks, equal_chunks
 from gossiptrain.swarm.state_source import StateSource, opened
 
@@ -129,10 +129,18 @@ class Download:
     async def _is_refuted(self, others: Sequence[PeerId], open_source: OpenSource) -> bool:
         if self._comparison is None or len(others) < 2 or len(self._givers) > 2:
             return False
-        corroboration = Corroboration(
-            self._into, self._chunking, self._comparison, open_source=lambda donor: open_source(donor, "")
-        )
-        return await corroboration.is_refuted(others, self._clock, within_s=2 * self._admission.timing.dial_timeout_s)
+        within_s = 2 * self._admission.timing.dial_timeout_s
+
+        async def ask(other: PeerId, index: int) -> Vector | None:
+            try:
+                async with self._clock.timeout(within_s), open_source(other, "") as source:
+                    await source.ask(index)
+                    _, values = await source.receive()
+                    return values.copy()
+            except (ConnectionError, TimeoutError):
+                return None
+
+        return await self._comparison.refutes(self._into, self._chunking, others, ask=ask)
 
     def _received(self, donor: PeerId, *, step: int, seconds: float) -> ReceivedState:
         size_bytes = len(self._into) * ELEMENT_BYTES
