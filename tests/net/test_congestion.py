@@ -16,6 +16,7 @@ import pytest
 
 from gossiptrain.net import congestion
 from gossiptrain.net.congestion import (
+    FAR_S,
     LEAST_ROOM_BYTES,
     NEAR_S,
     QUEUED_BYTES,
@@ -119,8 +120,12 @@ def test_as_long_as_the_speed_of_a_long_path_is_not_known_there_is_room_for_all(
     assert LineShare(6).room_bytes(0.04) is None
 
 
+def test_on_a_far_path_there_is_always_room_for_all() -> None:
+    assert LineShare(6, bytes_per_s=1e6).room_bytes(FAR_S) is None
+
+
 def test_room_is_neither_more_than_there_is_nor_too_little_to_go_on() -> None:
-    assert LineShare(2, bytes_per_s=1e9).room_bytes(0.2) == RECEIVED_BYTES
+    assert LineShare(2, bytes_per_s=1e9).room_bytes(0.09) == RECEIVED_BYTES
     assert LineShare(126).room_bytes(0.0) == LEAST_ROOM_BYTES
 
 

@@ -87,10 +87,11 @@ class LineShare:
     def room_bytes(self, round_trip_s: float) -> int | None:
         """How many may be on their way to here, or not read yet, on each stream; None: as many as there is room for."""
         speed = self.bytes_per_s
-        if speed is None:
-            if round_trip_s >= NEAR_S:
-                return None
+        if speed is None and round_trip_s < NEAR_S:
             speed = NEAR_BYTES_PER_S
+        if speed is None or round_trip_s >= FAR_S:
+            # Contributions are read in turn: on a far path those that are not being read would stand still too soon.
+            return None
         together = QUEUED_BYTES + ROOM_FOR_PATH * speed * round_trip_s
         return min(RECEIVED_BYTES, max(LEAST_ROOM_BYTES, round(together / max(1, self.streams))))
 
