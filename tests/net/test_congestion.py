@@ -193,6 +193,20 @@ def test_a_connection_that_shares_no_more_has_room_again(two_ends: tuple[socket.
 
 
 @linux_only
+def test_a_far_connection_is_left_as_it_is(
+    two_ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(congestion, "FAR_S", 0.0)
+    _, receiver = two_ends
+    before = receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP)
+    room = Room(receiver)
+    for share in (LineShare(6), LineShare(6, 1e6), None):
+        room.share(share)
+        room.keep()
+        assert receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) == before
+
+
+@linux_only
 def test_within_the_computer_and_where_there_is_no_tcp_nothing_is_limited(near: socket.socket) -> None:
     before = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP)
     room = Room(near)

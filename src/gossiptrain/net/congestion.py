@@ -108,17 +108,19 @@ class Room:
         facts = _facts(self._connection, _MINIMUM_ROUND_TRIP.stop)
         if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES:
             return
-        own_bytes = None if share is None else share.room_bytes(_round_trip_s(facts))
-        self._bytes = RECEIVED_BYTES if own_bytes is None else own_bytes
+        before, self._bytes = self._bytes, None if share is None else share.room_bytes(_round_trip_s(facts))
+        if self._bytes is None and before is not None:
+            self._limit(RECEIVED_BYTES)
         self.keep()
-        if share is None:
-            self._bytes = None
 
     def keep(self) -> None:
         """Limits it again, now and then while bytes come: the kernel widens it as it learns how long packets are."""
         if self._bytes is not None:
-            with contextlib.suppress(OSError):  # ended meanwhile
-                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, self._bytes)
+            self._limit(self._bytes)
+
+    def _limit(self, most_bytes: int) -> None:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, most_bytes)
 
 
 def suit_to_path(connection: socket.socket) -> None:
