@@ -16,16 +16,12 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.laboratory.pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
-from benchmarks.strategies import TASKS, score_of, spread
-from gossiptrain.config import checked
-from gossiptrain.simulate.learn_settings import LearnSettings
+from benchmarks.strategies import TASKS, Bench, measured, spread
 
 EVERY = 20
 BEST_RATES = {"digits": 0.1, "text": 0.00566, "cifar10": 0.05}
@@ -61,52 +57,45 @@ class Cell:
         return statistics.fmean(self.ratios)
 
 
-def cell_of(runner: Runner, given: argparse.Namespace, task: str, rounds: int, multiple: float) -> Cell:
+def bench_for(runner: Runner, given: argparse.Namespace, task: str) -> Bench:
+    """What all runs of a task have in common."""
+    common = {
+        **TASKS[task],
+        "task": task,
+        "peers": 8,
+        "group_size": 4,
+        "constant_rate": True,
+        "non_iid": given.non_iid,
+        "evaluate_every": 0,
+        "data_dir": given.data_dir,
+    }
+    return Bench(common, given.seeds, BEST_RATES[task], tuple(given.multiples), runner)
+
+
+def cell_of(bench: Bench, *, rounds: int, multiple: float, strategy: str) -> Cell:
     """Both strategies with all seeds."""
-    common: dict[str, Any] = {name: value for name, value in TASKS[task].items() if name != "steps"}
-    rate = multiple * BEST_RATES[task]
+    rate = multiple * bench.recipe_rate
 
-    def losses(strategy: str) -> tuple[float, ...]:
-        runs = (
-            checked(
-                LearnSettings,
-                **common,
-                task=task,
-                strategy=strategy,
-                peers=8,
-                group_size=4,
-                steps=rounds * EVERY,
-                every_steps=EVERY,
-                learning_rate=rate,
-                constant_rate=True,
-                non_iid=given.non_iid,
-                evaluate_every=0,
-                data_dir=given.data_dir,
-                seed=seed,
-            )
-            for seed in range(given.seeds)
-        )
-        return tuple(score_of(runner(settings)).loss for settings in runs)
+    def losses(name: str) -> tuple[float, ...]:
+        given = {"strategy": name, "steps": rounds * EVERY, "every_steps": EVERY}
+        return bench.figures(name, given, rate=rate).losses
 
-    return Cell(task, rounds, rate, losses("average"), losses(given.strategy))
+    return Cell(bench.common["task"], rounds, rate, losses("average"), losses(strategy))
 
 
-def measured(runner: Runner, given: argparse.Namespace, *, found: Callable[[Cell], None]) -> list[Cell]:
-    """All cells, the long ones first, several at once; `found` is told of each as soon as it is there."""
-    wanted = [
-        (task, rounds, multiple)
+def cells_of(runner: Runner, given: argparse.Namespace) -> list[Callable[[], Cell]]:
+    """All that are to be measured, the long ones first."""
+
+    def cell(bench: Bench, rounds: int, multiple: float) -> Callable[[], Cell]:
+        return lambda: cell_of(bench, rounds=rounds, multiple=multiple, strategy=given.strategy)
+
+    benches = [bench_for(runner, given, task) for task in given.tasks]
+    return [
+        cell(bench, rounds, multiple)
         for rounds in sorted(given.rounds, reverse=True)
-        for task in given.tasks
-        for multiple in given.multiples
+        for bench in benches
+        for multiple in bench.multiples
     ]
-
-    def measure(cell: tuple[str, int, float]) -> Cell:
-        figures = cell_of(runner, given, *cell)
-        found(figures)
-        return figures
-
-    with ThreadPoolExecutor(given.processes) as threads:
-        return sorted(threads.map(measure, wanted), key=lambda cell: (cell.task, cell.rounds, cell.learning_rate))
 
 
 def show(cells: Sequence[Cell], strategy: str) -> None:
@@ -161,7 +150,8 @@ def main() -> None:
             write_json(given.json, benchmark="default_strategy", measured_on=measured_on, results=cells)
 
     with laboratories(given.processes) as runner:
-        show(measured(runner, given, found=found), given.strategy)
+        ordered = measured(cells_of(runner, given), at_once=given.processes, found=found)
+    show(sorted(ordered, key=lambda cell: (cell.task, cell.rounds, cell.learning_rate)), given.strategy)
 
 
 if __name__ == "__main__":

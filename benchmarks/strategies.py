@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from benchmarks.laboratory.pool import Runner, cores, laboratories
 from benchmarks.measure import machine, show_table, whole_number, write_json
@@ -30,6 +30,8 @@ from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.results import LearnResult, Score
 from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS
 from gossiptrain.training.tasks import task_named
+
+LineT = TypeVar("LineT")
 
 TUNING_SEED = 1000
 STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
@@ -194,10 +196,10 @@ def questions(bench: Bench, asked: dict[str, Any], every_steps: int) -> list[Lin
     return [line(name, given) for name, given in asked.items()]
 
 
-def measured(lines: Sequence[Line], *, at_once: int, found: Callable[[Figures], None]) -> list[Figures]:
+def measured(lines: Sequence[Callable[[], LineT]], *, at_once: int, found: Callable[[LineT], None]) -> list[LineT]:
     """All lines in their order, several at once; `found` is told of each as soon as it is there."""
 
-    def measure(line: Line) -> Figures:
+    def measure(line: Callable[[], LineT]) -> LineT:
         figures = line()
         found(figures)
         return figures
