@@ -138,6 +138,16 @@ CODEC = Flag(
     metavar="fp32|fp16|bf16|int8|int4",
     of_recipe=True,
 )
+FIX_STATISTICS = Flag(
+    ("--fix-statistics",),
+    float,
+    "Share of the steps after which batch normalisation goes by running statistics",
+    fills="train.fix_statistics",
+    panel=TRAINING,
+    metavar="SHARE",
+    rare=True,
+    of_recipe=True,
+)
 DATA_DIR = Flag(
     ("--data-dir",),
     Path,

@@ -200,16 +200,7 @@ TRAINING_FLAGS = (
         panel=TRAINING,
         of_recipe=True,
     ),
-    Flag(
-        ("--fix-statistics",),
-        float,
-        "Share of the steps after which batch normalisation goes by running statistics",
-        fills="train.fix_statistics",
-        panel=TRAINING,
-        metavar="SHARE",
-        rare=True,
-        of_recipe=True,
-    ),
+    options.FIX_STATISTICS,
     Flag(
         ("--max-steps",),
         int,

@@ -105,8 +105,8 @@ class Room:
 
     def share(self, share: LineShare | None) -> None:
         """Limits it. None: not any more."""
-        facts = _facts(self._connection, _MINIMUM_ROUND_TRIP.stop)
-        if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES:
+        facts = _facts_of_path(self._connection)
+        if facts is None:
             return
         before, self._bytes = self._bytes, None if share is None else share.room_bytes(_round_trip_s(facts))
         if self._bytes is None and before is not None:
@@ -125,8 +125,8 @@ class Room:
 
 def suit_to_path(connection: socket.socket) -> None:
     """Chooses the rule for a connection on which a few bytes have gone there and back."""
-    facts = _facts(connection, _MINIMUM_ROUND_TRIP.stop)
-    if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES:
+    facts = _facts_of_path(connection)
+    if facts is None:
         return
     _make_room(connection)
     try:
@@ -140,6 +140,12 @@ def suit_to_path(connection: socket.socket) -> None:
         except OSError:
             continue  # the kernel lacks it, or keeps it for root
         return
+
+
+def _facts_of_path(connection: socket.socket) -> bytes | None:
+    """Those that tell of the path; None where they are not known, and within one computer."""
+    facts = _facts(connection, _MINIMUM_ROUND_TRIP.stop)
+    return None if facts is None or _number(facts, _PATH_MTU) >= WITHIN_COMPUTER_BYTES else facts
 
 
 def _facts(connection: socket.socket, size_bytes: int) -> bytes | None:

@@ -123,5 +123,5 @@ class ExchangeContext:
 
     @property
     def bytes_received(self) -> int:
-        """The same."""
+        """On all streams so far."""
         return sum(stream.bytes_received for stream in self.streams)
