@@ -1,6 +1,6 @@
 """What liars cost: attack x aggregator, on digits, with virtual peers of the laboratory.
 
-    python -m benchmarks.attacks [--peers 16] [--attackers 4] [--group-sizes 4,16] [--seeds 3] [--json FILE]
+    python -m benchmarks.attacks [--peers 16] [--attackers 4] [--group-sizes 4,16] [--seeds 3] [--strategy gradual]
 
 Final loss of the honest peers, each by itself on held-out data, on average, relative to the same run in which the
 attackers do as all others do and nothing is guarded: 1.00 is as good as without an attack. `alone` is the same for
@@ -41,6 +41,7 @@ class Cell:
     attackers: int
     steps: int
     every_steps: int
+    strategy: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run_cell(cell: Cell) -> Found:
     torch.set_num_threads(1)
     given: dict[str, Any] = {
         "task": "digits",
-        "strategy": "alone" if cell.column == "alone" else "average",
+        "strategy": "alone" if cell.column == "alone" else cell.strategy,
         "peers": cell.peers,
         "attackers": cell.attackers,
         "attack": None if cell.attack == NO_ATTACK else cell.attack,
@@ -81,13 +82,11 @@ def run_cell(cell: Cell) -> Found:
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """All runs, those of one seed together."""
     sizes = [int(size) for size in options.group_sizes.split(",")]
+    common = {name: getattr(options, name) for name in ("peers", "attackers", "steps", "every_steps", "strategy")}
     found = []
     for seed, size in itertools.product(range(options.seeds), sizes):
         pairs = [*itertools.product(ATTACKS, COLUMNS), (NO_ATTACK, "alone")]
-        found += [
-            Cell(attack, column, size, seed, options.peers, options.attackers, options.steps, options.every_steps)
-            for attack, column in pairs
-        ]
+        found += [Cell(attack=attack, column=column, group_size=size, seed=seed, **common) for attack, column in pairs]
     return found
 
 
@@ -133,6 +132,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--every-steps", type=int, default=10)
+    parser.add_argument("--strategy", default="average")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

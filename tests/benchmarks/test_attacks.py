@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 from benchmarks.attacks import ATTACKS, COLUMNS, Cell, Found, cells_of, run_cell, table
 
-OPTIONS = argparse.Namespace(group_sizes="4", seeds=2, peers=4, attackers=1, steps=20, every_steps=10)
+OPTIONS = argparse.Namespace(
+    group_sizes="4", seeds=2, peers=4, attackers=1, steps=20, every_steps=10, strategy="average"
+)
 
 
 def test_each_attack_meets_each_aggregator_with_every_seed() -> None:
@@ -29,6 +32,7 @@ def test_losses_are_relative_to_the_clean_run_of_the_same_seed() -> None:
 
 
 def test_a_cell_is_one_run_of_the_laboratory() -> None:
-    found = run_cell(Cell("scale", "clip*", 4, 0, peers=4, attackers=1, steps=20, every_steps=10))
+    given: dict[str, Any] = {"peers": 4, "attackers": 1, "steps": 20, "every_steps": 10, "strategy": "gradual"}
+    found = run_cell(Cell("scale", "clip*", 4, 0, **given))
     assert math.isfinite(found.loss)
     assert 0 <= found.refused <= 1
