@@ -35,7 +35,7 @@ from torch import nn
 
 from benchmarks.measure import Summary, machine, milliseconds, show_table, summary, whole_number, write_json
 from gossiptrain import events, gossip
-from gossiptrain.config import NetworkSettings
+from gossiptrain.config import GossipSettings, NetworkSettings
 from gossiptrain.net.identity import Identity
 from gossiptrain.net.libp2p.transport import Libp2pTransport
 from gossiptrain.net.transport import PeerId
@@ -45,6 +45,8 @@ from gossiptrain.swarm.peer import Environment, SwarmPeer
 from gossiptrain.swarm.state import Donation
 
 NETWORK = NetworkSettings(host_maddrs=("/ip4/127.0.0.1/tcp/0",), open=True, preset="local")
+SETTINGS = GossipSettings(strategy="average")
+"""With which the average of a round is all that a joiner needs."""
 MOST_STEPS = 2**53
 QUIET_S = 1.0
 """Between a round and the transfer after it."""
@@ -109,6 +111,7 @@ def donate(run: str, megabytes: int, *, every_seconds: float, initial: Sequence[
         task="state transfer",
         initial_peers=initial,
         every_seconds=every_seconds,
+        settings=SETTINGS,
         network=NETWORK,
         on_event=lambda event: _say(ROUND) if isinstance(event, events.RoundCommitted) else None,
     ) as swarm:
@@ -191,7 +194,9 @@ async def joiner(run: str, megabytes: int, address: str) -> AsyncIterator[SwarmP
     model = Bulk(megabytes)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     # As the donors', so that they let it in.
-    swarm = gossip(model, optimizer, run=run, task="state transfer", network=NETWORK, every_seconds=1.0)
+    swarm = gossip(
+        model, optimizer, run=run, task="state transfer", settings=SETTINGS, network=NETWORK, every_seconds=1.0
+    )
 
     async def nothing(held: HeldAverage | None, fragment: int) -> Donation | None:
         return None

@@ -97,7 +97,7 @@ def test_a_run_writes_its_resolved_configuration_and_starts_again_from_it(gossip
         "gossip_min_group_size": 2,
         "grouping": "auto",
         "gossip_alpha": 0.5,
-        "strategy": "average",
+        "strategy": "gradual",
         "every_steps": 100,
         "matchmaking_time": 2.0,
         "ending_time": 10.0,

@@ -50,7 +50,8 @@ class GossipSettings(Settings):
     """Share of the way from the own snapshot to the average: 1.0 takes the whole average, less is softer."""
     strategy: StrategyName | None = None
     """What is sent in a round and what becomes of the average; see `training.model.strategies`. The same for all
-    peers. None: what suits the task, and `average` for loops of one's own."""
+    peers. None: what suits the task; in loops of one's own `gradual`, and `average` for models of which a part is
+    frozen, in half precision, or larger than 128 MiB."""
     outer_learning_rate: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | None = None
     """Of the outer step, for strategies that have one. None: what suits the strategy."""
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None

@@ -63,7 +63,7 @@ def test_of_several_addresses_of_one_kind_one_is_enough() -> None:
     assert len([line for line in text_for(HERE, NEAR, other) if "this network" in line]) == 1
 
 
-USUAL = {"gossip.strategy": "average", "gossip.every_steps": 100, "train.batch": 32, "train.epochs": 1000.0}
+USUAL = {"gossip.strategy": "gradual", "gossip.every_steps": 100, "train.batch": 32, "train.epochs": 1000.0}
 """What holds for a task where nothing is said, and a resumed run has in its settings."""
 
 
@@ -86,7 +86,7 @@ def test_the_command_for_others_carries_the_whole_recipe() -> None:
 
 def test_what_is_usual_for_the_task_need_not_be_said() -> None:
     train = TrainSettings(task="text", variant={"model": "tiny"}, batch=32, epochs=1000)
-    assert command_for(train, GossipSettings(strategy="average", every_steps=100)) == "train text --model tiny"
+    assert command_for(train, GossipSettings(strategy="gradual", every_steps=100)) == "train text --model tiny"
 
 
 def test_what_is_about_one_computer_alone_is_not_carried() -> None:

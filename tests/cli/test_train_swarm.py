@@ -41,7 +41,7 @@ def test_peers_join_average_are_killed_and_are_replaced(family: Family, gossip: 
     joined = second.wait_for(events.Joined)
     assert joined.donor == first.peer_id()
     assert joined.step > 0
-    assert joined.bytes == 4 * 17_226
+    assert joined.bytes == 2 * 4 * 17_226, "parameters and momentum"
     wait_for_round_of(first, second)
     assert first.find(events.Started)[0].first
     assert not second.find(events.Started)[0].first

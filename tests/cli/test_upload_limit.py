@@ -35,11 +35,11 @@ def test_two_limited_peers_send_no_faster_than_they_may_and_all_of_their_rounds_
         assert sent[-1] >= BYTES_PER_S * whole_s / 4
 
 
-def test_a_joiner_is_given_the_parameters_by_a_limited_peer(family: Family) -> None:
+def test_a_joiner_is_given_the_state_by_a_limited_peer(family: Family) -> None:
     first = family.train("--upload-limit", str(MBIT))
     second = family.train("--initial-peer", first.address())
     joined = second.wait_for(events.Joined)
-    assert joined.bytes == 4 * 17_226
+    assert joined.bytes == 2 * 4 * 17_226, "parameters and momentum"
     assert joined.seconds >= (joined.bytes - PIECE_BYTES) / BYTES_PER_S - BURST_S
 
 

@@ -364,7 +364,8 @@ def test_a_late_member_takes_over_the_parameters_of_a_living_one(host: Member) -
         assert 0 < swarm.step <= host.swarm.step
         assert swarm.peers == 2
     (joined,) = [event for event in told if isinstance(event, events.Joined)]
-    assert (joined.donor, joined.bytes) == (host.swarm.peer_id, 4000)
+    # Parameters and momentum of the strategy `gradual`, which is the usual one.
+    assert (joined.donor, joined.bytes) == (host.swarm.peer_id, 8000)
     started = next(event for event in told if isinstance(event, events.Started))
     assert not started.first
 
@@ -388,7 +389,7 @@ def test_a_late_member_with_a_new_adam_is_given_second_moments_and_counts_on_fro
             assert state["exp_avg_sq"].numpy() / (1 - 0.999**swarm.step) == pytest.approx(4.0, rel=1e-3)
             assert not state["exp_avg"].any()
     (joined,) = [event for event in told if isinstance(event, events.Joined)]
-    assert (joined.bytes, joined.moments_bytes) == (4000, 4000)
+    assert (joined.bytes, joined.moments_bytes) == (8000, 4000)
 
 
 def test_where_no_peer_has_second_moments_an_adam_begins_as_ever_and_it_is_said(host: Member) -> None:
@@ -399,7 +400,7 @@ def test_where_no_peer_has_second_moments_an_adam_begins_as_ever_and_it_is_said(
     with gossip(model, optimizer, initial_peers=[host.address], on_event=told.append, **given):
         assert not optimizer.state
     (joined,) = [event for event in told if isinstance(event, events.Joined)]
-    assert (joined.bytes, joined.moments_bytes) == (4000, 0)
+    assert (joined.bytes, joined.moments_bytes) == (8000, 0)
     assert NO_MOMENTS in [event.message for event in told if isinstance(event, events.Notice)]
 
 

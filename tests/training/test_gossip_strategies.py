@@ -76,5 +76,7 @@ def test_synchronous_members_stand_at_one_point_after_every_step() -> None:
 def test_another_strategy_is_another_run() -> None:
     with Member(0.0, settings=STEP_MIX) as one:
         other = Member(0.0, settings=GossipSettings(every_steps=25), initial_peers=[one.address])
-        with pytest.raises(RunMismatchError, match=r"the strategy differs: 'average' here, 'step-mix lr 0\.7"):
+        with pytest.raises(
+            RunMismatchError, match=r"the strategy differs: 'gradual lr 0\.7 [^']*' here, 'step-mix lr 0\.7"
+        ):
             other.swarm.__enter__()

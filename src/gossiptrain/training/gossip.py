@@ -28,7 +28,7 @@ from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.moments import SecondMoments
 from gossiptrain.training.model.replica import kept_vectors
 from gossiptrain.training.model.strategies import Strategy
-from gossiptrain.training.model.strategy_choice import resolved
+from gossiptrain.training.model.strategy_choice import Usual, resolved
 from gossiptrain.training.session import Session
 from gossiptrain.wrong_values import did_you_mean
 
@@ -114,9 +114,9 @@ def gossip(
     joined, run = invitation.network, invitation.run
     task = f"{task} on {base}" if base else task
     _check_names(run, task, joined)
-    settled, strategy = resolved(chosen, every_steps=DEFAULT_EVERY_STEPS)
     optimizers = _as_sequence(optimizer)
     binding = ModelBinding(model, optimizers, compares_frozen=not base)
+    settled, strategy = resolved(chosen, Usual.of(binding, every_steps=DEFAULT_EVERY_STEPS))
     lengths = [len(bound.place) for bound in binding.tensors]
     fragments = Fragments.of(lengths, 1 if strategy.waits else settled.fragments)
     settled = settled.model_copy(update={"fragments": fragments.count})

@@ -22,7 +22,7 @@ from gossiptrain.training.gossip import gossip
 from gossiptrain.training.interrupts import Interrupts
 from gossiptrain.training.membership import Gossip
 from gossiptrain.training.model.batch_norm import FixedStatistics
-from gossiptrain.training.model.strategy_choice import settled
+from gossiptrain.training.model.strategy_choice import Usual, settled
 from gossiptrain.training.runs.checkpoint_state import Checkpoint
 from gossiptrain.training.runs.checkpointer import TrainingState
 from gossiptrain.training.runs.folder import RunFolder
@@ -104,7 +104,7 @@ class Parts:
     def gossip_settings(self) -> GossipSettings:
         """Those that were given, with the pace and the strategy of the task where none was."""
         recipe = self.task.recipe
-        return settled(self._given.gossip, every_steps=recipe.every_steps, strategy=recipe.strategy)
+        return settled(self._given.gossip, Usual(recipe.every_steps, recipe.strategy))
 
     @property
     def resolved(self) -> dict[str, Settings]:

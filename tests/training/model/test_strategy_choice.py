@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.core.fragments import LARGEST_ELEMENTS
 from gossiptrain.errors import UsageError
-from gossiptrain.training.model.strategy_choice import resolved, settled, strategy_for
+from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.strategy_choice import Usual, resolved, settled, strategy_for
+
+AVERAGE = Usual(50, "average")
 
 
-@pytest.mark.parametrize("name", ["average", "step-mix", "diloco", "noloco", "sync"])
+def usual(model: nn.Module) -> StrategyName:
+    return Usual.of(ModelBinding(model), every_steps=50).strategy
+
+
+def test_a_model_that_is_trained_as_a_whole_begins_with_averages_and_grows_into_an_outer_step() -> None:
+    assert usual(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))) == "gradual"
+    assert usual(nn.Linear(3, 2).double()) == "gradual"
+
+
+def test_plain_averaging_is_for_models_of_which_a_part_is_frozen() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    assert usual(model) == "average"
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_plain_averaging_is_for_models_in_half_precision(precision: torch.dtype) -> None:
+    assert usual(nn.Linear(3, 2).to(precision)) == "average"
+
+
+def test_plain_averaging_is_for_models_that_travel_in_fragments() -> None:
+    with torch.device("meta"):
+        model = nn.Embedding(LARGEST_ELEMENTS + 1, 1)
+    assert usual(model.to_empty(device="cpu")) == "average"
+
+
+@pytest.mark.parametrize("name", ["average", "gradual", "step-mix", "diloco", "noloco", "sync"])
 def test_each_strategy_is_found_by_its_name(name: StrategyName) -> None:
     assert strategy_for(GossipSettings(strategy=name)).name == name
 
@@ -29,25 +61,24 @@ def test_an_outer_step_cannot_be_set_where_there_is_none() -> None:
 @pytest.mark.parametrize("name", ["diloco", "sync"])
 def test_what_needs_everyone_meets_everyone(name: StrategyName) -> None:
     settings = GossipSettings(strategy=name)
-    assert resolved(settings, every_steps=50)[0].grouping == "all"
+    assert resolved(settings, AVERAGE)[0].grouping == "all"
 
 
 def test_what_needs_everyone_refuses_other_groups() -> None:
     settings = GossipSettings(strategy="diloco", grouping="random")
     with pytest.raises(UsageError, match="all peers in one group"):
-        resolved(settings, every_steps=50)
+        resolved(settings, AVERAGE)
 
 
 def test_other_strategies_meet_whom_they_are_told_to() -> None:
     settings = GossipSettings(strategy="step-mix", grouping="grid", every_steps=10)
-    assert resolved(settings, every_steps=50)[0] == settings
+    assert resolved(settings, AVERAGE)[0] == settings
 
 
 def test_strategy_and_pace_are_the_usual_ones_where_none_is_set() -> None:
-    usual = settled(GossipSettings(), every_steps=25, strategy="step-mix")
-    assert (usual.strategy, usual.every_steps, usual.every_seconds) == ("step-mix", 25, None)
-    assert settled(GossipSettings(), every_steps=50).strategy == "average"
-    chosen = settled(GossipSettings(strategy="average", every_seconds=2.0), every_steps=25, strategy="step-mix")
+    found = settled(GossipSettings(), Usual(25, "step-mix"))
+    assert (found.strategy, found.every_steps, found.every_seconds) == ("step-mix", 25, None)
+    chosen = settled(GossipSettings(strategy="average", every_seconds=2.0), Usual(25, "step-mix"))
     assert (chosen.strategy, chosen.every_steps, chosen.every_seconds) == ("average", None, 2.0)
-    assert settled(GossipSettings(strategy="sync"), every_steps=25).every_steps == 1
-    assert settled(GossipSettings(), every_steps=25, strategy="sync").every_steps == 1
+    assert settled(GossipSettings(strategy="sync"), AVERAGE).every_steps == 1
+    assert settled(GossipSettings(), Usual(25, "sync")).every_steps == 1

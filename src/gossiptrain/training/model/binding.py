@@ -86,6 +86,16 @@ class ModelBinding:
             self._refuse_foreign(optimizer, self._everything)
 
     @property
+    def all_trained(self) -> bool:
+        """Whether no parameter is frozen."""
+        return not any(found.is_parameter for found in self._fixed)
+
+    @property
+    def full_precision(self) -> bool:
+        """Whether nothing that is averaged has fewer digits than float32."""
+        return all(torch.finfo(bound.tensor.dtype).bits >= 32 for bound in self.tensors)
+
+    @property
     def _everything(self) -> list[FoundTensor]:
         return [*(bound.found for bound in self.tensors), *self._fixed]
 

@@ -1,14 +1,18 @@
 """Which strategy the settings mean, and which settings no strategy can be asked for.
 
-Owns what stands in where the settings say nothing: the pace and the grouping that a strategy needs, the usual outer
-learning rates and momenta; and the refusals. Does not know how a strategy works.
+Owns what stands in where the settings say nothing: the strategy that suits a model, the pace and the grouping that a
+strategy needs, the usual outer learning rates and momenta; and the refusals. Does not know how a strategy works.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.core.fragments import LARGEST_ELEMENTS
 from gossiptrain.core.stability import noloco_radius
 from gossiptrain.errors import UsageError
+from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.gradual import Gradual
 from gossiptrain.training.model.strategies import (
     Average,
@@ -28,21 +32,41 @@ OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
 }
 
 
-def settled(settings: GossipSettings, *, every_steps: int, strategy: StrategyName = "average") -> GossipSettings:
+@dataclass(frozen=True)
+class Usual:
+    """What holds where the settings say nothing. every_steps: inner steps between two rounds."""
+
+    every_steps: int
+    strategy: StrategyName
+
+    @classmethod
+    def of(cls, model: ModelBinding, *, every_steps: int) -> Usual:
+        """For a loop that nobody has tuned: an outer step that grows, see `docs/algorithms.md`.
+
+        Plain averaging where that has not been measured or would cost much: for models of which a part is frozen, such
+        as those below an adapter, in half precision, and so large that they travel in fragments, where an outer step
+        takes two more copies of the model.
+        """
+        suits = model.all_trained and model.full_precision and model.elements <= LARGEST_ELEMENTS
+        return cls(every_steps, "gradual" if suits else "average")
+
+
+def settled(settings: GossipSettings, usual: Usual) -> GossipSettings:
     """The settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
-    chosen = settings.strategy or strategy
+    chosen = settings.strategy or usual.strategy
     update: dict[str, object] = {"strategy": chosen}
     if settings.every_steps is None and settings.every_seconds is None:
-        update["every_steps"] = 1 if chosen == "sync" else every_steps
+        update["every_steps"] = 1 if chosen == "sync" else usual.every_steps
     return settings.model_copy(update=update)
 
 
-def resolved(settings: GossipSettings, *, every_steps: int) -> tuple[GossipSettings, Strategy]:
-    """The settings with the usual pace where none is set and the grouping that their strategy needs, and the strategy.
+def resolved(settings: GossipSettings, usual: Usual) -> tuple[GossipSettings, Strategy]:
+    """The settings with what is usual where they say nothing and the grouping that their strategy needs, and the
+    strategy.
 
     Raises UsageError where they do not go together.
     """
-    settings = settled(settings, every_steps=every_steps)
+    settings = settled(settings, usual)
     strategy = strategy_for(settings)
     return _fitted(settings, strategy), strategy
 

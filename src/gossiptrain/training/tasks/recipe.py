@@ -32,7 +32,7 @@ class Recipe:
     """Peak learning rate at this `batch`."""
     every_steps: int
     """Inner steps between two rounds."""
-    strategy: StrategyName = "average"
+    strategy: StrategyName = "gradual"
     """Of `training.model.strategies`; `docs/algorithms.md` says why."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
