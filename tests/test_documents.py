@@ -65,7 +65,17 @@ SETTINGS: dict[str, tuple[type[BaseModel], str]] = {
     for flag in TRAIN_FLAGS
     if flag.table in KINDS and flag.spelling not in LEFT_TO_HELP
 }
-WORDS_FOR_NONE = {"by strategy", "by task", "by size", "none", "once an epoch", "all", "run folder", "where needed"}
+WORDS_FOR_NONE = {
+    "by strategy",
+    "by task",
+    "by size",
+    "by precision",
+    "none",
+    "once an epoch",
+    "all",
+    "run folder",
+    "where needed",
+}
 
 
 def text_of(document: str) -> str:

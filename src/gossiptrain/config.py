@@ -67,9 +67,10 @@ class GossipSettings(Settings):
     """Longest wait for a straggler before a group starts without it."""
     ending_time: PositiveSeconds = 10.0
     """How long a peer that has made its last step waits for others that end, too, so that all end with one model."""
-    codec: CodecName = "fp32"
+    codec: CodecName | None = None
     """How values travel. fp16 and bf16 halve the bytes, int8 quarters them, int4 takes an eighth; a group whose members
-    differ uses fp32."""
+    differ uses fp32. None: fp32, and for a model that is in bf16 or fp16 throughout and averaged plainly its own
+    precision, by which it loses nothing."""
     guard: GuardName = "off"
     """What becomes of values that are unusually far from the own ones; see `core.movement`. `result`: a round whose
     average is too far away is not applied. `clip`: contributions count no further than a radius, and no more of an
@@ -80,6 +81,11 @@ class GossipSettings(Settings):
     above say; see `core.fragments`. The same for all peers. None: one for each 128 MiB of parameters."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds the choice of groups; the same for all peers of a run."""
+
+    @property
+    def wire_codec(self) -> CodecName:
+        """How values travel where nobody knew better."""
+        return self.codec or "fp32"
 
     @model_validator(mode="after")
     def _minimum_fits_in_group(self) -> Self:

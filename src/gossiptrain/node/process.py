@@ -134,7 +134,7 @@ class Node:
             await asyncio.gather(serving, *background, self._prepared, return_exceptions=True)
 
     async def _prepare(self) -> None:
-        if self._configure.gossip.codec != "fp32":
+        if self._configure.gossip.wire_codec != "fp32":
             await asyncio.to_thread(prepare)
 
     async def _join(self) -> None:

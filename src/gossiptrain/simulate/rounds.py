@@ -103,8 +103,8 @@ class VirtualRounds:
         values = virtual_peers.matrix()
         longest = longest_chunk(values.shape[1])
         # Kept from round to round, where real peers make new ones: that would take longer than the round itself.
-        near = range(virtual_peers.peers if gossip.codec in NEAR_BITS else 0)
-        self._modular = Modular(longest, bits=NEAR_BITS.get(gossip.codec, 8))
+        near = range(virtual_peers.peers if gossip.wire_codec in NEAR_BITS else 0)
+        self._modular = Modular(longest, bits=NEAR_BITS.get(gossip.wire_codec, 8))
         self._spreads = [SpreadEstimate(values.shape[1]) for _ in near]
         self._shared = torch.empty_like(values)
         self._average = np.empty(values.shape, np.float32)
@@ -255,7 +255,7 @@ class VirtualRounds:
         clips = self._rules.gossip.guard == "clip"
         weighs = self.strategy.weighs_average and not clips
         samples = [self._counters.samples(peer) if weighs else 1 for peer in group]
-        match self._rules.gossip.codec:
+        match self._rules.gossip.wire_codec:
             case "fp32" if self._rules.aggregator is not None:
                 sent_bytes = self._aggregate(members, self._rules.aggregator)
             case "fp32" if clips or self._rules.liars.owners_lie:

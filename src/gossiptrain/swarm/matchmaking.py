@@ -146,7 +146,7 @@ class Matchmaker:
             round=self._membership.round,
             samples=readiness.samples,
             urgent=self._left_out,
-            codec=self._settings.codec,
+            codec=self._settings.wire_codec,
             last_group=readiness.last_group,
             purpose=readiness.aim.purpose,
             follow_up=readiness.aim.follow_up,

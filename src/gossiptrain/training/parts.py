@@ -89,6 +89,7 @@ class Parts:
         recipe = self.task.recipe
         return {
             "gossip.strategy": recipe.strategy,
+            "gossip.codec": "fp32",
             "gossip.every_steps": recipe.every_steps,
             "train.batch": recipe.batch,
             "train.epochs": recipe.epochs,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from gossiptrain.config import GossipSettings, StrategyName
+from gossiptrain.config import CodecName, GossipSettings, StrategyName
 from gossiptrain.core.fragments import LARGEST_ELEMENTS
 from gossiptrain.errors import UsageError
 from gossiptrain.training.model.binding import ModelBinding
@@ -71,8 +73,26 @@ def test_what_needs_everyone_refuses_other_groups() -> None:
 
 
 def test_other_strategies_meet_whom_they_are_told_to() -> None:
-    settings = GossipSettings(strategy="step-mix", grouping="grid", every_steps=10)
+    settings = GossipSettings(strategy="step-mix", grouping="grid", every_steps=10, codec="int8")
     assert resolved(settings, AVERAGE)[0] == settings
+
+
+def codec(model: nn.Module, **settings: Any) -> CodecName | None:
+    return settled(GossipSettings(**settings), Usual.of(ModelBinding(model), every_steps=50)).codec
+
+
+def test_the_parameters_of_a_model_in_half_precision_travel_in_it() -> None:
+    halves = nn.Linear(3, 2).to(torch.bfloat16)
+    assert codec(halves) == "bf16"
+    assert codec(nn.Linear(3, 2).half(), strategy="sync") == "fp16"
+    assert codec(halves, codec="int8") == "int8"
+    assert codec(nn.Sequential(halves, nn.Linear(2, 2))) == "fp32"
+    assert codec(nn.Linear(3, 2)) == "fp32"
+
+
+@pytest.mark.parametrize("name", ["gradual", "step-mix", "diloco", "noloco"])
+def test_what_an_outer_step_keeps_beside_a_model_in_half_precision_travels_in_full(name: StrategyName) -> None:
+    assert codec(nn.Linear(3, 2).to(torch.bfloat16), strategy=name) == "fp32"
 
 
 def test_strategy_and_pace_are_the_usual_ones_where_none_is_set() -> None:

@@ -91,9 +91,9 @@ class ModelBinding:
         return not any(found.is_parameter for found in self._fixed)
 
     @property
-    def full_precision(self) -> bool:
-        """Whether nothing that is averaged has fewer digits than float32."""
-        return all(torch.finfo(bound.tensor.dtype).bits >= 32 for bound in self.tensors)
+    def precisions(self) -> frozenset[torch.dtype]:
+        """Of all that is averaged."""
+        return frozenset(bound.tensor.dtype for bound in self.tensors)
 
     @property
     def _everything(self) -> list[FoundTensor]:

@@ -6,9 +6,12 @@ strategy needs, the usual outer learning rates and momenta; and the refusals. Do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gossiptrain.config import GossipSettings, StrategyName
+import torch
+
+from gossiptrain.config import CodecName, GossipSettings, StrategyName
 from gossiptrain.core.fragments import LARGEST_ELEMENTS
 from gossiptrain.core.stability import noloco_radius
 from gossiptrain.errors import UsageError
@@ -31,13 +34,23 @@ OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
     "noloco": OuterSettings(learning_rate=0.7, momentum=0.5),
 }
 
+CODECS: Mapping[frozenset[torch.dtype], CodecName] = {
+    frozenset({torch.bfloat16}): "bf16",
+    frozenset({torch.float16}): "fp16",
+}
+"""Of a model that has one precision throughout."""
+
 
 @dataclass(frozen=True)
 class Usual:
-    """What holds where the settings say nothing. every_steps: inner steps between two rounds."""
+    """What holds where the settings say nothing.
+
+    every_steps: inner steps between two rounds. codec: with which the model's parameters travel and lose nothing.
+    """
 
     every_steps: int
     strategy: StrategyName
+    codec: CodecName = "fp32"
 
     @classmethod
     def of(cls, model: ModelBinding, *, every_steps: int) -> Usual:
@@ -47,14 +60,18 @@ class Usual:
         as those below an adapter, in half precision, and so large that they travel in fragments, where an outer step
         takes two more copies of the model.
         """
-        suits = model.all_trained and model.full_precision and model.elements <= LARGEST_ELEMENTS
-        return cls(every_steps, "gradual" if suits else "average")
+        codec = CODECS.get(model.precisions, "fp32")
+        fine = all(torch.finfo(precision).bits >= 32 for precision in model.precisions)
+        suits = model.all_trained and fine and model.elements <= LARGEST_ELEMENTS
+        return cls(every_steps, "gradual" if suits else "average", codec)
 
 
 def settled(settings: GossipSettings, usual: Usual) -> GossipSettings:
-    """The settings with the usual strategy and pace where none is set; for `sync` a round after every step."""
+    """The settings with the usual strategy, pace and codec where none is set; for `sync` a round after every step."""
     chosen = settings.strategy or usual.strategy
-    update: dict[str, object] = {"strategy": chosen}
+    # What has an outer step keeps more digits than the model has, and sends them.
+    codec = settings.codec or ("fp32" if chosen in OUTER_DEFAULTS else usual.codec)
+    update: dict[str, object] = {"strategy": chosen, "codec": codec}
     if settings.every_steps is None and settings.every_seconds is None:
         update["every_steps"] = 1 if chosen == "sync" else usual.every_steps
     return settings.model_copy(update=update)
