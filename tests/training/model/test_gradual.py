@@ -71,5 +71,5 @@ def test_the_rows_of_a_matrix_are_as_tensors_by_themselves() -> None:
     rows = products_of_rows(ParameterState(local, shared, (momentum,)))
     for row in range(3):
         own = ParameterState(local[row].view(2, 4), shared[row].view(2, 4), (momentum[row].view(2, 4),))
-        torch.testing.assert_close(products_of(own), rows[row])
-    torch.testing.assert_close(rows[:, 1], (local - shared).square().sum(dim=1).double())
+        torch.testing.assert_close(products_of(own), rows[row], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rows[:, 1], (local - shared).double().square().sum(dim=1), rtol=1e-5, atol=0.0)
