@@ -157,6 +157,9 @@ def test_what_is_learnt_while_an_average_is_on_its_way_stays() -> None:
 def test_an_average_that_is_a_whole_interval_late_is_taken_by_half() -> None:
     with swarm_of(4) as (virtual_peers, rounds):
         virtual_peers.train(EVERY)
+        rounds.meet()
+        rounds.take()
+        virtual_peers.train(EVERY)
         snapshot = virtual_peers.matrix()
         rounds.meet()
         virtual_peers.train(EVERY)

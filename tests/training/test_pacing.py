@@ -90,14 +90,32 @@ def test_after_a_committed_round_counting_starts_again() -> None:
     assert timed.due_in_s(7.0) == 3.0
 
 
-def test_steps_made_during_a_round_do_not_count_towards_the_next_one() -> None:
-    counted, now_s = after_steps(15, every_steps=10)
-    counted.round_committed(0, now_s)
-    for _ in range(9):
+@given(st.integers(1, 100), st.integers(0, 30), st.integers(0, 400))
+@settings(deadline=None, max_examples=100)
+def test_rounds_are_as_far_apart_as_they_are_meant_to_be_or_a_third_longer_than_they_take(
+    every_steps: int, waited: int, during: int
+) -> None:
+    """From group to group, with a step each second; `waited` for the group, the round then takes `during` steps."""
+    counted, now_s = after_steps(every_steps + waited, seconds_each=1.0, every_steps=every_steps)
+    timed = pace(every_seconds=float(every_steps))
+    for each in (counted, timed):
+        each.group_found(now_s)
+    for _ in range(during):
+        now_s += 1.0
         counted.step_done(now_s)
-    assert not counted.is_due(now_s)
-    counted.step_done(now_s)
-    assert counted.is_due(now_s)
+    for each in (counted, timed):
+        each.round_committed(0, now_s)
+    apart = max(every_steps, 4 / 3 * during)
+    assert timed.due_in_s(now_s) == pytest.approx(apart - during)
+    assert counted.due_in_s(now_s) == pytest.approx(apart - during)
+
+
+def test_a_group_that_came_to_nothing_is_forgotten() -> None:
+    timed = pace(every_seconds=5.0)
+    timed.group_found(5.0)
+    timed.round_failed(6.0)
+    timed.round_committed(0, 8.0)
+    assert timed.due_in_s(8.0) == 5.0
 
 
 def test_after_a_failed_round_the_next_try_waits_a_moment_and_no_longer() -> None:

@@ -20,6 +20,8 @@ class _Counter:
     """Own steps of a peer at its last snapshot and at its last committed round, and what its last group had seen."""
 
     snapshot_step: int = 0
+    interval_steps: int | None = None
+    """Between the last two snapshots."""
     committed_step: int = 0
     median_samples: float = 0.0
 
@@ -54,8 +56,11 @@ class Counters:
 
     def late_share(self, peer: int) -> float:
         """How far an average of the last snapshot is taken now."""
-        steps = self._virtual_peers.steps_of(peer) - self._of[peer].snapshot_step
-        return late_share(steps, round(self._usual_steps(peer)))
+        counter = self._of[peer]
+        if counter.interval_steps is None:
+            return 1.0
+        steps = self._virtual_peers.steps_of(peer) - counter.snapshot_step
+        return late_share(steps, max(counter.interval_steps, round(self._usual_steps(peer))))
 
     def has_met_lately(self, peer: int) -> bool:
         """Whether a peer whose round commits now has met in one of its last three, too."""
@@ -65,7 +70,9 @@ class Counters:
     def snapshot_taken(self, peers: Sequence[int]) -> None:
         """All these begin a round."""
         for peer in peers:
-            self._of[peer].snapshot_step = self._virtual_peers.steps_of(peer)
+            counter, step = self._of[peer], self._virtual_peers.steps_of(peer)
+            counter.interval_steps = step - counter.snapshot_step if counter.snapshot_step else None
+            counter.snapshot_step = step
 
     def paces(self, groups: Sequence[Sequence[int]]) -> dict[int, float]:
         """By peer, how many times as many samples a usual member of its group has seen."""

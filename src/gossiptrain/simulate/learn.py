@@ -25,6 +25,7 @@ from gossiptrain.simulate.scores import Scorer
 from gossiptrain.simulate.sources import Draws, source_of
 from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
 from gossiptrain.training.compute import chosen_device
+from gossiptrain.training.pacing import head_start
 from gossiptrain.training.tasks.sampling import seed_from
 
 EVALUATION_SAMPLES = 2000
@@ -118,8 +119,10 @@ class _Course:
     # The course.
 
     def run(self) -> LearnResult:
+        every, counted = self._resolved.steps_between_rounds, 0
         while self._virtual_peers.step < self._settings.steps:
-            whole = self._train(self._resolved.steps_between_rounds)
+            whole = self._train(every - counted)
+            counted = math.floor(head_start(self._settings.delay, every))
             if self._rounds is not None and whole:
                 self._round(self._rounds)
             elif self._is_due() or self._virtual_peers.step == self._settings.steps:
@@ -127,7 +130,7 @@ class _Course:
         return self._result()
 
     def _round(self, rounds: VirtualRounds) -> None:
-        due = self._is_due()
+        due = self._is_due(in_steps=self._settings.delay)
         before = self._look_at_peers() if due else None
         contraction = rounds.meet(measured=due)
         self._train(self._settings.delay)
@@ -144,9 +147,12 @@ class _Course:
             self._training_s += time.perf_counter() - started_s
         return steps == wanted
 
-    def _is_due(self) -> bool:
-        """Whether to record: at every round, or as often as others where there are rounds after every step."""
-        return self._virtual_peers.step - (self._records[-1].step if self._records else 0) >= self._resolved.every_steps
+    def _is_due(self, *, in_steps: int = 0) -> bool:
+        """Whether to record then: at every round, or as often as others where there are rounds after every step."""
+        return (
+            self._virtual_peers.step + in_steps - (self._records[-1].step if self._records else 0)
+            >= self._resolved.every_steps
+        )
 
     def _record(self, contraction: Contraction | None, mean_peer: Score | None) -> None:
         values = self._honest()

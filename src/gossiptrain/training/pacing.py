@@ -1,6 +1,6 @@
 """When a peer is ready for its next round, and when it will have made its last step.
 
-Owns the count of inner steps and seconds since the last round and the forecasts that others are told. Pure: the time
+Owns the count of inner steps and seconds towards the next round and the forecasts that others are told. Pure: the time
 is given with every call, in seconds of any monotonic clock.
 """
 
@@ -16,6 +16,11 @@ RETRY_S = 0.5
 SMOOTHING = 0.1
 RECENT_INTERVALS = 5
 """Between rounds, by which the usual number of steps between two rounds is known."""
+LEAST_PAUSE = 1 / 3
+"""Of what a round takes from its group on, so much at least lies between its end and the next round. A peer whose
+average comes just before its next contribution has learnt from where it was a whole round ago: with `step-mix` that
+costs a few percent up to three quarters of the way from one round to the next, and doubles the loss beyond nine tenths
+(`docs/algorithms.md`). It also leaves the line to others for a while."""
 RECENT_S = 2.0
 """What steps took within so long counts as their speed of late."""
 
@@ -45,17 +50,32 @@ class EndForecast:
         return left * step_s
 
 
+def head_start(during: float, every: float) -> float:
+    """How much of what was made while a round had its group counts towards the next one, in steps or seconds.
+
+    All of it, so that rounds are `every` apart however long they take, as long as the pause after it is no shorter
+    than `LEAST_PAUSE`. Below zero where that pause is longer than `every`.
+    """
+    return min(during, every - LEAST_PAUSE * during)
+
+
 class Pace:
     """Counts towards the next round: after `every_steps` inner steps or `every_seconds`, whichever comes first.
 
-    Where a round carries one of several fragments of the model, after that part of them.
+    Counts from when the last round found its group, which is the same moment for all of its members. Where a round
+    carries one of several fragments of the model, after that part of them.
     """
 
     def __init__(self, settings: GossipSettings, *, now_s: float, fragments: int = 1) -> None:
         self._every_steps = None if settings.every_steps is None else settings.every_steps / fragments
         self._every_seconds = None if settings.every_seconds is None else settings.every_seconds / fragments
-        self._steps = 0
+        self._steps = 0.0
+        """That count towards the next round; below zero where it has to wait for longer than usual."""
         self._since_s = now_s
+        """From when on seconds count."""
+        self._found: tuple[float, float] | None = None
+        """Where both stood when the round in flight found its group."""
+        self._committed_s = now_s
         self._seen = 0
         """Inner steps since then."""
         self._speeds: deque[float] = deque(maxlen=RECENT_INTERVALS)
@@ -99,7 +119,7 @@ class Pace:
         """In inner steps a second; before the first round that of the steps so far."""
         if self._speeds:
             return statistics.median(self._speeds)
-        took_s = self._last_step_s - self._since_s
+        took_s = self._last_step_s - self._committed_s
         return self._seen / took_s if took_s > 0 else None
 
     def request_round_now(self, number: int) -> None:
@@ -126,15 +146,25 @@ class Pace:
                 waits_s.append(steps_left * self._step_seconds)
         return max(0.0, min(waits_s)) if waits_s else None
 
+    def group_found(self, now_s: float) -> None:
+        """The round that has begun has its group: what follows counts towards the next one."""
+        self._found = (self._steps, now_s)
+
     def round_committed(self, number: int, now_s: float) -> None:
         """The round of this number took place; counting starts again. One that was asked for later is still due."""
-        if self._seen and now_s > self._since_s:
-            self._speeds.append(self._seen / (now_s - self._since_s))
-        self._steps = self._seen = 0
-        self._since_s = now_s
+        if self._seen and now_s > self._committed_s:
+            self._speeds.append(self._seen / (now_s - self._committed_s))
+        steps, found_s = self._found or (self._steps, now_s)
+        self._steps, self._since_s = self._steps - steps, found_s
+        if self._every_steps is not None:
+            self._steps = head_start(self._steps, self._every_steps)
+        if self._every_seconds is not None:
+            self._since_s = now_s - head_start(now_s - found_s, self._every_seconds)
+        self._found, self._committed_s, self._seen = None, now_s, 0
         self._hurried = self._hurried and number < self._requested
 
     def round_failed(self, now_s: float) -> None:
         """No round took place; it stays due, with a pause before the next try."""
+        self._found = None
         self._not_before_s = now_s + RETRY_S
         self._hurried = False

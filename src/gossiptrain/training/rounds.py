@@ -143,6 +143,10 @@ class Rounds:
         self._guard.see(self.fragment)
         return True
 
+    def group_found(self) -> None:
+        """The round in flight has its group."""
+        self.pace.group_found(self._clock())
+
     @property
     def radii(self) -> tuple[float, ...]:
         """How far contributions to the round in flight may be from the snapshot, see `TrainerGuard.radii`."""

@@ -244,7 +244,7 @@ class Session:
             case control.RoundEnded():
                 self._end_round(message)
             case control.GroupFound():
-                self.has_group = self.rounds.in_flight
+                self._note_group()
             case control.FragmentWanted():
                 self._change_fragment(message)
             case control.NextRound():
@@ -269,6 +269,11 @@ class Session:
                 self._note_down(message)
             case control.NodeRestarted():
                 self.bus.emit(events.NodeChanged(state="restarted", pid=message.pid))
+
+    def _note_group(self) -> None:
+        self.has_group = self.rounds.in_flight
+        if self.has_group:
+            self.rounds.group_found()
 
     def _end_round(self, ended: control.RoundEnded) -> None:
         self.results.last, self.has_group = None, False
