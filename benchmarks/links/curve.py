@@ -28,6 +28,7 @@ from pathlib import Path
 from benchmarks.links.__main__ import Row, measure
 from benchmarks.links.cell import ELEMENT_BYTES, MEGABYTE, Cell
 from benchmarks.measure import machine, show_table, whole_number, write_json
+from gossiptrain.training.pacing import apart_s
 
 SYSTEMS = ("gossiptrain-direct-fp32", "gossiptrain-direct-int8", "gossiptrain-direct-int4", "hivemind", "gloo")
 BLOCKING = ("hivemind", "gloo")
@@ -70,11 +71,11 @@ class Share:
 
 def share_of(point: Point, *, megabytes: float, every_s: float) -> Share:
     """Of a model of that size in float32. every_s: from the end of a round to the next; for one that runs beside the
-    steps, from its beginning."""
+    steps from its beginning, or longer where it takes most of that."""
     round_s = point.round_of(megabytes)
     if point.system in BLOCKING:
         return Share(every_s / (every_s + round_s), 3600 / (every_s + round_s))
-    return Share(1.0, 3600 / max(every_s, round_s))
+    return Share(1.0, 3600 / apart_s(round_s, every_s=every_s))
 
 
 def cell_at(mbit: float, delay_ms: float, *, hosts: int) -> Cell:

@@ -5,7 +5,7 @@
 
 Arithmetic, not a measurement: a member of a group of k sends 2 (k - 1) / k models in the codec's bytes through its
 uplink, and `OVERHEAD` of that on top, which is what rounds were measured to take beyond it (docs/performance.md, "Links
-as people have them"). Training goes on meanwhile, so a round may take as long as lies between two rounds.
+as people have them"). Training goes on meanwhile, so a round may take three quarters of what lies between two.
 
 Owns the arithmetic and the table. Does not measure anything.
 """
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.measure import show_table, whole_number
+from gossiptrain.training.pacing import apart_s
 
 BYTES_A_VALUE = {"fp32": 4.0, "int8": 1.016, "int4": 0.516}
 OVERHEAD = 0.2
@@ -41,8 +42,8 @@ class Line:
         return self.sent_mb(codec) * 8 / self.mbit * (1 + OVERHEAD)
 
     def sent_gb_a_day(self, codec: str, *, every_s: float) -> float:
-        """With rounds every so many seconds, or one after the other where they take longer."""
-        return self.sent_mb(codec) * DAY_S / max(every_s, self.round_s(codec)) / 1000
+        """With rounds every so many seconds, or less often where they take most of that."""
+        return self.sent_mb(codec) * DAY_S / apart_s(self.round_s(codec), every_s=every_s) / 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

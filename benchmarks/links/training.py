@@ -7,8 +7,8 @@ Every host, a network namespace of this computer behind a link of that rate, tra
 all average it every so many seconds: with `gossip()` beside the steps, or between two steps by torch.distributed's
 gloo, as DiLoCo is usually run. A step is plain SGD over all parameters and then sleep, as of somebody whose accelerator
 computes: what is measured is waiting, and not how two cores are shared. Steps kept are those made from the end of one
-round to that of a later one, relative to the speed of the same host's steps before there was any round. Between the end
-of a round and the beginning of the next one lies as much time for both. Needs root and Linux.
+round to that of a later one, relative to the speed of the same host's steps before there was any round. A round begins
+so long after the beginning of the last one for both, and not before that has ended. Needs root and Linux.
 
 Owns both loops, their window and the table. Does not know how links are made.
 """
@@ -65,10 +65,12 @@ class Job:
 
 @dataclass(frozen=True)
 class HostFound:
-    """kept: steps made, relative to those that would have been made without rounds. round_s: each of its rounds."""
+    """kept: steps made, relative to those that would have been made without rounds. apart_s: from the end of a round to
+    that of the next one, on average. round_s: each of its rounds."""
 
     kept: float
     steps: int
+    apart_s: float
     round_s: tuple[float, ...]
     sent_mb: float
     ended_with: int
@@ -85,6 +87,7 @@ class Row:
     bound_s: float
     kept: tuple[float, ...]
     rounds: int
+    apart_s: float
     round_s: float
     sent_mb: float
     ended_with: int
@@ -165,6 +168,7 @@ def _with_gossip(job: Job, steps: Steps) -> HostFound:
     return HostFound(
         steps.kept(made, seconds),
         made,
+        seconds / len(later),
         tuple(event.seconds + event.formation_seconds for event in later),
         max(event.bytes_sent for event in later) / 1e6,
         len(final[-1].members) if final else 1,
@@ -177,17 +181,18 @@ def _with_gloo(job: Job, steps: Steps) -> HostFound:
     distributed.init_process_group("gloo", init_method=f"tcp://{master}", rank=job.host, world_size=job.hosts)
     flat = torch.cat([layer.detach() for layer in steps.model.layers])
     round_s: list[float] = []
+    started_s = time.monotonic()
     distributed.all_reduce(flat)  # connections are made
     began_s, before = time.monotonic(), steps.made
     for _ in range(job.rounds):
-        due_s = time.monotonic() + job.every_s
+        due_s = started_s + job.every_s
         while time.monotonic() < due_s:
             steps.make()
         started_s = time.monotonic()
         distributed.all_reduce(flat)
         round_s.append(time.monotonic() - started_s)
     seconds, made = time.monotonic() - began_s, steps.made - before
-    return HostFound(steps.kept(made, seconds), made, tuple(round_s), job.sent_mb, job.hosts)
+    return HostFound(steps.kept(made, seconds), made, seconds / job.rounds, tuple(round_s), job.sent_mb, job.hosts)
 
 
 # All hosts.
@@ -230,6 +235,7 @@ def measure(link: Link, job: Job) -> Row:
         bound_s=job.sent_mb * 8 / link.up_mbit,
         kept=tuple(sorted(each.kept for each in found)),
         rounds=min(len(each.round_s) for each in found),
+        apart_s=statistics.median(each.apart_s for each in found),
         round_s=statistics.median(rounds) if rounds else 0.0,
         sent_mb=max(each.sent_mb for each in found),
         ended_with=min(each.ended_with for each in found),
@@ -258,13 +264,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for system in given.systems:
             job = Job(system, 0, given.hosts, given.millions, given.every, given.rounds)
             rows.append(measure(Link(mbit, mbit, round_trip_ms=given.delay), job))
-            print(f"{mbit:g} Mbit/s, {system}: {100 * rows[-1].kept[0]:.1f} %", flush=True)
+            row = rows[-1]
+            print(f"{mbit:g} Mbit/s, {system}: {100 * row.kept[0]:.1f} %, {row.apart_s:.1f} s apart", flush=True)
     measured_on = machine()
     print(json.dumps(measured_on))
     columns = (
         "",
         "steps kept, least to most",
         "rounds",
+        "apart",
         "a round",
         "at least, fp32",
         "MB sent in one",
@@ -283,6 +291,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.mbit:g} Mbit/s, {row.system}",
         f"{100 * row.kept[0]:.1f}-{100 * row.kept[-1]:.1f} %",
         str(row.rounds),
+        f"{row.apart_s:.1f} s",
         f"{row.round_s:.1f} s",
         f"{row.bound_s:.1f} s",
         f"{row.sent_mb:.0f}",

@@ -73,7 +73,7 @@ def test_what_a_line_carries_is_what_a_member_sends_by_its_uplink() -> None:
     assert line.round_s("fp32") == pytest.approx(150 * (1 + expect.OVERHEAD))
     assert line.round_s("int4") < line.round_s("int8") < line.round_s("fp32") / 3.9
     assert line.sent_gb_a_day("fp32", every_s=86_400.0) == pytest.approx(0.15)
-    assert line.sent_gb_a_day("fp32", every_s=1.0) == pytest.approx(86.4 / (1 + expect.OVERHEAD))
+    assert line.sent_gb_a_day("fp32", every_s=1.0) == pytest.approx(3 / 4 * 86.4 / (1 + expect.OVERHEAD))
 
 
 def test_the_steps_of_a_donor_during_a_transfer_are_compared_with_those_before() -> None:

@@ -59,6 +59,11 @@ def head_start(during: float, every: float) -> float:
     return min(during, every - LEAST_PAUSE * during)
 
 
+def apart_s(round_s: float, *, every_s: float) -> float:
+    """How far rounds are apart that take so long from their group on."""
+    return round_s + every_s - head_start(round_s, every_s)
+
+
 class Pace:
     """Counts towards the next round: after `every_steps` inner steps or `every_seconds`, whichever comes first.
 
