@@ -1,6 +1,7 @@
 """What liars cost: attack x aggregator, on digits, with virtual peers of the laboratory.
 
-    python -m benchmarks.attacks [--peers 16] [--attackers 4] [--group-sizes 4,16] [--seeds 3] [--strategy gradual]
+    python -m benchmarks.attacks [--peers 16] [--attackers 4] [--group-sizes 4,16] [--seeds 3] [--json FILE]
+    python -m benchmarks.attacks --strategy gradual
 
 Final loss of the honest peers, each by itself on held-out data, on average, relative to the same run in which the
 attackers do as all others do and nothing is guarded: 1.00 is as good as without an attack. `alone` is the same for

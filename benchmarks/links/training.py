@@ -263,8 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for mbit in given.mbit:
         for system in given.systems:
             job = Job(system, 0, given.hosts, given.millions, given.every, given.rounds)
-            rows.append(measure(Link(mbit, mbit, round_trip_ms=given.delay), job))
-            row = rows[-1]
+            row = measure(Link(mbit, mbit, round_trip_ms=given.delay), job)
+            rows.append(row)
             print(f"{mbit:g} Mbit/s, {system}: {100 * row.kept[0]:.1f} %, {row.apart_s:.1f} s apart", flush=True)
     measured_on = machine()
     print(json.dumps(measured_on))
