@@ -7,7 +7,7 @@ run folder the peer keeps its key and the addresses of others. Does not train.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -88,13 +88,16 @@ class Parts:
         """What holds for the task where nothing is said, by table and field of the setting."""
         recipe = self.task.recipe
         return {
-            "gossip.strategy": recipe.strategy,
-            "gossip.codec": "fp32",
-            "gossip.every_steps": recipe.every_steps,
+            **{f"gossip.{name}": value for name, value in asdict(self._usual_rounds).items()},
             "train.batch": recipe.batch,
             "train.epochs": recipe.epochs,
             "train.learning_rate": recipe.learning_rate_for(self.batch),
         }
+
+    @property
+    def _usual_rounds(self) -> Usual:
+        recipe = self.task.recipe
+        return Usual(recipe.every_steps, recipe.strategy)
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -104,8 +107,7 @@ class Parts:
     @property
     def gossip_settings(self) -> GossipSettings:
         """Those that were given, with the pace and the strategy of the task where none was."""
-        recipe = self.task.recipe
-        return settled(self._given.gossip, Usual(recipe.every_steps, recipe.strategy))
+        return settled(self._given.gossip, self._usual_rounds)
 
     @property
     def resolved(self) -> dict[str, Settings]:
