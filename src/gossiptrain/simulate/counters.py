@@ -57,10 +57,8 @@ class Counters:
     def late_share(self, peer: int) -> float:
         """How far an average of the last snapshot is taken now."""
         counter = self._of[peer]
-        if counter.interval_steps is None:
-            return 1.0
-        steps = self._virtual_peers.steps_of(peer) - counter.snapshot_step
-        return late_share(steps, max(counter.interval_steps, round(self._usual_steps(peer))))
+        steps_late = self._virtual_peers.steps_of(peer) - counter.snapshot_step
+        return late_share(steps_late, interval_steps=counter.interval_steps, usual_steps=self._usual_steps(peer))
 
     def has_met_lately(self, peer: int) -> bool:
         """Whether a peer whose round commits now has met in one of its last three, too."""

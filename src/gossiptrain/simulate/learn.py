@@ -120,9 +120,10 @@ class _Course:
 
     def run(self) -> LearnResult:
         every, counted = self._resolved.steps_between_rounds, 0
+        counted_later = math.floor(head_start(self._settings.delay, every))
         while self._virtual_peers.step < self._settings.steps:
             whole = self._train(every - counted)
-            counted = math.floor(head_start(self._settings.delay, every))
+            counted = counted_later
             if self._rounds is not None and whole:
                 self._round(self._rounds)
             elif self._is_due() or self._virtual_peers.step == self._settings.steps:

@@ -160,9 +160,8 @@ class Pace:
         if self._seen and now_s > self._committed_s:
             self._speeds.append(self._seen / (now_s - self._committed_s))
         steps, found_s = self._found or (self._steps, now_s)
-        self._steps, self._since_s = self._steps - steps, found_s
         if self._every_steps is not None:
-            self._steps = head_start(self._steps, self._every_steps)
+            self._steps = head_start(self._steps - steps, self._every_steps)
         if self._every_seconds is not None:
             self._since_s = now_s - head_start(now_s - found_s, self._every_seconds)
         self._found, self._committed_s, self._seen = None, now_s, 0

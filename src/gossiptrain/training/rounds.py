@@ -143,10 +143,6 @@ class Rounds:
         self._guard.see(self.fragment)
         return True
 
-    def group_found(self) -> None:
-        """The round in flight has its group."""
-        self.pace.group_found(self._clock())
-
     @property
     def radii(self) -> tuple[float, ...]:
         """How far contributions to the round in flight may be from the snapshot, see `TrainerGuard.radii`."""
@@ -194,11 +190,8 @@ class Rounds:
         return usual is None or met_lately(own.snapshot_step - own.round_step, usual)
 
     def _share_of_late_average(self, own: _Counts) -> float:
-        """The first round has nothing to be late by; later ones count in what lay between the last two snapshots."""
-        if own.interval_steps is None:
-            return 1.0
-        interval_steps = max(own.interval_steps, round(self._usual_steps or 1))
-        return late_share(self._progress.step - own.snapshot_step, interval_steps)
+        steps_late = self._progress.step - own.snapshot_step
+        return late_share(steps_late, interval_steps=own.interval_steps, usual_steps=self._usual_steps or 1)
 
     def begin_anew(self) -> None:
         """The model has just been taken over from another peer: counting begins here."""

@@ -273,7 +273,7 @@ class Session:
     def _note_group(self) -> None:
         self.has_group = self.rounds.in_flight
         if self.has_group:
-            self.rounds.group_found()
+            self.rounds.pace.group_found(time.monotonic())
 
     def _end_round(self, ended: control.RoundEnded) -> None:
         self.results.last, self.has_group = None, False

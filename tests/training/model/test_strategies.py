@@ -242,4 +242,4 @@ def test_two_short_rounds_forget_as_much_as_one_long_one() -> None:
 
 @pytest.mark.parametrize(("late", "share"), [(0, 1.0), (49, 1.0), (50, 0.5), (149, 1 / 3)])
 def test_a_late_average_counts_less_the_older_it_is(late: int, share: float) -> None:
-    assert late_share(late, 50) == pytest.approx(share)
+    assert late_share(late, interval_steps=50, usual_steps=1) == pytest.approx(share)

@@ -335,9 +335,12 @@ def met_lately(steps_since_round: float, usual_steps: float) -> bool:
     return steps_since_round < 3.5 * usual_steps
 
 
-def late_share(steps_late: int, steps_between_rounds: int) -> float:
+def late_share(steps_late: int, *, interval_steps: int | None, usual_steps: float) -> float:
     """Share of the way to go where an average comes `steps_late` inner steps after its snapshot: 1 / (1 + s).
 
-    s: whole rounds that it is late, so within one interval all of it is taken.
+    s: whole rounds that it is late, so within one interval all of it is taken. interval_steps: between the last two
+    snapshots; None for the first, which has nothing to be late by. usual_steps: between two rounds.
     """
-    return 1.0 / (1 + steps_late // max(1, steps_between_rounds))
+    if interval_steps is None:
+        return 1.0
+    return 1.0 / (1 + steps_late // max(1, interval_steps, round(usual_steps)))
