@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("--peers", type=whole_number(2, 256), default=8)
     parser.add_argument("--every", type=whole_number(1), nargs="+", default=[20, 50])
     parser.add_argument("--steps", type=whole_number(1), help="inner steps of each peer")
+    parser.add_argument("--batch", type=whole_number(1), help="samples of an inner step")
     parser.add_argument("--seeds", type=whole_number(1, 100), default=3)
     parser.add_argument("--only", nargs="+", metavar="LINE", help="lines by their names in the first column")
     parser.add_argument(
@@ -268,7 +269,9 @@ def main() -> None:
     parser.add_argument("--processes", type=whole_number(1, 256), default=cores(), help="runs at once (one a core)")
     given = parser.parse_args()
     common = {"task": given.task, "peers": given.peers, "evaluate_every": 0, **TASKS[given.task]}
-    common |= {name: value for name, value in (("steps", given.steps), ("data_dir", given.data_dir)) if value}
+    for name in ("steps", "batch", "data_dir"):
+        if value := getattr(given, name):
+            common[name] = value
     if given.model:
         common["variant"] = {"model": given.model}
     recipe = task_named(given.task, **common.get("variant", {})).recipe

@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own.add_argument("--lr", type=float, default=0.01)
     own.add_argument("--seed", type=whole_number(0), default=0)
     own.add_argument("--only", nargs="+", choices=tuple(PUBLISHED), default=list(PUBLISHED))
+    own.add_argument("--courses", nargs="+", choices=tuple(COURSES), default=list(COURSES))
     own.add_argument("--device", default="cpu")
     given = own.parse_args(arguments)
     device, task = torch.device(given.device), SmallNet()
@@ -108,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     held_out = task.open_evaluation(data_dir=given.data_dir, device=device)
     figures: list[Figure] = []
     for kind in given.only:
-        for course, (strategy, group_size) in COURSES.items():
+        for course in given.courses:
+            strategy, group_size = COURSES[course]
             grouping = "all" if strategy == "diloco" else "auto"
             federation = Federation(
                 task=task,
