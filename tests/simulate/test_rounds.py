@@ -17,8 +17,8 @@ from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.rounds import VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.sources import TensorSource, source_of
 from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
-from gossiptrain.training.model.gradual import Alignment, Gradual, Growth, products_of
-from gossiptrain.training.model.strategies import LocalWork, ParameterState
+from gossiptrain.training.model.own_steps import Alignment, StepHistory, products_of
+from gossiptrain.training.model.strategies import LocalWork, ParameterState, StepMix
 from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.cifar10 import Cifar10Task
@@ -117,7 +117,7 @@ def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) 
             ParameterState(row.clone(), row.clone(), tuple(torch.zeros_like(row) for _ in rule.state_names))
             for row in values
         ]
-        growths = [Growth() for _ in alone]
+        histories = [StepHistory() for _ in alone]
         for parameters in alone:
             rule.begin(parameters)
         for _ in range(3):
@@ -125,10 +125,13 @@ def test_strategies_do_to_rows_what_they_do_to_one_peers_tensors(strategy: str) 
             for parameters, row in zip(alone, virtual_peers.matrix(), strict=True):
                 parameters.local.copy_(row)
             works = [LocalWork()] * len(alone)
-            if isinstance(rule, Gradual):
-                alignments = [Alignment(*products_of(parameters).tolist()) for parameters in alone]
-                shares = [rule.next_shares(*pair, horizon=1.0) for pair in zip(growths, alignments, strict=True)]
-                works = [LocalWork(grown=grown, kept=kept) for grown, kept in shares]
+            if isinstance(rule, StepMix):
+                products = [products_of(own.local, own.shared, *own.state).tolist() for own in alone]
+                shares = [
+                    rule.next_shares(history, Alignment(*own), horizon=1.0)
+                    for history, own in zip(histories, products, strict=True)
+                ]
+                works = [LocalWork(learnt=own.learnt, grown=own.grown, kept=own.kept) for own in shares]
             for parameters, work in zip(alone, works, strict=True):
                 rule.contribute(parameters, work)
             rounds.meet()
@@ -261,6 +264,22 @@ def test_who_has_met_a_peer_that_had_been_away_takes_no_smaller_step_of_its_own(
             rounds.meet()
             rounds.take()
         assert [rounds._counters.weight(peer) for peer in range(8)] == [1.0] * 8
+
+
+@pytest.mark.parametrize("strategy", ["step-mix", "gradual"])
+def test_a_peer_whose_training_goes_astray_takes_nobody_along(strategy: str) -> None:
+    with swarm_of(4, strategy=strategy) as (virtual_peers, rounds):
+        for number in range(6):
+            virtual_peers.train(EVERY)
+            values = virtual_peers.matrix()
+            before, usual = rounds._shared.clone(), float((values - rounds._shared).norm(dim=1).mean())
+            if number == 5:
+                values[2] += 1000 * usual * torch.randn_like(values[2]) / values.shape[1] ** 0.5
+                virtual_peers.put(values)
+            rounds.meet()
+            rounds.take()
+        moved = (virtual_peers.matrix() - before).norm(dim=1)
+    assert moved.max() < 5 * usual
 
 
 def test_a_peer_with_nan_shows_it_to_nobody_and_the_others_go_on() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from torch import nn
@@ -11,6 +13,7 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.own_steps import Alignment
 from gossiptrain.training.model.replica import Replica
 from gossiptrain.training.model.strategies import LocalWork, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
@@ -30,6 +33,10 @@ class Recorded(Replica):
         self.alphas: list[float] = []
         self.met_lately: list[bool] = []
         self.carried: list[int] = []
+        self.learnt = 0.0
+
+    def alignment(self, *, fragment: int = 0) -> Alignment:
+        return Alignment(product=0.0, learnt_squared=self.learnt**2, momentum_squared=0.0)
 
     def contribute(self, work: LocalWork, *, fragment: int = 0) -> None:
         self.works.append(work)
@@ -143,6 +150,34 @@ def test_a_peer_has_met_lately_that_met_in_one_of_its_last_three_rounds_too() ->
         course.steps(10)
         course.round()
     assert course.replica.met_lately == [True, True, False, True]
+
+
+def test_what_was_learnt_counts_for_no_more_than_three_times_the_usual_and_of_much_more_a_person_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    course = Course(STEP_MIX)
+    for learnt in (*[1.0] * 8, 4.0, 12.0):
+        course.replica.learnt = learnt
+        course.steps(10)
+        course.round()
+    assert [work.learnt for work in course.replica.works] == [*[1.0] * 8, 0.75, 0.25]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "what was learnt since the last round is 12.0 times as far as usual, and counts as 3.0 times: training may be "
+        "going astray"
+    ]
+
+
+def test_how_far_is_usual_is_known_again_after_a_restart() -> None:
+    first, second = Course(STEP_MIX), Course(STEP_MIX)
+    for _ in range(4):
+        first.replica.learnt = 2.0
+        first.steps(10)
+        first.round()
+    second.rounds.restore(first.rounds.counts())
+    second.replica.learnt = 12.0
+    second.steps(10)
+    second.round()
+    assert [work.learnt for work in second.replica.works] == [0.5]
 
 
 GRADUAL = GossipSettings(strategy="gradual", every_steps=10)

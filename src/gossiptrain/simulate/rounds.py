@@ -38,8 +38,8 @@ from gossiptrain.simulate.meeting import (
 from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
 from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
-from gossiptrain.training.model.gradual import Alignment, Gradual, Growth, products_of_rows
-from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, Strategy
+from gossiptrain.training.model.own_steps import Alignment, StepHistory, products_of_rows
+from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, StepMix, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
 
@@ -96,7 +96,7 @@ class VirtualRounds:
             virtual_peers, every_steps=rules.every_steps, batch=rules.batch, weighs_average=weighs_average
         )
         self._absences = np.random.default_rng(seed_from("absent", rules.seed))
-        self._growths = [Growth() for _ in range(virtual_peers.peers)]
+        self._histories = [StepHistory() for _ in range(virtual_peers.peers)]
         self._stopped: set[int] = set()
         self._urgent: set[int] = set()
         self._last_groups: dict[str, str] = {}
@@ -202,23 +202,27 @@ class VirtualRounds:
             horizon=_column(horizons, values),
         )
         for _, rule, parameters in self._parameter_state(values, peers):
-            if isinstance(rule, Gradual):
-                work = self._grown(rule, work, parameters, dict(zip(peers, horizons, strict=True)))
+            if isinstance(rule, StepMix):
+                work = self._in_shares(rule, work, parameters, dict(zip(peers, horizons, strict=True)))
             rule.contribute(parameters, work)
         self._virtual_peers.put(values)
         self._counters.snapshot_taken(peers)
 
-    def _grown(
-        self, rule: Gradual, work: LocalWork, parameters: ParameterState, horizons: Mapping[int, float]
+    def _in_shares(
+        self, rule: StepMix, work: LocalWork, parameters: ParameterState, horizons: Mapping[int, float]
     ) -> LocalWork:
         """With what each of these peers takes of the outer step in this round."""
-        alignments = [Alignment(*products) for products in products_of_rows(parameters).tolist()]
+        products = products_of_rows(parameters.local, parameters.shared, *parameters.state)
         own = [
-            rule.next_shares(self._growths[peer], alignment, horizon=horizon)
-            for (peer, horizon), alignment in zip(horizons.items(), alignments, strict=True)
+            rule.next_shares(self._histories[peer], Alignment(*row), horizon=horizon)
+            for (peer, horizon), row in zip(horizons.items(), products.tolist(), strict=True)
         ]
-        grown, kept = ([share[place] for share in own] for place in (0, 1))
-        return replace(work, grown=_column(grown, parameters.local), kept=_column(kept, parameters.local))
+        return replace(
+            work,
+            learnt=_column([shares.learnt for shares in own], parameters.local),
+            grown=_column([shares.grown for shares in own], parameters.local),
+            kept=_column([shares.kept for shares in own], parameters.local),
+        )
 
     def _gather(self, peers: Sequence[int]) -> list[int]:
         """Forms the groups of a round; who is in none looks again as often as it may. Returns who came at all."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.guarding import Judgement, TrainerGuard
-from gossiptrain.training.model.gradual import Gradual, Growth
+from gossiptrain.training.model.own_steps import MOST, StepHistory, StepLengths
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import LocalWork, Strategy, late_share, met_lately
+from gossiptrain.training.model.strategies import LocalWork, StepMix, Strategy, late_share, met_lately
 from gossiptrain.training.pacing import Pace
 
 _logger = logging.getLogger(__package__)
@@ -43,8 +43,8 @@ class _Counts:
     has_begun: bool = False
     interval_steps: int | None = None
     """Inner steps between its last two snapshots."""
-    growth: Growth = field(default_factory=Growth)
-    """Of its outer step, where that grows."""
+    history: StepHistory = field(default_factory=StepHistory)
+    """Of its own steps."""
 
 
 class Rounds:
@@ -122,10 +122,11 @@ class Rounds:
             weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, own.median_samples),
             horizon=horizon,
         )
-        if isinstance(self.strategy, Gradual):
+        if isinstance(self.strategy, StepMix):
             alignment = self.replica.alignment(fragment=self.fragment)
-            grown, kept = self.strategy.next_shares(own.growth, alignment, horizon=horizon)
-            work = replace(work, grown=grown, kept=kept)
+            shares = self.strategy.next_shares(own.history, alignment, horizon=horizon)
+            work = replace(work, learnt=shares.learnt, grown=shares.grown, kept=shares.kept)
+            _tell_of_length(shares.learnt)
         self.replica.contribute(work, fragment=self.fragment)
         own.interval_steps = steps if own.has_begun else None
         own.has_begun = True
@@ -210,8 +211,9 @@ class Rounds:
                 "samples_since_round": self._progress.samples - own.round_samples,
                 "median_samples": own.median_samples,
                 "has_begun": own.has_begun,
-                "grown_rounds": own.growth.rounds,
-                "rounds_against": own.growth.against,
+                "grown_rounds": own.history.grown_rounds,
+                "rounds_against": own.history.against,
+                "usual_length": own.history.lengths.usual,
             }
             kept.update({_key(name, number): value for name, value in values.items()})
         return kept
@@ -225,12 +227,25 @@ class Rounds:
             own.round_samples = self._progress.samples - int(kept["samples_since_round"])
             own.median_samples = float(kept["median_samples"])
             own.has_begun = bool(kept["has_begun"])
-            own.growth = Growth(float(kept["grown_rounds"]), int(kept["rounds_against"]))
+            lengths = StepLengths(float(kept["usual_length"]))
+            own.history = StepHistory(lengths, float(kept["grown_rounds"]), int(kept["rounds_against"]))
         self.pace.resume(min(self._progress.step - own.round_step for own in self._counts))
 
     def lose_node(self) -> None:
         """The node that had the snapshot is gone."""
         self.in_flight = False
+
+
+def _tell_of_length(share: float) -> None:
+    """On unlike data one own step of a hundred is somewhat too long; one that is twice too long is worth a warning."""
+    if share < 1:
+        _logger.log(
+            logging.WARNING if share < 0.5 else logging.INFO,
+            "what was learnt since the last round is %.1f times as far as usual, and counts as %.1f times: training "
+            "may be going astray",
+            MOST / share,
+            MOST,
+        )
 
 
 _KEPT = (
@@ -241,6 +256,7 @@ _KEPT = (
     "has_begun",
     "grown_rounds",
     "rounds_against",
+    "usual_length",
 )
 
 

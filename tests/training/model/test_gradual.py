@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gossiptrain.training.model.gradual import (
-    MOST_OF_LEARNT,
-    RAMP_ROUNDS,
-    Alignment,
-    Gradual,
-    Growth,
-    products_of,
-    products_of_rows,
-)
+from gossiptrain.training.model.gradual import MOST_OF_LEARNT, RAMP_ROUNDS, Gradual
+from gossiptrain.training.model.own_steps import MOST, Alignment, StepHistory
 from gossiptrain.training.model.strategies import Average, LocalWork, OuterSettings, ParameterState
 
 RULE = Gradual(OuterSettings(learning_rate=0.7, momentum=0.8, immediate=1.0))
@@ -21,34 +14,35 @@ ALONG = Alignment(product=1.0, learnt_squared=1.0, momentum_squared=0.01)
 AGAINST = Alignment(product=-1.0, learnt_squared=1.0, momentum_squared=0.01)
 
 
-def shares(growth: Growth, *alignments: Alignment, horizon: float = 1.0) -> list[tuple[float, float]]:
-    return [RULE.next_shares(growth, alignment, horizon=horizon) for alignment in alignments]
+def shares(history: StepHistory, *alignments: Alignment, horizon: float = 1.0) -> list[tuple[float, float]]:
+    found = [RULE.next_shares(history, alignment, horizon=horizon) for alignment in alignments]
+    return [(own.grown, own.kept) for own in found]
 
 
 def test_it_grows_from_nothing_to_the_whole_momentum_in_so_many_usual_rounds() -> None:
-    grown = [share for share, _ in shares(Growth(), *[ALONG] * (RAMP_ROUNDS + 3))]
+    grown = [share for share, _ in shares(StepHistory(), *[ALONG] * (RAMP_ROUNDS + 3))]
     assert grown[:3] == pytest.approx([0.0, 0.1, 0.2])
     assert grown[RAMP_ROUNDS:] == [1.0, 1.0, 1.0]
 
 
 def test_rounds_that_are_tried_again_soon_count_by_the_steps_in_them() -> None:
-    growth = Growth()
-    shares(growth, *[ALONG] * 10, horizon=0.1)
-    assert growth.rounds == pytest.approx(1.0)
+    history = StepHistory()
+    shares(history, *[ALONG] * 10, horizon=0.1)
+    assert history.grown_rounds == pytest.approx(1.0)
 
 
 def test_the_momentum_is_forgotten_where_learning_goes_against_it_twice_running() -> None:
-    kept = [share for _, share in shares(Growth(), AGAINST, ALONG, AGAINST, AGAINST, AGAINST)]
+    kept = [share for _, share in shares(StepHistory(), AGAINST, ALONG, AGAINST, AGAINST, AGAINST)]
     assert kept == [1.0, 1.0, 1.0, 0.0, 1.0]
 
 
 def test_the_momentum_never_moves_the_model_further_than_a_part_of_what_is_learnt() -> None:
-    growth = Growth(rounds=RAMP_ROUNDS)
+    history = StepHistory(grown_rounds=RAMP_ROUNDS)
     large = Alignment(product=1.0, learnt_squared=4.0, momentum_squared=100.0)
-    ((grown, kept),) = shares(growth, large)
+    ((grown, kept),) = shares(history, large)
     assert grown * kept * 0.5 * 10 == pytest.approx(MOST_OF_LEARNT * 2)
-    assert shares(growth, Alignment(0.0, 0.0, 1.0)) == [(1.0, 0.0)], "nothing was learnt"
-    assert shares(growth, Alignment(0.0, 0.0, 0.0)) == [(1.0, 1.0)], "nothing was ever learnt"
+    assert shares(history, Alignment(0.0, 0.0, 1.0)) == [(1.0, 0.0)], "nothing was learnt"
+    assert shares(history, Alignment(0.0, 0.0, 0.0)) == [(1.0, 1.0)], "nothing was ever learnt"
 
 
 def test_the_first_round_is_plain_averaging() -> None:
@@ -65,11 +59,9 @@ def test_the_first_round_is_plain_averaging() -> None:
     torch.testing.assert_close(after[0], after[1])
 
 
-def test_the_rows_of_a_matrix_are_as_tensors_by_themselves() -> None:
-    random = torch.Generator().manual_seed(2)
-    local, shared, momentum = (torch.randn(3, 8, generator=random) for _ in range(3))
-    rows = products_of_rows(ParameterState(local, shared, (momentum,)))
-    for row in range(3):
-        own = ParameterState(local[row].view(2, 4), shared[row].view(2, 4), (momentum[row].view(2, 4),))
-        torch.testing.assert_close(products_of(own), rows[row], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(rows[:, 1], (local - shared).double().square().sum(dim=1), rtol=1e-5, atol=0.0)
+def test_the_momentum_is_measured_by_what_counts_of_a_step_that_is_far_too_long() -> None:
+    history = StepHistory(grown_rounds=RAMP_ROUNDS)
+    shares(history, *[ALONG] * 4)
+    far = RULE.next_shares(history, Alignment(product=1.0, learnt_squared=1e4, momentum_squared=1e4), horizon=1.0)
+    assert far.learnt == MOST / 100
+    assert far.kept * 0.5 * 100 == pytest.approx(MOST_OF_LEARNT * MOST)

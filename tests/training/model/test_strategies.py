@@ -104,6 +104,17 @@ def test_who_has_seldom_met_takes_less_of_it() -> None:
     assert torch.equal(together.state[0], torch.cat([often.state[0][:4], seldom.state[0][4:]]))
 
 
+def test_only_the_share_of_a_step_that_counts_moves_the_model_and_is_remembered() -> None:
+    strategy, start = StepMix(OUTER), same_start()
+    whole, part = begun(strategy, start), begun(strategy, start)
+    whole.local.add_(0.25 * learnt(0))
+    strategy.contribute(whole, LocalWork())
+    part.local.add_(learnt(0))
+    strategy.contribute(part, LocalWork(learnt=0.25))
+    torch.testing.assert_close(part.local, whole.local)
+    torch.testing.assert_close(part.state[0], whole.state[0])
+
+
 def test_without_momentum_and_with_all_that_was_learnt_at_once_step_mix_is_averaging() -> None:
     step_mix = play(StepMix(OuterSettings(1.0, 0.0, immediate=1.0)), rounds=4, group_size=4)
     torch.testing.assert_close(step_mix, play(Average(), rounds=4, group_size=4))

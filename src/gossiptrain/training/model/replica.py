@@ -23,8 +23,8 @@ from gossiptrain.core.movement import parts_by_fragment
 from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
-from gossiptrain.training.model.gradual import Alignment, products_of
 from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.own_steps import Alignment, products_of
 from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Strategy
 
 
@@ -178,11 +178,13 @@ class Replica:
 
     @torch.no_grad()
     def alignment(self, *, fragment: int = 0) -> Alignment:
-        """How what was learnt since the last round and the momentum lie to each other."""
+        """How what was learnt since the last round and the momentum lie to each other: of a strategy that has one."""
         own = [piece for piece in self._pieces_of(fragment) if piece.rule is self._strategy]
         products = torch.zeros(3, dtype=torch.float64)
         for piece in own:
-            products = products.to(piece.shared.device) + products_of(piece.parameters())
+            parameters = piece.parameters()
+            own_products = products_of(parameters.local, parameters.shared, *parameters.state)
+            products = products.to(piece.shared.device) + own_products
         return Alignment(*products.tolist())
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gossiptrain.config import StrategyName
 from gossiptrain.core.stability import StepMixMoments
+from gossiptrain.training.model.own_steps import Alignment, StepHistory, StepShares
 
 Scale: TypeAlias = float | Tensor
 """One number for all, or a column with one number for each peer."""
@@ -29,11 +30,12 @@ class LocalWork:
 
     weight: the samples of a usual round of its own relative to the median of its last group, see
     `averaging.clipped_weight`. horizon: its inner steps relative to those that it usually makes between two rounds.
-    grown, kept: the shares of the momentum that move the model and that are not forgotten, see `gradual`.
+    learnt, grown, kept: see `own_steps.StepShares`.
     """
 
     weight: Scale = 1.0
     horizon: Scale = 1.0
+    learnt: Scale = 1.0
     grown: Scale = 1.0
     kept: Scale = 1.0
 
@@ -222,12 +224,20 @@ class StepMix(_WithOuterStep):
         """The slow weights, which are what was shared last, and the momentum."""
         return (parameters.shared, *parameters.state)
 
+    def next_shares(self, history: StepHistory, alignment: Alignment, *, horizon: float) -> StepShares:
+        """What counts in a peer's next round, which is noted: of a step that is far longer than usual only a part.
+
+        A peer whose training goes astray between two rounds would else take its group with it, and by the momentum
+        itself once more in every round that follows.
+        """
+        return StepShares(learnt=history.lengths.share_of(alignment.learnt_squared**0.5, horizon=horizon))
+
     def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The slow weights after the own outer step, from which the inner steps go on."""
         (momentum,) = parameters.state
         step = self.outer.step(work.horizon)
         # What was learnt takes the place of the parameters, which are to follow the slow weights anyway.
-        learnt = parameters.local.sub_(parameters.shared).mul_(work.weight)
+        learnt = parameters.local.sub_(parameters.shared).mul_(work.weight * work.learnt)
         _add(parameters.shared, learnt, step.immediate)
         momentum.mul_(work.kept)
         _add(parameters.shared, momentum, work.grown * step.remembered)
