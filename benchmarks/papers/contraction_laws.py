@@ -190,7 +190,7 @@ def measure_settling(samples: int) -> list[Figure]:
         figures.append(beside(swarm.row, "averaging", published=law, ours=ours))
         for outer in OUTER_STEPS:
             own = StepMix(outer)
-            for agreement in dict.fromkeys((0.0, own.lasting_agreement, own.agreement)):
+            for agreement in dict.fromkeys((0.0, own.agreement.lasting, own.agreement.lately)):
                 rule = own.moments(agreement)
                 law, _ = rule.steady(swarm.contraction)
                 ours = settled(swarm, rule, samples=samples)

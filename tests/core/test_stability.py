@@ -110,26 +110,32 @@ def test_step_mix_without_momentum_at_full_rate_is_plain_averaging(contraction: 
 OUTER = st.builds(OuterSettings, st.floats(0.1, 1.5), st.floats(0.01, 0.98), st.sampled_from([None, 0.5, 1.0, 1.5]))
 
 
-@given(OUTER, st.floats(0.0, 0.999))
+CAUTION = st.sampled_from([0.0, 1.0])
+
+
+@given(OUTER, st.floats(0.0, 0.999), CAUTION)
 def test_the_agreement_of_step_mix_is_stable_however_seldom_peers_meet(
-    outer: OuterSettings, contraction: float
+    outer: OuterSettings, contraction: float, caution: float
 ) -> None:
     rule = StepMix(outer)
-    assert rule.moments(rule.lasting_agreement).radius(contraction) < 1
+    agreement = rule.agreement_of(caution=caution).lasting
+    assert rule.moments(agreement, caution=caution).radius(contraction) < 1
 
 
-@given(OUTER, st.floats(0.0, 0.75))
+@given(OUTER, st.floats(0.0, 0.75), CAUTION)
 def test_what_others_agree_by_is_stable_for_pairs_that_meet_in_every_second_round_and_whoever_meets_more(
-    outer: OuterSettings, contraction: float
+    outer: OuterSettings, contraction: float, caution: float
 ) -> None:
     rule = StepMix(outer)
-    assert rule.moments(rule.agreement).radius(contraction) < 1
+    agreement = rule.agreement_of(caution=caution).lately
+    assert rule.moments(agreement, caution=caution).radius(contraction) < 1
 
 
 def test_a_peer_that_meets_often_takes_over_all_of_the_groups_step_where_that_is_stable() -> None:
-    assert StepMix(OuterSettings(0.7, 0.8)).agreement == pytest.approx(1 / 1.26)
-    assert StepMix(OuterSettings(0.35, 0.9, immediate=1.0)).agreement == 1.0
-    assert 0.15 < StepMix(OuterSettings(0.7, 0.9, immediate=1.0)).agreement < 0.6
+    assert StepMix(OuterSettings(0.7, 0.8)).agreement.lately == pytest.approx(1 / 1.26)
+    assert 0.7 < StepMix(OuterSettings(0.7, 0.8)).cautious_agreement.lately < 0.75
+    assert StepMix(OuterSettings(0.35, 0.9, immediate=1.0)).agreement.lately == 1.0
+    assert 0.15 < StepMix(OuterSettings(0.7, 0.9, immediate=1.0)).agreement.lately < 0.6
 
 
 @pytest.mark.parametrize("outer", [OuterSettings(0.7, 0.8), OuterSettings(0.35, 0.9, immediate=1.0)])
@@ -137,15 +143,15 @@ def test_a_peer_that_meets_often_takes_over_all_of_the_groups_step_where_that_is
 def test_agreement_brings_momenta_and_with_them_the_weights_together(outer: OuterSettings, contraction: float) -> None:
     rule = StepMix(outer)
     apart = rule.moments(0.0).steady(contraction)
-    together = rule.moments(rule.agreement).steady(contraction)
+    together = rule.moments(rule.agreement.lately).steady(contraction)
     assert together[0] < 0.8 * apart[0]
     assert together[1] < 0.2 * apart[1]
 
 
 def test_peers_that_seldom_meet_overshoot_with_as_much_agreement_as_the_others() -> None:
     rule = StepMix(OuterSettings(0.7, 0.8))
-    assert rule.moments(rule.agreement).radius(0.9) > 1
-    assert rule.moments(rule.lasting_agreement).radius(0.9) < 1
+    assert rule.moments(rule.agreement.lately).radius(0.9) > 1
+    assert rule.moments(rule.agreement.lasting).radius(0.9) < 1
 
 
 def test_peers_that_all_meet_agree_and_those_that_never_meet_drift_without_end() -> None:

@@ -266,6 +266,16 @@ def test_who_has_met_a_peer_that_had_been_away_takes_no_smaller_step_of_its_own(
         assert [rounds._counters.weight(peer) for peer in range(8)] == [1.0] * 8
 
 
+def test_how_late_an_average_was_counts_in_the_next_round() -> None:
+    with swarm_of(4, strategy="step-mix") as (virtual_peers, rounds):
+        for _ in range(3):
+            virtual_peers.train(EVERY - 2)
+            rounds.meet()
+            virtual_peers.train(2)
+            rounds.take()
+        assert [rounds._counters.late(peer) for peer in range(4)] == [2 / EVERY] * 4
+
+
 @pytest.mark.parametrize("strategy", ["step-mix", "gradual"])
 def test_a_peer_whose_training_goes_astray_takes_nobody_along(strategy: str) -> None:
     with swarm_of(4, strategy=strategy) as (virtual_peers, rounds):

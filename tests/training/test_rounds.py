@@ -15,7 +15,7 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.own_steps import Alignment
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import LocalWork, Strategy
+from gossiptrain.training.model.strategies import USUAL, LocalWork, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.rounds import LocalProgress, Rounds
 
@@ -31,7 +31,7 @@ class Recorded(Replica):
         super().__init__(binding, strategy, memory, fragments=fragments)
         self.works: list[LocalWork] = []
         self.alphas: list[float] = []
-        self.met_lately: list[bool] = []
+        self.taken: list[LocalWork] = []
         self.carried: list[int] = []
         self.learnt = 0.0
 
@@ -42,9 +42,9 @@ class Recorded(Replica):
         self.works.append(work)
         self.carried.append(fragment)
 
-    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None, met_lately: bool = True) -> None:
+    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None, work: LocalWork = USUAL) -> None:
         self.alphas.append(alpha)
-        self.met_lately.append(met_lately)
+        self.taken.append(work)
 
 
 class Course:
@@ -149,7 +149,23 @@ def test_a_peer_has_met_lately_that_met_in_one_of_its_last_three_rounds_too() ->
             course.rounds.fail()
         course.steps(10)
         course.round()
-    assert course.replica.met_lately == [True, True, False, True]
+    assert [work.met_lately for work in course.replica.taken] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "late", "caution"), [(0, 0.0, 0.0), (1, 0.1, 0.0), (2, 0.2, 2 / 3), (5, 0.5, 1.0), (20, 1.0, 1.0)]
+)
+def test_the_later_the_last_average_was_the_more_cautious_is_the_next_step(
+    meanwhile: int, late: float, caution: float
+) -> None:
+    course = Course(STEP_MIX)
+    for _ in range(3):
+        course.steps(max(0, 10 - meanwhile))
+        course.round(meanwhile=meanwhile)
+    work = course.replica.works[-1]
+    assert course.replica.taken[-1] is work
+    assert work.late == pytest.approx(late)
+    assert work.caution == pytest.approx(caution)
 
 
 def test_what_was_learnt_counts_for_no_more_than_three_times_the_usual_and_of_much_more_a_person_is_told(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.simulate.virtual_peers import VirtualPeers
-from gossiptrain.training.model.strategies import late_share, met_lately
+from gossiptrain.training.model.strategies import late_share, lateness, met_lately
 
 
 @dataclass
@@ -23,6 +23,8 @@ class _Counter:
     interval_steps: int | None = None
     """Between the last two snapshots."""
     committed_step: int = 0
+    late: float = 0.0
+    """By how much its last average was, see `LocalWork`."""
     median_samples: float = 0.0
 
 
@@ -65,6 +67,10 @@ class Counters:
         counter = self._of[peer]
         return met_lately(counter.snapshot_step - counter.committed_step, self._usual_steps(peer))
 
+    def late(self, peer: int) -> float:
+        """How late the last average that the peer took was."""
+        return self._of[peer].late
+
     def snapshot_taken(self, peers: Sequence[int]) -> None:
         """All these begin a round."""
         for peer in peers:
@@ -85,8 +91,14 @@ class Counters:
         """Of this group these have taken the average."""
         median = statistics.median([self.samples(peer) for peer in group])
         for peer in filter(takers.__contains__, group):
-            self._of[peer].committed_step = self._virtual_peers.steps_of(peer)
-            self._of[peer].median_samples = median
+            counter, step = self._of[peer], self._virtual_peers.steps_of(peer)
+            counter.late = lateness(
+                step - counter.snapshot_step,
+                interval_steps=counter.interval_steps,
+                usual_steps=self._usual_steps(peer),
+            )
+            counter.committed_step = step
+            counter.median_samples = median
 
     def _usual_steps(self, peer: int) -> float:
         return self._every_steps * self._virtual_peers.speeds[peer]

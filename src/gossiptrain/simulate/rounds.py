@@ -152,10 +152,13 @@ class VirtualRounds:
             values = self._virtual_peers.matrix()
             alpha = self._rules.gossip.gossip_alpha
             shares = _column([alpha * self._counters.late_share(peer) for peer in rows], values)
-            lately = _column([float(self._counters.has_met_lately(peer)) for peer in rows], values)
+            work = LocalWork(
+                met_lately=_column([float(self._counters.has_met_lately(peer)) for peer in rows], values),
+                late=_column([self._counters.late(peer) for peer in rows], values),
+            )
             shown = self._shared[rows]
             for columns, rule, parameters in self._parameter_state(values, rows):
-                rule.take(parameters, average[:, columns], alpha=shares, met_lately=lately)
+                rule.take(parameters, average[:, columns], alpha=shares, work=work)
             self._virtual_peers.put(values)
             if self._watches:
                 self._guards.note(rows, average - shown, torch.lerp(shown, average, shares))
@@ -200,6 +203,7 @@ class VirtualRounds:
         work = LocalWork(
             weight=_column([self._counters.weight(peer) for peer in peers], values),
             horizon=_column(horizons, values),
+            late=_column([self._counters.late(peer) for peer in peers], values),
         )
         for _, rule, parameters in self._parameter_state(values, peers):
             if isinstance(rule, StepMix):

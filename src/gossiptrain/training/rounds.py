@@ -17,7 +17,7 @@ from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.guarding import Judgement, TrainerGuard
 from gossiptrain.training.model.own_steps import MOST, StepHistory, StepLengths
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import LocalWork, StepMix, Strategy, late_share, met_lately
+from gossiptrain.training.model.strategies import USUAL, LocalWork, StepMix, Strategy, late_share, lateness, met_lately
 from gossiptrain.training.pacing import Pace
 
 _logger = logging.getLogger(__package__)
@@ -43,6 +43,10 @@ class _Counts:
     has_begun: bool = False
     interval_steps: int | None = None
     """Inner steps between its last two snapshots."""
+    late: float = 0.0
+    """By how much its last average was, see `LocalWork`."""
+    work: LocalWork = USUAL
+    """That it contributed last."""
     history: StepHistory = field(default_factory=StepHistory)
     """Of its own steps."""
 
@@ -121,6 +125,8 @@ class Rounds:
         work = LocalWork(
             weight=1.0 if self.strategy.weighs_average else clipped_weight(self.samples, own.median_samples),
             horizon=horizon,
+            met_lately=usual is None or met_lately(self._progress.step - own.round_step, usual),
+            late=own.late,
         )
         if isinstance(self.strategy, StepMix):
             alignment = self.replica.alignment(fragment=self.fragment)
@@ -128,6 +134,7 @@ class Rounds:
             work = replace(work, learnt=shares.learnt, grown=shares.grown, kept=shares.kept)
             _tell_of_length(shares.learnt)
         self.replica.contribute(work, fragment=self.fragment)
+        own.work = work
         own.interval_steps = steps if own.has_begun else None
         own.has_begun = True
         own.snapshot_step = self._progress.step
@@ -178,17 +185,16 @@ class Rounds:
             return judged
         alpha = 1.0 if whole else self._alpha * self._share_of_late_average(own)
         self._guard.note(self.fragment, judged.average, alpha=alpha)
-        self.replica.take(
-            alpha=alpha, fragment=self.fragment, average=judged.average, met_lately=self._has_met_lately(own)
+        self.replica.take(alpha=alpha, fragment=self.fragment, average=judged.average, work=own.work)
+        own.late = lateness(
+            self._progress.step - own.snapshot_step,
+            interval_steps=own.interval_steps,
+            usual_steps=self._usual_steps or 1,
         )
         own.round_samples = self._progress.samples
         own.round_step = self._progress.step
         own.median_samples = usual_samples
         return judged
-
-    def _has_met_lately(self, own: _Counts) -> bool:
-        usual = self._usual_steps
-        return usual is None or met_lately(own.snapshot_step - own.round_step, usual)
 
     def _share_of_late_average(self, own: _Counts) -> float:
         steps_late = self._progress.step - own.snapshot_step

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gossiptrain.training.model.strategies import (
+    LATE,
     Average,
     DiLoCo,
     LocalWork,
@@ -98,8 +99,8 @@ def test_who_has_seldom_met_takes_less_of_it() -> None:
     average = grouped_mean(often.shared, PEERS)
     own = often.state[0].clone()
     strategy.take(often, average, alpha=1.0)
-    strategy.take(seldom, average, alpha=1.0, met_lately=False)
-    strategy.take(together, average, alpha=1.0, met_lately=lately)
+    strategy.take(seldom, average, alpha=1.0, work=LocalWork(met_lately=False))
+    strategy.take(together, average, alpha=1.0, work=LocalWork(met_lately=lately))
     torch.testing.assert_close(seldom.state[0], own + 0.4 * (own.mean(dim=0) - own))
     assert torch.equal(together.state[0], torch.cat([often.state[0][:4], seldom.state[0][4:]]))
 
@@ -113,6 +114,27 @@ def test_only_the_share_of_a_step_that_counts_moves_the_model_and_is_remembered(
     strategy.contribute(part, LocalWork(learnt=0.25))
     torch.testing.assert_close(part.local, whole.local)
     torch.testing.assert_close(part.state[0], whole.state[0])
+
+
+@pytest.mark.parametrize(
+    ("outer", "cautious"),
+    [(OUTER, 1.0), (AT_ONCE, 1.0), (OuterSettings(0.3, 0.5), 0.45), (OuterSettings(0.7, 0.8, immediate=1.26), 1.26)],
+)
+def test_whose_averages_are_late_takes_no_more_at_once_than_it_has_learnt_unless_told_to_and_as_much_in_all(
+    outer: OuterSettings, cautious: float
+) -> None:
+    strategy, start = StepMix(outer), same_start()
+    together = begun(strategy, start)
+    late = LocalWork(late=torch.tensor([[1.0]] * 2 + [[LATE[1]]] * 2 + [[sum(LATE) / 2]] * 2 + [[LATE[0]], [0.0]]))
+    together.local.add_(learnt(0))
+    strategy.contribute(together, late)
+    usual = float(outer.step().immediate)
+    at_once = torch.tensor([[cautious]] * 4 + [[(cautious + usual) / 2]] * 2 + [[usual]] * 2)
+    torch.testing.assert_close(together.local, start + at_once * learnt(0), rtol=1e-4, atol=1e-4)
+    for _ in range(100):
+        strategy.contribute(together, late)
+    in_all = outer.learning_rate / (1 - outer.momentum)
+    torch.testing.assert_close(together.local, start + in_all * learnt(0), rtol=1e-4, atol=1e-4)
 
 
 def test_without_momentum_and_with_all_that_was_learnt_at_once_step_mix_is_averaging() -> None:

@@ -25,7 +25,7 @@ from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
 from gossiptrain.training.model.host_copies import HostCopies
 from gossiptrain.training.model.own_steps import Alignment, products_of
-from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Strategy
+from gossiptrain.training.model.strategies import USUAL, Average, LocalWork, ParameterState, Strategy
 
 
 @dataclass
@@ -215,14 +215,14 @@ class Replica:
         return torch.cat(found).numpy()
 
     @torch.no_grad()
-    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None, met_lately: bool = True) -> None:
+    def take(self, *, alpha: float, fragment: int = 0, average: Vector | None = None, work: LocalWork = USUAL) -> None:
         """Moves the model by the average that a round has left in the shared memory, or by another one."""
         whole = self._average if average is None else torch.from_numpy(average)
         for piece in self._pieces_of(fragment):
             parameters = piece.parameters()
             memory = self._in_fragment(piece.bound, fragment, whole)
             values = self._copies.from_host(memory, piece.shared.device)
-            piece.rule.take(parameters, values, alpha=alpha, met_lately=met_lately)
+            piece.rule.take(parameters, values, alpha=alpha, work=work)
             piece.write(parameters)
 
     # For joiners: the vectors one after the other in one.

@@ -22,6 +22,9 @@ Scale: TypeAlias = float | Tensor
 """One number for all, or a column with one number for each peer."""
 SELDOM_MET = 0.75
 """What a round leaves of the disagreement among peers that meet in pairs, and in every second round only."""
+LATE = (0.1, 0.25)
+"""Of the way from one round to the next: from the first on an average begins to count as late, from the second on it
+is. In the first ten rounds of a run a cautious step costs more than it brings, later on less (`docs/algorithms.md`)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class LocalWork:
 
     weight: the samples of a usual round of its own relative to the median of its last group, see
     `averaging.clipped_weight`. horizon: its inner steps relative to those that it usually makes between two rounds.
-    learnt, grown, kept: see `own_steps.StepShares`.
+    learnt, grown, kept: see `own_steps.StepShares`. met_lately: whether it has met in at least two of its last four
+    rounds, this one included; as a column 1 or 0. late: how late its last average came, as a share of the way from one
+    round to the next.
     """
 
     weight: Scale = 1.0
@@ -38,6 +43,17 @@ class LocalWork:
     learnt: Scale = 1.0
     grown: Scale = 1.0
     kept: Scale = 1.0
+    met_lately: Scale = True
+    late: Scale = 0.0
+
+    @property
+    def caution(self) -> Scale:
+        """How far the outer step moves from the usual one to the cautious one, from 0 to 1."""
+        share = (self.late - LATE[0]) / (LATE[1] - LATE[0])
+        return share.clamp(0.0, 1.0) if isinstance(share, Tensor) else min(max(0.0, share), 1.0)
+
+
+USUAL = LocalWork()
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class OuterSettings:
 
     learning_rate, momentum: lr and mu, as of Nesterov's method. What is learnt in one round moves the model by
     lr / (1 - mu) times as much in the long run. immediate: how many times as much at once, `immediate discount` in
-    quasi-hyperbolic momentum (Ma and Yarats 2019). None: as in Nesterov's method, lr (1 + mu).
+    quasi-hyperbolic momentum (Ma and Yarats 2019). None: as in Nesterov's method, lr (1 + mu), and see `step`.
     """
 
     learning_rate: float
@@ -82,13 +98,19 @@ class OuterSettings:
         step = self.step()
         return f"lr {self.learning_rate:g} momentum {self.momentum:g} immediate {step.immediate:g}"
 
-    def step(self, horizon: Scale = 1.0) -> OuterStep:
-        """The outer step after a round of `horizon` times the usual inner steps."""
+    def step(self, horizon: Scale = 1.0, *, caution: Scale = 0.0) -> OuterStep:
+        """The outer step after a round of `horizon` times the usual inner steps.
+
+        caution: 1 where no more moves a peer at once than it has learnt, unless the settings say how much does: what
+        only it has seen is carried on until its average is there.
+        """
         learning_rate, momentum = self.rescaled(horizon)
         if self.immediate is None:
-            return OuterStep(learning_rate * (1 + momentum), learning_rate * momentum**2, momentum)
-        # With no more than the gain at once, so that nothing is taken back later.
-        immediate = min(self.immediate, self.learning_rate / (1 - self.momentum))
+            immediate = learning_rate * (1 + momentum)
+            immediate = immediate - caution * _beyond_one(immediate)
+        else:
+            # With no more than the gain at once, so that nothing is taken back later.
+            immediate = min(self.immediate, self.learning_rate / (1 - self.momentum))
         return OuterStep(immediate, learning_rate - immediate * (1 - momentum), momentum)
 
     def rescaled(self, horizon: Scale) -> tuple[Scale, Scale]:
@@ -142,12 +164,11 @@ class Strategy(ABC):
         """Leaves in `shared` what goes to the group; may move `local` too. Holds also where the round then fails."""
 
     @abstractmethod
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, work: LocalWork = USUAL) -> None:
         """Moves `local` by what the group's average says; what was learnt since `contribute` stays.
 
         alpha: share of the way to go. Where it is 1 and nothing was learnt meanwhile, peers that held the same state
-        end bitwise equal. met_lately: whether the peer has met in at least two of its last four rounds, this one
-        included; as a column 1 or 0.
+        end bitwise equal. work: as it was when the peer contributed.
         """
 
 
@@ -161,7 +182,7 @@ class Average(Strategy):
         """The parameters as they are."""
         parameters.shared.copy_(parameters.local)
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, work: LocalWork = USUAL) -> None:
         """The delta rule."""
         _shift(parameters.local, parameters.shared, average, alpha=alpha)
 
@@ -184,6 +205,21 @@ class _WithOuterStep(Strategy):
         return f"{self.name} {self.outer}"
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Shares of what the group's steps differ by that go into the momentum of a peer.
+
+    lately: where it has met lately. lasting: where it has not; with it peers agree however seldom they meet.
+    """
+
+    lately: float
+    lasting: float
+
+    def of(self, work: LocalWork) -> Scale:
+        """That of a peer, or a column."""
+        return self.lasting + work.met_lately * (self.lately - self.lasting)
+
+
 class StepMix(_WithOuterStep):
     """The outer step of DiLoCo (Douillard et al. 2023) taken by each peer alone, then averaging.
 
@@ -200,25 +236,30 @@ class StepMix(_WithOuterStep):
     weighs_average = False
     keeps_shared = True
 
-    def moments(self, agreement: float = 0.0) -> StepMixMoments:
+    def moments(self, agreement: float = 0.0, *, caution: float = 0.0) -> StepMixMoments:
         """How disagreement goes on among peers whose momenta agree by so much in each round."""
-        step = self.outer.step()
+        step = self.outer.step(caution=caution)
         return StepMixMoments(float(step.immediate), float(step.remembered), float(step.momentum), agreement)
 
     @functools.cached_property
-    def agreement(self) -> float:
-        """Share of what the group's steps differ by that goes into the momentum (p above), of who has met lately.
+    def agreement(self) -> Agreement:
+        """Where averages are in time."""
+        return self.agreement_of(caution=0.0)
+
+    @functools.cached_property
+    def cautious_agreement(self) -> Agreement:
+        """Where they are late."""
+        return self.agreement_of(caution=1.0)
+
+    def agreement_of(self, *, caution: float) -> Agreement:
+        """Share of what the group's steps differ by that goes into the momentum (p above).
 
         1 / a, with which a peer whose slow weights and momentum are the group's remembers what the group has learnt in
         the place of what it has learnt itself: what averaging momenta would do, at twice the bytes. Less where peers
         could drift apart by it that meet in pairs and in every second round, see `stability.StepMixMoments`.
         """
-        return self.moments().stable_agreement(SELDOM_MET)
-
-    @functools.cached_property
-    def lasting_agreement(self) -> float:
-        """The same of who seldom meets: with it peers agree however seldom they do."""
-        return self.moments().lasting_agreement
+        moments = self.moments(caution=caution)
+        return Agreement(moments.stable_agreement(SELDOM_MET), moments.lasting_agreement)
 
     def kept(self, parameters: ParameterState) -> tuple[Tensor, ...]:
         """The slow weights, which are what was shared last, and the momentum."""
@@ -235,7 +276,7 @@ class StepMix(_WithOuterStep):
     def contribute(self, parameters: ParameterState, work: LocalWork) -> None:
         """The slow weights after the own outer step, from which the inner steps go on."""
         (momentum,) = parameters.state
-        step = self.outer.step(work.horizon)
+        step = self.outer.step(work.horizon, caution=work.caution)
         # What was learnt takes the place of the parameters, which are to follow the slow weights anyway.
         learnt = parameters.local.sub_(parameters.shared).mul_(work.weight * work.learnt)
         _add(parameters.shared, learnt, step.immediate)
@@ -244,10 +285,11 @@ class StepMix(_WithOuterStep):
         momentum.mul_(step.momentum).add_(learnt)
         parameters.local.copy_(parameters.shared)
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, work: LocalWork = USUAL) -> None:
         """Slow weights and parameters move alike, so the next step sees what was learnt and nothing else."""
         (momentum,) = parameters.state
-        share = alpha * (self.lasting_agreement + met_lately * (self.agreement - self.lasting_agreement))
+        usual, cautious = self.agreement.of(work), self.cautious_agreement.of(work)
+        share = alpha * (usual + work.caution * (cautious - usual))
         _add(momentum, average, share)
         _add(momentum, parameters.shared, -share)
         _shift(parameters.local, parameters.shared, average, alpha=alpha)
@@ -283,7 +325,7 @@ class DiLoCo(_OuterStepAfter):
     name: ClassVar[StrategyName] = "diloco"
     meets_everyone = True
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, work: LocalWork = USUAL) -> None:
         """The common outer step."""
         slow, momentum = parameters.state
         step = self.outer.step()
@@ -309,12 +351,16 @@ class NoLoCo(_OuterStepAfter):
         """It has no more settings than these."""
         return f"{self.name} lr {self.outer.learning_rate:g} momentum {self.outer.momentum:g}"
 
-    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, met_lately: Scale = True) -> None:
+    def take(self, parameters: ParameterState, average: Tensor, *, alpha: Scale, work: LocalWork = USUAL) -> None:
         """The outer step towards the group's mean."""
         slow, momentum = parameters.state
         momentum.mul_(self.outer.momentum).add_(average - slow, alpha=self.outer.learning_rate)
         slow.add_(momentum)
         self._move_to_slow(parameters, alpha=alpha)
+
+
+def _beyond_one(scale: Scale) -> Scale:
+    return (scale - 1).clamp(min=0) if isinstance(scale, Tensor) else max(0.0, scale - 1)
 
 
 def _shift(moved: Tensor, base: Tensor, target: Tensor, *, alpha: Scale) -> None:
@@ -353,4 +399,9 @@ def late_share(steps_late: int, *, interval_steps: int | None, usual_steps: floa
     """
     if interval_steps is None:
         return 1.0
-    return 1.0 / (1 + steps_late // max(1, interval_steps, round(usual_steps)))
+    return 1.0 / (1 + int(lateness(steps_late, interval_steps=interval_steps, usual_steps=usual_steps)))
+
+
+def lateness(steps_late: int, *, interval_steps: int | None, usual_steps: float) -> float:
+    """How late an average comes, as a share of the way from one round to the next; arguments as for `late_share`."""
+    return steps_late / max(1, interval_steps or 0, round(usual_steps))
