@@ -22,7 +22,8 @@ from benchmarks.papers.tables import Figure, beside, parser, show_figures, show_
 from gossiptrain.core.averaging import contraction_with_alpha, expected_contraction
 from gossiptrain.core.grouping import GroupLimits, group_sizes
 from gossiptrain.core.stability import StepMixMoments, noloco_radius, steady_disagreement_average
-from gossiptrain.training.model.strategies import OuterSettings, StepMix
+from gossiptrain.training.model.outer_step import OuterSettings
+from gossiptrain.training.model.strategies import StepMix
 
 SAMPLES = 4000
 """Rounds, or swarms, over which a mean is taken."""

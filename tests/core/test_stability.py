@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gossiptrain.core.averaging import expected_contraction
 from gossiptrain.core.stability import StepMixMoments, noloco_radius, steady_disagreement_average
-from gossiptrain.training.model.strategies import OuterSettings, StepMix
+from gossiptrain.training.model.outer_step import OuterSettings
+from gossiptrain.training.model.strategies import StepMix
 
 Values = npt.NDArray[np.float64]
 SWARMS = 4000
@@ -108,8 +109,6 @@ def test_step_mix_without_momentum_at_full_rate_is_plain_averaging(contraction: 
 
 
 OUTER = st.builds(OuterSettings, st.floats(0.1, 1.5), st.floats(0.01, 0.98), st.sampled_from([None, 0.5, 1.0, 1.5]))
-
-
 CAUTION = st.sampled_from([0.0, 1.0])
 
 

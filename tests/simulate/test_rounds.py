@@ -17,8 +17,9 @@ from gossiptrain.simulate.learn_settings import LearnSettings
 from gossiptrain.simulate.rounds import VirtualRoundRules, VirtualRounds
 from gossiptrain.simulate.sources import TensorSource, source_of
 from gossiptrain.simulate.virtual_peers import VirtualPeers, VirtualPeersPlan
+from gossiptrain.training.model.local_work import LocalWork
 from gossiptrain.training.model.own_steps import Alignment, StepHistory, products_of
-from gossiptrain.training.model.strategies import LocalWork, ParameterState, StepMix
+from gossiptrain.training.model.strategies import ParameterState, StepMix
 from gossiptrain.training.model.strategy_choice import OUTER_DEFAULTS, strategy_for
 from gossiptrain.training.tasks import task_named
 from gossiptrain.training.tasks.cifar10 import Cifar10Task

@@ -13,9 +13,10 @@ from gossiptrain.core.averaging import Vector
 from gossiptrain.core.fragments import Fragments
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
+from gossiptrain.training.model.local_work import USUAL, LocalWork
 from gossiptrain.training.model.own_steps import Alignment
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import USUAL, LocalWork, Strategy
+from gossiptrain.training.model.strategies import Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.rounds import LocalProgress, Rounds
 

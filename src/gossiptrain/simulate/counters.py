@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.simulate.virtual_peers import VirtualPeers
-from gossiptrain.training.model.strategies import late_share, lateness, met_lately
+from gossiptrain.training.model.local_work import late_share, lateness, met_lately
 
 
 @dataclass

@@ -38,8 +38,10 @@ from gossiptrain.simulate.meeting import (
 from gossiptrain.simulate.virtual_peers import VirtualPeers
 from gossiptrain.swarm.coding import Buffers, UnreadableError
 from gossiptrain.swarm.near_coding import NEAR_BITS, SpreadEstimate
+from gossiptrain.training.model.local_work import LocalWork
+from gossiptrain.training.model.outer_step import Scale
 from gossiptrain.training.model.own_steps import Alignment, StepHistory, products_of_rows
-from gossiptrain.training.model.strategies import Average, LocalWork, ParameterState, Scale, StepMix, Strategy
+from gossiptrain.training.model.strategies import Average, ParameterState, StepMix, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 from gossiptrain.training.tasks.sampling import seed_from
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from gossiptrain.config import GossipSettings
 from gossiptrain.core.averaging import clipped_weight
 from gossiptrain.training.guarding import Judgement, TrainerGuard
+from gossiptrain.training.model.local_work import USUAL, LocalWork, late_share, lateness, met_lately
 from gossiptrain.training.model.own_steps import MOST, StepHistory, StepLengths
 from gossiptrain.training.model.replica import Replica
-from gossiptrain.training.model.strategies import USUAL, LocalWork, StepMix, Strategy, late_share, lateness, met_lately
+from gossiptrain.training.model.strategies import StepMix, Strategy
 from gossiptrain.training.pacing import Pace
 
 _logger = logging.getLogger(__package__)

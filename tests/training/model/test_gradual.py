@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from gossiptrain.training.model.gradual import MOST_OF_LEARNT, RAMP_ROUNDS, Gradual
+from gossiptrain.training.model.local_work import LocalWork
+from gossiptrain.training.model.outer_step import OuterSettings
 from gossiptrain.training.model.own_steps import MOST, Alignment, StepHistory
-from gossiptrain.training.model.strategies import Average, LocalWork, OuterSettings, ParameterState
+from gossiptrain.training.model.strategies import Average, ParameterState
 
 RULE = Gradual(OuterSettings(learning_rate=0.7, momentum=0.8, immediate=1.0))
 ALONG = Alignment(product=1.0, learnt_squared=1.0, momentum_squared=0.01)

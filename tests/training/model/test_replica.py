@@ -19,8 +19,10 @@ from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.local_work import LocalWork
+from gossiptrain.training.model.outer_step import OuterSettings
 from gossiptrain.training.model.replica import Replica, kept_vectors
-from gossiptrain.training.model.strategies import Average, DiLoCo, LocalWork, NoLoCo, OuterSettings, StepMix, Strategy
+from gossiptrain.training.model.strategies import Average, DiLoCo, NoLoCo, StepMix, Strategy
 from gossiptrain.training.model.strategy_choice import strategy_for
 
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)

@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gossiptrain.training.model.strategies import (
-    LATE,
-    Average,
-    DiLoCo,
-    LocalWork,
-    NoLoCo,
-    OuterSettings,
-    ParameterState,
-    StepMix,
-    Strategy,
-    late_share,
-)
+from gossiptrain.training.model.local_work import LATE, LocalWork, late_share
+from gossiptrain.training.model.outer_step import OuterSettings
+from gossiptrain.training.model.strategies import Average, DiLoCo, NoLoCo, ParameterState, StepMix, Strategy
 
 PEERS, ELEMENTS = 8, 5
 OUTER = OuterSettings(learning_rate=0.7, momentum=0.9)

@@ -24,8 +24,9 @@ from gossiptrain.errors import CheckpointMismatchError
 from gossiptrain.swarm.coding import Buffers
 from gossiptrain.training.model.binding import BoundTensor, ModelBinding
 from gossiptrain.training.model.host_copies import HostCopies
+from gossiptrain.training.model.local_work import USUAL, LocalWork
 from gossiptrain.training.model.own_steps import Alignment, products_of
-from gossiptrain.training.model.strategies import USUAL, Average, LocalWork, ParameterState, Strategy
+from gossiptrain.training.model.strategies import Average, ParameterState, Strategy
 
 
 @dataclass

@@ -10,50 +10,18 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from torch import Tensor
 
 from gossiptrain.config import StrategyName
 from gossiptrain.core.stability import StepMixMoments
+from gossiptrain.training.model.local_work import USUAL, LocalWork
+from gossiptrain.training.model.outer_step import OuterSettings, Scale
 from gossiptrain.training.model.own_steps import Alignment, StepHistory, StepShares
 
-Scale: TypeAlias = float | Tensor
-"""One number for all, or a column with one number for each peer."""
 SELDOM_MET = 0.75
 """What a round leaves of the disagreement among peers that meet in pairs, and in every second round only."""
-LATE = (0.1, 0.25)
-"""Of the way from one round to the next: from the first on an average begins to count as late, from the second on it
-is. In the first ten rounds of a run a cautious step costs more than it brings, later on less (`docs/algorithms.md`)."""
-
-
-@dataclass(frozen=True)
-class LocalWork:
-    """What a peer has done since its last round.
-
-    weight: the samples of a usual round of its own relative to the median of its last group, see
-    `averaging.clipped_weight`. horizon: its inner steps relative to those that it usually makes between two rounds.
-    learnt, grown, kept: see `own_steps.StepShares`. met_lately: whether it has met in at least two of its last four
-    rounds, this one included; as a column 1 or 0. late: how late its last average came, as a share of the way from one
-    round to the next.
-    """
-
-    weight: Scale = 1.0
-    horizon: Scale = 1.0
-    learnt: Scale = 1.0
-    grown: Scale = 1.0
-    kept: Scale = 1.0
-    met_lately: Scale = True
-    late: Scale = 0.0
-
-    @property
-    def caution(self) -> Scale:
-        """How far the outer step moves from the usual one to the cautious one, from 0 to 1."""
-        share = (self.late - LATE[0]) / (LATE[1] - LATE[0])
-        return share.clamp(0.0, 1.0) if isinstance(share, Tensor) else min(max(0.0, share), 1.0)
-
-
-USUAL = LocalWork()
 
 
 @dataclass(frozen=True)
@@ -67,61 +35,6 @@ class ParameterState:
     local: Tensor
     shared: Tensor
     state: tuple[Tensor, ...] = ()
-
-
-@dataclass(frozen=True)
-class OuterStep:
-    """`z = phi + a d + b m` and `m = mu m + d`, with d for what was learnt in a round."""
-
-    immediate: Scale
-    """a"""
-    remembered: Scale
-    """b"""
-    momentum: Scale
-    """mu"""
-
-
-@dataclass(frozen=True)
-class OuterSettings:
-    """Of the outer step: how far, how long and how soon.
-
-    learning_rate, momentum: lr and mu, as of Nesterov's method. What is learnt in one round moves the model by
-    lr / (1 - mu) times as much in the long run. immediate: how many times as much at once, `immediate discount` in
-    quasi-hyperbolic momentum (Ma and Yarats 2019). None: as in Nesterov's method, lr (1 + mu), and see `step`.
-    """
-
-    learning_rate: float
-    momentum: float
-    immediate: float | None = None
-
-    def __str__(self) -> str:
-        step = self.step()
-        return f"lr {self.learning_rate:g} momentum {self.momentum:g} immediate {step.immediate:g}"
-
-    def step(self, horizon: Scale = 1.0, *, caution: Scale = 0.0) -> OuterStep:
-        """The outer step after a round of `horizon` times the usual inner steps.
-
-        caution: 1 where no more moves a peer at once than it has learnt, unless the settings say how much does: what
-        only it has seen is carried on until its average is there.
-        """
-        learning_rate, momentum = self.rescaled(horizon)
-        if self.immediate is None:
-            immediate = learning_rate * (1 + momentum)
-            immediate = immediate - caution * _beyond_one(immediate)
-        else:
-            # With no more than the gain at once, so that nothing is taken back later.
-            immediate = min(self.immediate, self.learning_rate / (1 - self.momentum))
-        return OuterStep(immediate, learning_rate - immediate * (1 - momentum), momentum)
-
-    def rescaled(self, horizon: Scale) -> tuple[Scale, Scale]:
-        """Learning rate and momentum for a round of `horizon` times the usual inner steps, 1 at most.
-
-        mu_h = mu^h and lr_h = lr (1 - mu_h) / (1 - mu): the momentum forgets at the same pace in samples, and a steady
-        drift is followed at the same speed. A longer round, after one that was missed, counts as a usual one: what was
-        learnt in it is larger anyway, and a larger step of it too would take peers apart.
-        """
-        momentum = self.momentum ** (horizon.clamp(max=1.0) if isinstance(horizon, Tensor) else min(horizon, 1.0))
-        return self.learning_rate * (1 - momentum) / (1 - self.momentum), momentum
 
 
 class Strategy(ABC):
@@ -359,10 +272,6 @@ class NoLoCo(_OuterStepAfter):
         self._move_to_slow(parameters, alpha=alpha)
 
 
-def _beyond_one(scale: Scale) -> Scale:
-    return (scale - 1).clamp(min=0) if isinstance(scale, Tensor) else max(0.0, scale - 1)
-
-
 def _shift(moved: Tensor, base: Tensor, target: Tensor, *, alpha: Scale) -> None:
     """moved += alpha (target - base), in an order in which `moved` that equals `base` becomes exactly `target`."""
     moved.sub_(base)
@@ -384,24 +293,3 @@ def _add(moved: Tensor, addend: Tensor, scale: Scale) -> None:
         moved.addcmul_(addend, scale)
     else:
         moved.add_(addend, alpha=scale)
-
-
-def met_lately(steps_since_round: float, usual_steps: float) -> bool:
-    """Whether a peer that meets now has met in one of its last three rounds, too: half a round is left for delays."""
-    return steps_since_round < 3.5 * usual_steps
-
-
-def late_share(steps_late: int, *, interval_steps: int | None, usual_steps: float) -> float:
-    """Share of the way to go where an average comes `steps_late` inner steps after its snapshot: 1 / (1 + s).
-
-    s: whole rounds that it is late, so within one interval all of it is taken. interval_steps: between the last two
-    snapshots; None for the first, which has nothing to be late by. usual_steps: between two rounds.
-    """
-    if interval_steps is None:
-        return 1.0
-    return 1.0 / (1 + int(lateness(steps_late, interval_steps=interval_steps, usual_steps=usual_steps)))
-
-
-def lateness(steps_late: int, *, interval_steps: int | None, usual_steps: float) -> float:
-    """How late an average comes, as a share of the way from one round to the next; arguments as for `late_share`."""
-    return steps_late / max(1, interval_steps or 0, round(usual_steps))

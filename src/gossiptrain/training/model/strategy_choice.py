@@ -17,15 +17,8 @@ from gossiptrain.core.stability import noloco_radius
 from gossiptrain.errors import UsageError
 from gossiptrain.training.model.binding import ModelBinding
 from gossiptrain.training.model.gradual import Gradual
-from gossiptrain.training.model.strategies import (
-    Average,
-    DiLoCo,
-    NoLoCo,
-    OuterSettings,
-    StepMix,
-    Strategy,
-    Synchronous,
-)
+from gossiptrain.training.model.outer_step import OuterSettings
+from gossiptrain.training.model.strategies import Average, DiLoCo, NoLoCo, StepMix, Strategy, Synchronous
 
 OUTER_DEFAULTS: dict[StrategyName, OuterSettings] = {
     "gradual": OuterSettings(learning_rate=0.7, momentum=0.8, immediate=1.0),
